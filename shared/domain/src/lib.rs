@@ -1,1 +1,39 @@
-//! Placeholder.
+//! The vocabulary of the gateway: values that every other crate speaks in.
+//!
+//! What is here: identifiers, decimals with units, instruments, orders and their canonical bytes,
+//! the order life cycle, scopes, error codes, read models, audit records, and text that came from
+//! outside. What is not: serialisation of wire or disk formats, async code, clocks, I/O. Every type
+//! with an invariant has private fields and one parsing constructor.
+
+mod code;
+mod ids;
+mod instrument;
+mod lifecycle;
+mod order;
+mod reads;
+mod record;
+mod scope;
+mod text;
+mod time;
+mod value;
+
+pub use code::{ErrorCode, Fault};
+pub use ids::{
+    AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, ClientOrderId, Conid, Digest,
+    IdempotencyKey, InvalidId, OperatorKeyId, PreviewId, SidecarId,
+};
+pub use instrument::{AssetClass, Instrument, InvalidInstrument};
+pub use lifecycle::{IllegalTransition, OrderEvent, OrderState, next};
+pub use order::{
+    CanonicalOrder, InvalidOrder, Mode, OrderKind, OrderTarget, OrderTerms, Side, TimeInForce,
+    client_order_id,
+};
+pub use reads::{
+    AccountInfo, AccountSummary, BrokerOrder, BrokerOrderStatus, Contract, DataStatus, Execution,
+    LedgerLine, Position, Quote, SessionHealth, SessionState,
+};
+pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Reference};
+pub use scope::{Scope, ScopeSet, Tier};
+pub use text::Untrusted;
+pub use time::{InvalidTime, Timestamp};
+pub use value::{Currency, InvalidValue, Money, Price, Quantity};

@@ -1,0 +1,358 @@
+//! What the broker tells, parsed: the read models that every door shows.
+//!
+//! Broker texts are [`Untrusted`]. A missing number is `None`, never zero.
+
+use crate::{
+    AccountId, AssetClass, BrokerOrderId, ClientOrderId, Conid, Currency, Money, Side, Timestamp,
+    Untrusted,
+};
+use rust_decimal::Decimal;
+
+/// The state of the broker session as we know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SessionState {
+    /// The Client Portal Gateway doesn't answer.
+    Unreachable,
+    /// A human must log in with a browser.
+    LoginRequired,
+    /// Logged in, but the brokerage session is down.
+    BrokerageDown,
+    /// Another session of the same username is active.
+    Competing,
+    /// Reads and orders work.
+    Ready,
+}
+
+impl SessionState {
+    /// Our name, in snake case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::LoginRequired => "login_required",
+            Self::BrokerageDown => "brokerage_down",
+            Self::Competing => "competing",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+/// The session, with when we learnt it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionHealth {
+    /// The state.
+    pub state: SessionState,
+    /// Since when it has been in this state.
+    pub since: Timestamp,
+    /// When the broker last answered a keep-alive.
+    pub last_tickle: Option<Timestamp>,
+    /// Whether the login is a paper login, once known.
+    pub is_paper: Option<bool>,
+    /// How far the broker's clock is from ours, in milliseconds (broker − ours).
+    pub clock_skew_ms: Option<i64>,
+}
+
+/// One account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountInfo {
+    /// Its id.
+    pub id: AccountId,
+    /// The owner's alias at the broker, if any.
+    pub alias: Option<Untrusted>,
+    /// Title, as the broker shows it.
+    pub title: Untrusted,
+    /// Base currency.
+    pub currency: Option<Currency>,
+    /// `INDIVIDUAL`, `DEMO`, …
+    pub kind: Untrusted,
+    /// Trading permissions class, such as `STKNOPT`.
+    pub trading_type: Untrusted,
+    /// Whether it is a paper account as the broker reports the login; `None` when it didn't say.
+    pub is_paper: Option<bool>,
+    /// Whether orders can be placed on it.
+    pub can_trade: bool,
+}
+
+/// An account's key figures in its base currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountSummary {
+    /// The account.
+    pub account: AccountId,
+    /// Net liquidation value.
+    pub net_liquidation: Option<Money>,
+    /// Total cash value.
+    pub total_cash: Option<Money>,
+    /// Buying power.
+    pub buying_power: Option<Money>,
+    /// Available funds.
+    pub available_funds: Option<Money>,
+    /// Excess liquidity.
+    pub excess_liquidity: Option<Money>,
+    /// Gross position value.
+    pub gross_position_value: Option<Money>,
+    /// Initial margin requirement.
+    pub initial_margin: Option<Money>,
+    /// Maintenance margin requirement.
+    pub maintenance_margin: Option<Money>,
+    /// When we read it.
+    pub as_of: Timestamp,
+}
+
+/// Cash and value in one currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerLine {
+    /// The currency; `BASE` is the total in base currency.
+    pub currency: Currency,
+    /// Cash balance.
+    pub cash: Decimal,
+    /// Settled cash.
+    pub settled_cash: Option<Decimal>,
+    /// Net liquidation value.
+    pub net_liquidation: Option<Decimal>,
+    /// Unrealised profit and loss.
+    pub unrealized_pnl: Option<Decimal>,
+    /// Realised profit and loss.
+    pub realized_pnl: Option<Decimal>,
+    /// Units of base currency per unit.
+    pub exchange_rate: Option<Decimal>,
+}
+
+/// One position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The account.
+    pub account: AccountId,
+    /// The contract.
+    pub conid: Conid,
+    /// Symbol or description.
+    pub symbol: Untrusted,
+    /// Asset class, if we know it.
+    pub class: Option<AssetClass>,
+    /// Signed quantity; negative is short.
+    pub quantity: Decimal,
+    /// Market price per unit.
+    pub market_price: Option<Decimal>,
+    /// Market value.
+    pub market_value: Option<Decimal>,
+    /// Average cost per unit.
+    pub average_cost: Option<Decimal>,
+    /// Unrealised profit and loss.
+    pub unrealized_pnl: Option<Decimal>,
+    /// The currency of all the above.
+    pub currency: Currency,
+}
+
+/// A tradable contract.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contract {
+    /// IBKR's id.
+    pub conid: Conid,
+    /// Symbol.
+    pub symbol: Untrusted,
+    /// Company or product name.
+    pub name: Untrusted,
+    /// Asset class.
+    pub class: AssetClass,
+    /// Routing exchange, `SMART` where the broker routes.
+    pub exchange: String,
+    /// Primary listing.
+    pub listing_exchange: Untrusted,
+    /// Trading currency.
+    pub currency: Currency,
+    /// Units of the underlying per contract; 1 for stocks.
+    pub multiplier: Decimal,
+    /// Smallest price step, if known.
+    pub price_increment: Option<Decimal>,
+}
+
+/// How timely market data is (IBKR field 6509).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DataStatus {
+    /// Real time.
+    RealTime,
+    /// Delayed by 15 to 20 minutes.
+    Delayed,
+    /// The last values at the close.
+    Frozen,
+    /// Delayed values at the close.
+    FrozenDelayed,
+    /// The account has no subscription for it.
+    NotSubscribed,
+    /// The broker didn't say, or not in full.
+    Unknown,
+}
+
+impl DataStatus {
+    /// Our name, in snake case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RealTime => "real_time",
+            Self::Delayed => "delayed",
+            Self::Frozen => "frozen",
+            Self::FrozenDelayed => "frozen_delayed",
+            Self::NotSubscribed => "not_subscribed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A quote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quote {
+    /// The contract.
+    pub conid: Conid,
+    /// Symbol, if the broker sent it.
+    pub symbol: Option<Untrusted>,
+    /// Bid price.
+    pub bid: Option<Decimal>,
+    /// Bid size.
+    pub bid_size: Option<Decimal>,
+    /// Ask price.
+    pub ask: Option<Decimal>,
+    /// Ask size.
+    pub ask_size: Option<Decimal>,
+    /// Last trade's price.
+    pub last: Option<Decimal>,
+    /// Previous close.
+    pub close: Option<Decimal>,
+    /// Change against the previous close, in percent.
+    pub change_percent: Option<Decimal>,
+    /// Volume of the day.
+    pub volume: Option<Decimal>,
+    /// Whether trading is halted.
+    pub is_halted: bool,
+    /// How timely it is.
+    pub status: DataStatus,
+    /// When the broker's source last changed it (`_updated`).
+    pub updated: Option<Timestamp>,
+    /// When we read it.
+    pub as_of: Timestamp,
+}
+
+/// What the broker says of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BrokerOrderStatus {
+    /// Held, or rejected by its destination.
+    Inactive,
+    /// Sent, not acknowledged.
+    PendingSubmit,
+    /// Accepted, not yet at the exchange.
+    PreSubmitted,
+    /// Working.
+    Submitted,
+    /// Filled.
+    Filled,
+    /// A cancel is under way; it may still fill.
+    PendingCancel,
+    /// Cancelled before it reached the exchange.
+    PreCancelled,
+    /// Cancelled.
+    Cancelled,
+    /// The broker warns.
+    WarnState,
+    /// A text that isn't documented.
+    Other,
+}
+
+impl BrokerOrderStatus {
+    /// Our name, in snake case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::PendingSubmit => "pending_submit",
+            Self::PreSubmitted => "pre_submitted",
+            Self::Submitted => "submitted",
+            Self::Filled => "filled",
+            Self::PendingCancel => "pending_cancel",
+            Self::PreCancelled => "pre_cancelled",
+            Self::Cancelled => "cancelled",
+            Self::WarnState => "warn_state",
+            Self::Other => "other",
+        }
+    }
+
+    /// Parses IBKR's text, in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text.to_ascii_lowercase().replace('_', "").as_str() {
+            "inactive" => Self::Inactive,
+            "pendingsubmit" => Self::PendingSubmit,
+            "presubmitted" => Self::PreSubmitted,
+            "submitted" => Self::Submitted,
+            "filled" => Self::Filled,
+            "pendingcancel" => Self::PendingCancel,
+            "precancelled" => Self::PreCancelled,
+            "cancelled" => Self::Cancelled,
+            "warnstate" => Self::WarnState,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the order may still trade.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        !matches!(self, Self::Filled | Self::Cancelled | Self::PreCancelled | Self::Inactive)
+    }
+}
+
+/// An order at the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerOrder {
+    /// IBKR's id.
+    pub order_id: BrokerOrderId,
+    /// Our reference, when the order carries one.
+    pub reference: Option<ClientOrderId>,
+    /// The account.
+    pub account: AccountId,
+    /// The contract.
+    pub conid: Conid,
+    /// Symbol.
+    pub symbol: Untrusted,
+    /// Side, if told.
+    pub side: Option<Side>,
+    /// Total quantity.
+    pub quantity: Option<Decimal>,
+    /// Filled so far.
+    pub filled: Option<Decimal>,
+    /// Limit price, if it has one.
+    pub limit_price: Option<Decimal>,
+    /// Average fill price.
+    pub average_price: Option<Decimal>,
+    /// Order type, as the broker names it.
+    pub kind: Untrusted,
+    /// Status.
+    pub status: BrokerOrderStatus,
+    /// Last change, if told.
+    pub updated: Option<Timestamp>,
+}
+
+/// A fill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Execution {
+    /// IBKR's execution id.
+    pub id: Untrusted,
+    /// The order it filled.
+    pub order_id: Option<BrokerOrderId>,
+    /// Our reference, when the order carries one.
+    pub reference: Option<ClientOrderId>,
+    /// The account.
+    pub account: AccountId,
+    /// The contract.
+    pub conid: Conid,
+    /// Symbol.
+    pub symbol: Untrusted,
+    /// Side, if told.
+    pub side: Option<Side>,
+    /// Quantity.
+    pub quantity: Decimal,
+    /// Price.
+    pub price: Decimal,
+    /// Commission; its currency isn't told by the broker.
+    pub commission: Option<Decimal>,
+    /// Where it traded.
+    pub exchange: Untrusted,
+    /// When.
+    pub time: Timestamp,
+}
