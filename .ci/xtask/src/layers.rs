@@ -1,0 +1,521 @@
+//! `cargo xtask layers`: the closed table of internal edges, and what pure crates may never reach.
+//!
+//! Flow: `cargo metadata` -> every declared edge between workspace members (normal, dev and build;
+//! optional ones too) is looked up in the table -> the resolved graph is walked from each pure
+//! crate -> the internal closure of the remote is searched for crates that it may never hold.
+//!
+//! It doesn't judge external dependencies beyond the forbidden list: cargo-deny does.
+//! Invariants: a workspace member outside the table fails, and so does a crate of the table that is
+//! missing from the workspace (a renamed crate would lose its guard); no edges at all fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+/// How an edge of the table may be declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    /// In any section.
+    Always(&'static str),
+    /// Only in `[dev-dependencies]`.
+    DevOnly(&'static str),
+    /// As an optional dependency (behind a feature), or in `[dev-dependencies]`.
+    Optional(&'static str),
+}
+
+use Allowed::{Always, DevOnly, Optional};
+
+const DOMAIN: &str = "ibkr-agent-domain";
+const TLOG: &str = "ibkr-agent-tlog";
+const PROTOCOL: &str = "ibkr-agent-protocol";
+const TOKEN: &str = "ibkr-agent-token";
+const MCP: &str = "ibkr-agent-mcp";
+const GATES: &str = "ibkr-agent-gates";
+const AUDIT: &str = "ibkr-agent-audit";
+const BROKER: &str = "ibkr-agent-broker";
+const GATEWAY: &str = "ibkr-agent-gateway";
+const REMOTE: &str = "ibkr-agent-remote";
+const SIMULATOR: &str = "ibkr-agent-simulator";
+const CLI: &str = "ibkr-agent";
+const HARNESS: &str = "ibkr-agent-harness";
+const XTASK: &str = "xtask";
+
+/// The allowed internal edges, as docs/ARCHITECTURE.md gives them.
+const TABLE: &[(&str, &[Allowed])] = &[
+    (DOMAIN, &[]),
+    (TLOG, &[]),
+    (PROTOCOL, &[Always(DOMAIN)]),
+    (TOKEN, &[Always(DOMAIN)]),
+    (MCP, &[Always(DOMAIN), Always(PROTOCOL)]),
+    (GATES, &[Always(DOMAIN)]),
+    (AUDIT, &[Always(DOMAIN), Always(TLOG)]),
+    (
+        BROKER,
+        &[
+            Always(DOMAIN),
+            Always(GATES),
+            Always(AUDIT),
+            DevOnly(SIMULATOR),
+        ],
+    ),
+    (
+        GATEWAY,
+        &[
+            Always(DOMAIN),
+            Always(PROTOCOL),
+            Always(TOKEN),
+            Always(MCP),
+            Always(TLOG),
+            Always(GATES),
+            Always(AUDIT),
+            Always(BROKER),
+            Optional(SIMULATOR),
+        ],
+    ),
+    (
+        REMOTE,
+        &[
+            Always(DOMAIN),
+            Always(PROTOCOL),
+            Always(TOKEN),
+            Always(MCP),
+            Always(TLOG),
+        ],
+    ),
+    (SIMULATOR, &[Always(DOMAIN)]),
+    (
+        CLI,
+        &[
+            Always(GATEWAY),
+            Always(REMOTE),
+            Always(SIMULATOR),
+            Always(DOMAIN),
+            Always(PROTOCOL),
+            Always(TOKEN),
+            Always(MCP),
+        ],
+    ),
+    (
+        HARNESS,
+        &[
+            Always(DOMAIN),
+            Always(TLOG),
+            Always(PROTOCOL),
+            Always(TOKEN),
+            Always(MCP),
+            Always(GATES),
+            Always(AUDIT),
+            Always(BROKER),
+            Always(GATEWAY),
+            Always(REMOTE),
+            Always(SIMULATOR),
+            Always(CLI),
+        ],
+    ),
+    (XTASK, &[]),
+];
+
+/// Crates whose normal closure holds no I/O and no async runtime.
+const PURE: &[&str] = &[DOMAIN, TLOG, GATES];
+const IMPURE: &[&str] = &[
+    "tokio", "hyper", "axum", "reqwest", "rustls", "mio", "socket2",
+];
+/// What no path from the remote may reach, over dependencies of every kind.
+const NEVER_REMOTE: &[&str] = &[BROKER, GATES, AUDIT];
+
+/// Why the layers check didn't pass.
+#[derive(Debug, thiserror::Error)]
+pub enum LayersError {
+    /// `cargo metadata` couldn't be started.
+    #[error("can't run cargo metadata: {0}")]
+    Start(std::io::Error),
+    /// `cargo metadata` failed; its own words follow.
+    #[error("cargo metadata failed: {0}")]
+    Metadata(String),
+    /// The JSON isn't what `cargo metadata --format-version 1` prints.
+    #[error("cargo metadata printed something unexpected: {0}")]
+    Parse(#[from] serde_json::Error),
+    /// Not one internal edge was seen, so nothing was checked.
+    #[error("layers saw no internal edge: nothing was checked")]
+    NoEdges,
+    /// The graph has no resolved nodes, so closures can't be walked.
+    #[error("layers saw no resolved graph: was metadata run with --no-deps?")]
+    NoGraph,
+    /// Every breach found, in order.
+    #[error("layers: {} breach(es)\n{}", .0.len(), lines(.0))]
+    Breaches(Vec<Breach>),
+}
+
+/// One breach of the layering.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Breach {
+    /// A workspace member that the table doesn't know.
+    #[error("{0} is not in the table of .ci/xtask/src/layers.rs: add it with its edges")]
+    UnknownCrate(String),
+    /// A crate of the table that the workspace lacks.
+    #[error("{0} is in the table but not in the workspace: was it renamed?")]
+    MissingCrate(String),
+    /// A path dependency on something that is no workspace member.
+    #[error("{from} has a path dependency on {to}, which is no workspace member")]
+    OutsidePath {
+        /// The crate that declares it.
+        from: String,
+        /// What it names.
+        to: String,
+    },
+    /// An edge that the table doesn't allow.
+    #[error("{from} -> {to} ({kind} dependency) is not an allowed edge")]
+    Edge {
+        /// The crate that declares the edge.
+        from: String,
+        /// The crate it points to.
+        to: String,
+        /// normal, optional, dev or build.
+        kind: String,
+    },
+    /// The domain crate asks for serde, itself or through a feature.
+    #[error("{from} derives no serde, but its dependency {to} brings it in")]
+    Serde {
+        /// The crate that must not.
+        from: String,
+        /// The dependency, or its feature.
+        to: String,
+    },
+    /// A pure crate that reaches an impure one; `path` names each step.
+    #[error("{from} must stay pure but reaches {to}: {path}")]
+    Impure {
+        /// The pure crate.
+        from: String,
+        /// The crate it may not reach.
+        to: String,
+        /// The way there.
+        path: String,
+    },
+    /// The remote reaches a crate that decides or trades.
+    #[error("{from} must never hold {to} but reaches it: {path}")]
+    Forbidden {
+        /// The crate that must not.
+        from: String,
+        /// What it reaches.
+        to: String,
+        /// The way there.
+        path: String,
+    },
+}
+
+fn lines(breaches: &[Breach]) -> String {
+    breaches
+        .iter()
+        .map(|breach| format!("  {breach}\n"))
+        .collect()
+}
+
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    workspace_members: Vec<String>,
+    resolve: Option<Resolve>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Dependency {
+    name: String,
+    kind: Option<String>,
+    #[serde(default)]
+    optional: bool,
+    path: Option<String>,
+    #[serde(default)]
+    features: Vec<String>,
+}
+
+impl Dependency {
+    fn is_dev(&self) -> bool {
+        self.kind.as_deref() == Some("dev")
+    }
+
+    fn kind_name(&self) -> &str {
+        match (self.kind.as_deref(), self.optional) {
+            (Some(kind), _) => kind,
+            (None, true) => "optional",
+            (None, false) => "normal",
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Resolve {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Node {
+    id: String,
+    deps: Vec<NodeDependency>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NodeDependency {
+    pkg: String,
+    dep_kinds: Vec<DependencyKind>,
+}
+
+#[derive(Debug, Deserialize)]
+struct DependencyKind {
+    kind: Option<String>,
+}
+
+/// Runs `cargo metadata` in `root` and checks what it says.
+///
+/// # Errors
+/// [`LayersError`] when metadata can't be had or a rule is broken.
+pub fn run(root: &Path) -> Result<String, LayersError> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version", "1"])
+        .current_dir(root)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(LayersError::Start)?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(LayersError::Metadata(words));
+    }
+    check(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// Checks the JSON of `cargo metadata --format-version 1`; the summary says how much was seen.
+///
+/// # Errors
+/// [`LayersError`] when the JSON isn't usable or a rule is broken.
+pub fn check(metadata: &str) -> Result<String, LayersError> {
+    let metadata: Metadata = serde_json::from_str(metadata)?;
+    let members: BTreeSet<&str> = metadata
+        .workspace_members
+        .iter()
+        .map(String::as_str)
+        .collect();
+    let packages: Vec<&Package> = metadata
+        .packages
+        .iter()
+        .filter(|package| members.contains(package.id.as_str()))
+        .collect();
+    let resolve = metadata
+        .resolve
+        .as_ref()
+        .filter(|resolve| !resolve.nodes.is_empty());
+    let mut breaches = membership(&packages);
+    let edges = internal_edges(&packages, &mut breaches);
+    if edges.is_empty() {
+        return Err(LayersError::NoEdges);
+    }
+    breaches.extend(edges.iter().filter_map(edge_breach));
+    breaches.extend(packages.iter().flat_map(|package| serde_in_domain(package)));
+    let resolve = resolve.ok_or(LayersError::NoGraph)?;
+    breaches.extend(impure_closures(&metadata.packages, resolve, &members));
+    breaches.extend(remote_closure(&edges));
+    if breaches.is_empty() {
+        let count = edges.len();
+        return Ok(format!(
+            "layers: {} crates, {count} internal edges, ok",
+            packages.len()
+        ));
+    }
+    Err(LayersError::Breaches(breaches))
+}
+
+fn membership(packages: &[&Package]) -> Vec<Breach> {
+    let names: BTreeSet<&str> = packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    let known: BTreeSet<&str> = TABLE.iter().map(|(name, _)| *name).collect();
+    let unknown = names
+        .difference(&known)
+        .map(|name| Breach::UnknownCrate((*name).to_owned()));
+    let missing = known
+        .difference(&names)
+        .map(|name| Breach::MissingCrate((*name).to_owned()));
+    unknown.chain(missing).collect()
+}
+
+/// One declared edge between two workspace members.
+#[derive(Debug)]
+struct Edge<'a> {
+    from: &'a str,
+    to: &'a str,
+    dependency: &'a Dependency,
+}
+
+fn internal_edges<'a>(packages: &[&'a Package], breaches: &mut Vec<Breach>) -> Vec<Edge<'a>> {
+    let names: BTreeSet<&str> = packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    let mut edges = Vec::new();
+    for package in packages {
+        for dependency in &package.dependencies {
+            let (from, to) = (package.name.as_str(), dependency.name.as_str());
+            if names.contains(to) {
+                edges.push(Edge {
+                    from,
+                    to,
+                    dependency,
+                });
+            } else if dependency.path.is_some() {
+                breaches.push(Breach::OutsidePath {
+                    from: from.to_owned(),
+                    to: to.to_owned(),
+                });
+            }
+        }
+    }
+    edges
+}
+
+fn edge_breach(edge: &Edge<'_>) -> Option<Breach> {
+    let allowed = TABLE
+        .iter()
+        .find(|(name, _)| *name == edge.from)
+        .map_or(&[][..], |row| row.1);
+    let dependency = edge.dependency;
+    let fits = allowed.iter().any(|entry| match *entry {
+        Always(to) => to == edge.to,
+        DevOnly(to) => to == edge.to && dependency.is_dev(),
+        Optional(to) => to == edge.to && (dependency.optional || dependency.is_dev()),
+    });
+    (!fits).then(|| Breach::Edge {
+        from: edge.from.to_owned(),
+        to: edge.to.to_owned(),
+        kind: dependency.kind_name().to_owned(),
+    })
+}
+
+/// Looks at what the domain crate declares, not at the resolved graph: cargo unifies features over
+/// the workspace, so another crate's serde feature would show there.
+fn serde_in_domain(package: &Package) -> Vec<Breach> {
+    let declared = package
+        .dependencies
+        .iter()
+        .filter(|dependency| !dependency.is_dev());
+    let named = declared.flat_map(|dependency| {
+        let feature = |feature: &String| format!("{}/{feature}", dependency.name);
+        let features = dependency
+            .features
+            .iter()
+            .filter(|feature| feature.starts_with("serde"));
+        let own = dependency
+            .name
+            .starts_with("serde")
+            .then(|| dependency.name.clone());
+        own.into_iter()
+            .chain(features.map(feature))
+            .collect::<Vec<String>>()
+    });
+    let found = named.map(|to| Breach::Serde {
+        from: DOMAIN.to_owned(),
+        to,
+    });
+    if package.name == DOMAIN {
+        found.collect()
+    } else {
+        Vec::new()
+    }
+}
+
+fn impure_closures(
+    packages: &[Package],
+    resolve: &Resolve,
+    members: &BTreeSet<&str>,
+) -> Vec<Breach> {
+    let names: BTreeMap<&str, &str> = packages
+        .iter()
+        .map(|package| (package.id.as_str(), package.name.as_str()))
+        .collect();
+    let mut graph: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for node in &resolve.nodes {
+        let normal = node.deps.iter().filter(|dependency| {
+            dependency.dep_kinds.is_empty()
+                || dependency.dep_kinds.iter().any(|kind| kind.kind.is_none())
+        });
+        graph.insert(
+            &node.id,
+            normal.map(|dependency| dependency.pkg.as_str()).collect(),
+        );
+    }
+    let name_of = |id: &str| names.get(id).copied().unwrap_or("?").to_owned();
+    let pure = packages.iter().filter(|package| {
+        members.contains(package.id.as_str()) && PURE.contains(&package.name.as_str())
+    });
+    let mut breaches = Vec::new();
+    for package in pure {
+        for path in closure(&graph, &package.id) {
+            let to = path.last().map_or_else(String::new, |id| name_of(id));
+            if IMPURE.contains(&to.as_str()) {
+                let path: Vec<String> = path.iter().map(|id| name_of(id)).collect();
+                let from = package.name.clone();
+                breaches.push(Breach::Impure {
+                    from,
+                    to,
+                    path: path.join(" -> "),
+                });
+            }
+        }
+    }
+    breaches
+}
+
+fn remote_closure(edges: &[Edge<'_>]) -> Vec<Breach> {
+    let mut graph: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for edge in edges {
+        graph.entry(edge.from).or_default().push(edge.to);
+    }
+    let reached = closure(&graph, REMOTE).into_iter();
+    reached
+        .filter_map(|path| {
+            let to = path
+                .last()
+                .copied()
+                .filter(|to| NEVER_REMOTE.contains(to))?
+                .to_owned();
+            Some(Breach::Forbidden {
+                from: REMOTE.to_owned(),
+                to,
+                path: path.join(" -> "),
+            })
+        })
+        .collect()
+}
+
+/// Each node reachable from `start`, once, as the first path found to it (breadth first).
+fn closure<'a>(graph: &BTreeMap<&'a str, Vec<&'a str>>, start: &'a str) -> Vec<Vec<&'a str>> {
+    let mut seen = BTreeSet::from([start]);
+    let mut frontier = vec![vec![start]];
+    let mut paths = Vec::new();
+    while !frontier.is_empty() {
+        let mut next = Vec::new();
+        for path in frontier {
+            let Some(last) = path.last().copied() else {
+                continue;
+            };
+            for target in graph.get(last).into_iter().flatten().copied() {
+                if seen.insert(target) {
+                    let mut longer = path.clone();
+                    longer.push(target);
+                    paths.push(longer.clone());
+                    next.push(longer);
+                }
+            }
+        }
+        frontier = next;
+    }
+    paths
+}
