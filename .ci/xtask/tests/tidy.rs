@@ -101,6 +101,24 @@ fn a_line_has_at_most_100_columns() {
 }
 
 #[test]
+fn a_wide_table_gives_its_reason_and_ends() {
+    let row = "x".repeat(101);
+    let open = "// tidy: wide table: one row per code";
+    let end = "// tidy: end of table";
+    assert_eq!(rules("a.rs", &rust(&format!("{open}\n{row}\n{end}"))), []);
+    assert_eq!(
+        rules("a.rs", &rust(&format!("{open}\n{end}\n{row}"))),
+        [Rule::LineLength]
+    );
+    assert_eq!(
+        rules("a.rs", &rust(&format!("{open}\n{row}"))),
+        [Rule::LineLength]
+    );
+    let unreasoned = format!("// tidy: wide table:\n{row}\n{end}");
+    assert_eq!(rules("a.rs", &rust(&unreasoned)), [Rule::LineLength]);
+}
+
+#[test]
 fn a_rust_file_opens_with_its_purpose() {
     assert_eq!(rules("a.rs", "fn a() {}\n"), [Rule::ModuleDoc]);
     assert_eq!(rules("a.rs", "\n//! Late.\n"), [Rule::ModuleDoc]);

@@ -71,8 +71,9 @@ fn squeezed(line: &str) -> String {
 /// What is wrong with a line of a dependency section, if it doesn't inherit from the root table.
 fn own_version(section: &str, line: &str) -> Option<String> {
     let parts: Vec<&str> = section.split('.').collect();
-    let is_dependencies = |part: &&str| part.ends_with("dependencies");
-    let place = parts.iter().position(|part| is_dependencies(part))?;
+    let place = parts
+        .iter()
+        .position(|part| part.ends_with("dependencies"))?;
     let (key, value) = line.split_once('=').filter(|_| !line.starts_with('#'))?;
     let (key, value) = (key.trim(), squeezed(value));
     let one_dependency = place + 1 < parts.len();

@@ -1,6 +1,9 @@
 //! Rules for every text file: hidden characters, white space, long lines, leftovers, secrets and
 //! machine paths.
 //!
+//! A table whose rows would be harder to read when broken may stand between the comments
+//! `// tidy: wide table: <reason>` and `// tidy: end of table`; only line length is spared there.
+//!
 //! Recorded data (snapshots, compiler output, minified vendor files) is exempt from the white-space
 //! rules, never from those about hidden characters and secrets.
 
@@ -15,6 +18,9 @@ const WRITTEN: &[&str] = &[
 ];
 /// Files that hold code, so that line length and leftovers count.
 const CODE: &[&str] = &["rs", "sh", "py", "mjs", "ts"];
+/// Opens a table with wide rows; a reason must follow.
+const WIDE_TABLE: &str = "// tidy: wide table: ";
+const END_OF_TABLE: &str = "// tidy: end of table";
 /// Marks of unfinished work; each is split so that this line doesn't match itself.
 const MARKERS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME")];
 /// Leftovers that only Rust has.
@@ -43,7 +49,13 @@ pub fn inspect(file: &File<'_>) -> Vec<Finding> {
     let written = WRITTEN.contains(&file.extension()) && !file.base().contains(".min.");
     let code = CODE.contains(&file.extension()) || file.name == ".ci/run";
     let mut findings = Vec::new();
+    let mut wide_since = None;
     for (number, line) in file.numbered() {
+        match line.trim() {
+            END_OF_TABLE => wide_since = None,
+            trimmed if trimmed.starts_with(WIDE_TABLE) => wide_since = Some(number),
+            _ => {}
+        }
         let mut add = |rule, detail: String| findings.push(file.finding(number, rule, detail));
         if let Some(character) = line.chars().find(|character| is_hidden(*character)) {
             let point = u32::from(character);
@@ -62,7 +74,7 @@ pub fn inspect(file: &File<'_>) -> Vec<Finding> {
         }
         if code {
             let columns = line.chars().count();
-            if columns > MAX_COLUMNS && !is_bare_link(line) {
+            if columns > MAX_COLUMNS && wide_since.is_none() && !is_bare_link(line) {
                 add(
                     Rule::LineLength,
                     format!("{columns} columns, at most {MAX_COLUMNS}"),
@@ -78,6 +90,10 @@ pub fn inspect(file: &File<'_>) -> Vec<Finding> {
         if let Some(folder) = machine_path(line) {
             add(Rule::MachinePath, format!("names {folder}"));
         }
+    }
+    if let Some(number) = wide_since {
+        let detail = format!("the wide table lacks its `{END_OF_TABLE}`");
+        findings.push(file.finding(number, Rule::LineLength, detail));
     }
     findings
 }
