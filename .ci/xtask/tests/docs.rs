@@ -1,5 +1,6 @@
 //! Sabotage of `docs`: a stale, missing or empty page must be told, and checking must not write.
 #![cfg(unix)]
+#![expect(clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! Sabotage of `layers`: each forbidden edge, and each way of checking nothing, must be told.
 
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
+
 use std::path::Path;
 
 use serde_json::{Value, json};
