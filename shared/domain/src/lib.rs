@@ -32,7 +32,7 @@ pub use reads::{
     AccountInfo, AccountSummary, BrokerOrder, BrokerOrderStatus, Contract, DataStatus, Execution,
     LedgerLine, Position, Quote, SessionHealth, SessionState,
 };
-pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Reference};
+pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Reference, RiskReducing};
 pub use scope::{Scope, ScopeSet, Tier};
 pub use text::Untrusted;
 pub use time::{InvalidTime, Timestamp};

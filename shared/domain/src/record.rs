@@ -74,7 +74,11 @@ impl Actor {
     pub fn label(&self) -> String {
         match self {
             Self::Local { client } => format!("local:{client}"),
-            Self::Token { issuer, subject, client } => {
+            Self::Token {
+                issuer,
+                subject,
+                client,
+            } => {
                 format!("token:{issuer}|{subject}|{client}")
             }
             Self::Unauthenticated { claimed } => format!("unauthenticated:{claimed}"),
@@ -268,6 +272,10 @@ pub trait Recordable {
     /// The record of this.
     fn to_record(&self) -> Record;
 }
+
+/// What only takes risk away: it may go on when the log can't be written, through the emergency
+/// file. Implemented for permits to cancel and to halt, nothing else.
+pub trait RiskReducing: Recordable {}
 
 impl Recordable for Record {
     fn to_record(&self) -> Record {

@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Pure decisions. A request and the facts become a [`Permit`], or every reason why not.
+//!
+//! No I/O, no clock, no randomness: `now` is an argument. A permit has a private constructor and
+//! isn't `Clone`, so only a decision makes one and it is spent once.
+//!
+//! Order of the gates: the cheap ones that need no broker traffic run in [`screen_place`]; all of
+//! them run again in [`decide_place`] with facts read at that moment. All refusals are reported, not
+//! only the first.
+
+mod check;
+mod decide;
+mod facts;
+mod permit;
+mod policy;
+
+pub use check::{Check, Denials, Gate, Verdict};
+pub use decide::{
+    CancelRequest, PlaceIntent, ReplyRequest, check_order, decide_cancel, decide_place,
+    decide_reply, mid_price, permit_halt, screen_place,
+};
+pub use facts::{Approval, CancelFacts, Facts, Question, Requester, Switches};
+pub use permit::{Action, Cancel, Halt, Permit, Place, Reply};
+pub use policy::{InvalidPolicy, KnownQuestion, Policy, PolicyLimits};
