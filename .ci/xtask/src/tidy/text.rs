@@ -47,7 +47,7 @@ const TOKENS: &[(&str, usize)] = &[
 #[must_use]
 pub fn inspect(file: &File<'_>) -> Vec<Finding> {
     let written = WRITTEN.contains(&file.extension()) && !file.base().contains(".min.");
-    let code = CODE.contains(&file.extension()) || file.name == ".ci/run";
+    let code = CODE.contains(&file.extension()) || file.base() == "run";
     let mut findings = Vec::new();
     let mut wide_since = None;
     for (number, line) in file.numbered() {
