@@ -1,0 +1,448 @@
+//! The handle of the log and its database: open, transact, read.
+
+use crate::batch::{BY_ACTOR, Batch, Commit, LEAVES, META, NODES, StoreFailure, Table};
+use crate::writer::{Committed, Job, MAX_WAITING, Writer};
+use ibkr_agent_domain::{AccountId, Actor, Decision, Door, Record, RecordKind, Timestamp};
+use ibkr_agent_tlog::{Checkpoint, Frontier, Hash, NodeSource, Signer, Verifier, parse_note};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{mpsc, oneshot, watch};
+use zeroize::Zeroizing;
+
+/// The store's format version.
+const VERSION: u8 = 1;
+
+/// How to open a ledger.
+#[derive(Debug)]
+pub struct LedgerConfig {
+    /// Where it lives; `None` keeps it in memory, for simulations and tests.
+    pub path: Option<PathBuf>,
+    /// The log's name in checkpoints, such as `ibkr-agent/<sidecar id>`.
+    pub origin: String,
+    /// Seed of the key that signs checkpoints.
+    pub signing_seed: Zeroizing<[u8; 32]>,
+    /// Key of the account hashes.
+    pub account_key: Zeroizing<Vec<u8>>,
+    /// Now, for the first record of a new log.
+    pub now: Timestamp,
+}
+
+/// Why a ledger can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("another process holds the store {}", .0.display())]
+    Locked(PathBuf),
+    /// The file is gone, empty, or older than the anchor beside it.
+    #[error("the store has {found} records, but its anchor says it had {anchored}")]
+    RolledBack {
+        /// Records found.
+        found: u64,
+        /// Records that the anchor proves.
+        anchored: u64,
+    },
+    /// The store's past differs from what the anchor proves.
+    #[error("the store's records differ from what its anchor proves")]
+    Forked,
+    /// A newer program wrote it.
+    #[error("the store has version {0}, newer than this program's {VERSION}")]
+    Newer(u8),
+    /// The anchor file isn't a checkpoint signed by this log's key.
+    #[error("the anchor file isn't signed by this log's key")]
+    Anchor,
+    /// It can't be read.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+    /// Files can't be read or written.
+    #[error("the store's files can't be opened: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl From<StoreFailure> for OpenError {
+    fn from(failure: StoreFailure) -> Self {
+        match failure {
+            StoreFailure::Database(text) => Self::Damaged(text),
+            other @ (StoreFailure::Stopped | StoreFailure::LateRefusal | StoreFailure::Damaged) => {
+                Self::Damaged(other.to_string())
+            }
+        }
+    }
+}
+
+/// Why a transaction had no effect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransactError<E> {
+    /// The job's own precondition failed; nothing was written.
+    #[error("a precondition failed")]
+    Refused(E),
+    /// The store failed; trading stops.
+    #[error(transparent)]
+    Store(#[from] StoreFailure),
+}
+
+/// The newest committed state of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Number of records.
+    pub size: u64,
+    /// Root hash of the tree.
+    pub root: Hash,
+    /// The checkpoint, signed with the log's key (C2SP note).
+    pub checkpoint: String,
+}
+
+/// A cheap handle of the ledger. The last one dropped ends the writer.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pub(crate) database: Arc<Database>,
+    jobs: mpsc::Sender<Job>,
+    writable: Arc<AtomicBool>,
+    committed: watch::Receiver<Committed>,
+    verifier: Verifier,
+    account_key: Arc<Zeroizing<Vec<u8>>>,
+}
+
+impl Ledger {
+    /// Opens or creates a ledger.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it is locked, damaged, emptied, older than its anchor or newer than us.
+    pub fn open(config: LedgerConfig) -> Result<Self, OpenError> {
+        let signer = Signer::from_seed(&config.origin, &config.signing_seed)
+            .map_err(|error| OpenError::Damaged(error.to_string()))?;
+        let anchor_path = config
+            .path
+            .as_ref()
+            .map(|path| path.with_extension("anchor"));
+        let anchor = match &anchor_path {
+            Some(path) => read_anchor(path, signer.verifier())?,
+            None => None,
+        };
+        let database = open_database(config.path.as_deref(), anchor.as_ref())?;
+        prepare_tables(&database)?;
+        let frontier = load_frontier(&database)?;
+        check_anchor(&database, &frontier, anchor.as_ref())?;
+        let is_new = frontier.size() == 0;
+        let verifier = signer.verifier().clone();
+        let (committed_sender, committed) = watch::channel(Committed {
+            size: frontier.size(),
+            root: frontier.root(),
+            checkpoint: stored_checkpoint(&database)?,
+        });
+        let (jobs, receiver) = mpsc::channel(MAX_WAITING);
+        let writable = Arc::new(AtomicBool::new(true));
+        let account_key = Arc::new(config.account_key);
+        let writer = Writer {
+            database: Arc::clone(&database),
+            frontier,
+            signer,
+            origin: config.origin,
+            account_key: Zeroizing::new(account_key.to_vec()),
+            anchor: anchor_path,
+            writable: Arc::clone(&writable),
+            committed: committed_sender,
+            next_batch: 1,
+        };
+        std::thread::Builder::new()
+            .name("ledger-writer".to_owned())
+            .spawn(move || writer.run(receiver))?;
+        let ledger = Self {
+            database,
+            jobs,
+            writable,
+            committed,
+            verifier,
+            account_key,
+        };
+        if is_new {
+            ledger.write_genesis(config.now)?;
+        }
+        Ok(ledger)
+    }
+
+    fn write_genesis(&self, now: Timestamp) -> Result<(), OpenError> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let record = Record::new(
+            RecordKind::Genesis,
+            Actor::System,
+            Door::Internal,
+            Decision::Stated,
+        );
+        let job: Job = Box::new(move |batch| {
+            let appended = batch.append(record, now).map(|_slot| ());
+            batch.wrote = appended.is_err();
+            Box::new(move |committed| {
+                drop(sender.send(committed.and(appended)));
+            })
+        });
+        self.jobs
+            .try_send(job)
+            .map_err(|_| OpenError::from(StoreFailure::Stopped))?;
+        receiver
+            .recv()
+            .map_err(|_| OpenError::from(StoreFailure::Stopped))??;
+        Ok(())
+    }
+
+    /// Runs a job in the next batch and waits until it is durable.
+    ///
+    /// The job checks its preconditions before its first write; an error after a write fails the
+    /// whole batch and stops the store.
+    ///
+    /// # Errors
+    /// [`TransactError::Refused`] with the job's own error, [`TransactError::Store`] otherwise.
+    pub async fn transact<R, E>(
+        &self,
+        job: impl FnOnce(&mut Batch<'_>) -> Result<R, TransactError<E>> + Send + 'static,
+    ) -> Result<(R, Commit), TransactError<E>>
+    where
+        R: Send + 'static,
+        E: Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move |batch| {
+            let result = job(batch);
+            if result.is_ok() {
+                batch.wrote = false;
+            }
+            Box::new(move |committed: Result<u64, StoreFailure>| {
+                let answer = match (committed, result) {
+                    (Ok(batch), Ok(value)) => Ok((value, Commit { batch })),
+                    (_, Err(error)) => Err(error),
+                    (Err(failure), Ok(_)) => Err(TransactError::Store(failure)),
+                };
+                // A caller that no longer waits doesn't undo what is committed.
+                drop(sender.send(answer));
+            })
+        });
+        let stopped = || TransactError::Store(StoreFailure::Stopped);
+        self.jobs.send(job).await.map_err(|_| stopped())?;
+        receiver.await.map_err(|_| stopped())?
+    }
+
+    /// A consistent view of everything committed so far.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreFailure> {
+        Ok(Snapshot {
+            txn: self.database.begin_read()?,
+        })
+    }
+
+    /// Whether writes are still accepted.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.writable.load(Ordering::Acquire) && !self.jobs.is_closed()
+    }
+
+    /// The newest committed state.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        let committed = self.committed.borrow().clone();
+        Head {
+            size: committed.size,
+            root: committed.root,
+            checkpoint: committed.checkpoint,
+        }
+    }
+
+    /// The public key that checkpoints are signed with.
+    #[must_use]
+    pub const fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// The keyed hash under which an account stands in the log.
+    #[must_use]
+    pub fn account_hash(&self, account: &AccountId) -> String {
+        crate::entry::account_hash(&self.account_key, account)
+    }
+}
+
+/// Key and value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// A consistent view of the store.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) txn: ReadTransaction,
+}
+
+impl Snapshot {
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreFailure> {
+        match self.txn.open_table(table.definition()) {
+            Ok(table) => Ok(table.get(key)?.map(|guard| guard.value().to_vec())),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Every pair of a table, in key order.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn all(&self, table: Table) -> Result<Vec<Pair>, StoreFailure> {
+        let table = match self.txn.open_table(table.definition()) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut pairs = Vec::new();
+        for pair in table.iter()? {
+            let (key, value) = pair?;
+            pairs.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(pairs)
+    }
+}
+
+impl NodeSource for Snapshot {
+    fn node(&self, level: u8, index: u64) -> Option<Hash> {
+        let table = self.txn.open_table(NODES).ok()?;
+        let guard = table.get((level, index)).ok()??;
+        <[u8; 32]>::try_from(guard.value())
+            .ok()
+            .map(Hash::from_bytes)
+    }
+}
+
+/// Writes a file of mode 0600 in one step: a reader sees the old or the new content.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    std::fs::rename(&partial, path)
+}
+
+fn read_anchor(path: &Path, verifier: &Verifier) -> Result<Option<Checkpoint>, OpenError> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let note = parse_note(&bytes).map_err(|_| OpenError::Anchor)?;
+    note.verify_by(verifier).map_err(|_| OpenError::Anchor)?;
+    Checkpoint::parse(note.text())
+        .map(Some)
+        .map_err(|_| OpenError::Anchor)
+}
+
+fn open_database(
+    path: Option<&Path>,
+    anchor: Option<&Checkpoint>,
+) -> Result<Arc<Database>, OpenError> {
+    let Some(path) = path else {
+        let backend = redb::backends::InMemoryBackend::new();
+        let database = Database::builder().create_with_backend(backend);
+        return database
+            .map(Arc::new)
+            .map_err(|error| OpenError::Damaged(error.to_string()));
+    };
+    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    if let (0, Some(anchor)) = (length, anchor) {
+        return Err(OpenError::RolledBack {
+            found: 0,
+            anchored: anchor.size(),
+        });
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    let opened = redb::backends::FileBackend::new(file)
+        .and_then(|backend| Database::builder().create_with_backend(backend));
+    match opened {
+        Ok(database) => Ok(Arc::new(database)),
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(OpenError::Locked(path.to_owned())),
+        Err(error) => Err(OpenError::Damaged(error.to_string())),
+    }
+}
+
+fn prepare_tables(database: &Database) -> Result<(), OpenError> {
+    let txn = database.begin_write().map_err(StoreFailure::from)?;
+    {
+        txn.open_table(LEAVES).map_err(StoreFailure::from)?;
+        txn.open_table(NODES).map_err(StoreFailure::from)?;
+        txn.open_table(BY_ACTOR).map_err(StoreFailure::from)?;
+        let mut meta = txn.open_table(META).map_err(StoreFailure::from)?;
+        let found = meta.get("version").map_err(StoreFailure::from)?;
+        let found = found.map(|guard| guard.value().first().copied().unwrap_or(u8::MAX));
+        match found {
+            Some(version) if version > VERSION => return Err(OpenError::Newer(version)),
+            Some(_) => {}
+            None => {
+                let version: &[u8] = &[VERSION];
+                meta.insert("version", version)
+                    .map_err(StoreFailure::from)?;
+            }
+        }
+    }
+    txn.commit().map_err(StoreFailure::from)?;
+    Ok(())
+}
+
+fn load_frontier(database: &Database) -> Result<Frontier, OpenError> {
+    let txn = database.begin_read().map_err(StoreFailure::from)?;
+    let snapshot = Snapshot { txn };
+    let leaves = snapshot
+        .txn
+        .open_table(LEAVES)
+        .map_err(StoreFailure::from)?;
+    let last = leaves.last().map_err(StoreFailure::from)?;
+    let size = last.map_or(0, |(index, _)| index.value().saturating_add(1));
+    Frontier::from_source(size, &snapshot).map_err(|error| OpenError::Damaged(error.to_string()))
+}
+
+fn check_anchor(
+    database: &Database,
+    frontier: &Frontier,
+    anchor: Option<&Checkpoint>,
+) -> Result<(), OpenError> {
+    let Some(anchor) = anchor else { return Ok(()) };
+    if frontier.size() < anchor.size() {
+        let found = frontier.size();
+        return Err(OpenError::RolledBack {
+            found,
+            anchored: anchor.size(),
+        });
+    }
+    let snapshot = Snapshot {
+        txn: database.begin_read().map_err(StoreFailure::from)?,
+    };
+    let then = Frontier::from_source(anchor.size(), &snapshot)
+        .map_err(|error| OpenError::Damaged(error.to_string()))?;
+    if then.root() == anchor.root() {
+        Ok(())
+    } else {
+        Err(OpenError::Forked)
+    }
+}
+
+fn stored_checkpoint(database: &Database) -> Result<String, OpenError> {
+    let txn = database.begin_read().map_err(StoreFailure::from)?;
+    let meta = txn.open_table(META).map_err(StoreFailure::from)?;
+    let value = meta.get("checkpoint").map_err(StoreFailure::from)?;
+    let bytes = value
+        .map(|guard| guard.value().to_vec())
+        .unwrap_or_default();
+    String::from_utf8(bytes).map_err(|_| OpenError::Damaged("checkpoint".to_owned()))
+}

@@ -1,0 +1,76 @@
+//! Reading the log from its end: cost depends on the page, not on the log's length.
+
+use crate::batch::{BY_ACTOR, LEAVES, StoreFailure, actor_key};
+use crate::entry::Entry;
+use crate::ledger::Snapshot;
+
+/// Most records of one page.
+const MAX_LIMIT: usize = 500;
+
+/// Which records, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TailQuery {
+    /// Only this actor's (its label), through the index.
+    pub actor: Option<String>,
+    /// Only before this position; `None` starts at the end.
+    pub before: Option<u64>,
+    /// At most this many, 500 at most.
+    pub limit: usize,
+}
+
+/// A page of records.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Newest first.
+    pub entries: Vec<Entry>,
+    /// Ask with `before` set to this for the next page; `None` at the beginning of the log.
+    pub next_before: Option<u64>,
+}
+
+impl Snapshot {
+    /// Records from the end of the log.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails or a record can't be read.
+    pub fn tail(&self, query: &TailQuery) -> Result<Page, StoreFailure> {
+        let limit = query.limit.clamp(1, MAX_LIMIT);
+        let before = query.before.unwrap_or(u64::MAX);
+        let indexes = match &query.actor {
+            Some(actor) => self.indexes_of(actor, before, limit)?,
+            None => self.last_indexes(before, limit)?,
+        };
+        let leaves = self.txn.open_table(LEAVES)?;
+        let mut entries = Vec::with_capacity(indexes.len());
+        for index in &indexes {
+            let guard = leaves.get(index)?.ok_or(StoreFailure::Damaged)?;
+            let entry = serde_json::from_slice(guard.value()).map_err(|_| StoreFailure::Damaged)?;
+            entries.push(entry);
+        }
+        let full = indexes.len() == limit;
+        let next_before = indexes.last().copied().filter(|index| full && *index > 0);
+        Ok(Page {
+            entries,
+            next_before,
+        })
+    }
+
+    fn indexes_of(&self, actor: &str, before: u64, limit: usize) -> Result<Vec<u64>, StoreFailure> {
+        let key = actor_key(actor);
+        let table = self.txn.open_table(BY_ACTOR)?;
+        let range = table.range((key.as_slice(), 0)..(key.as_slice(), before))?;
+        let mut indexes = Vec::new();
+        for pair in range.rev().take(limit) {
+            indexes.push(pair?.0.value().1);
+        }
+        Ok(indexes)
+    }
+
+    fn last_indexes(&self, before: u64, limit: usize) -> Result<Vec<u64>, StoreFailure> {
+        let table = self.txn.open_table(LEAVES)?;
+        let mut indexes = Vec::new();
+        for pair in table.range(..before)?.rev().take(limit) {
+            indexes.push(pair?.0.value());
+        }
+        Ok(indexes)
+    }
+}
