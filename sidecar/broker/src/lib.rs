@@ -1,1 +1,30 @@
-//! Placeholder.
+//! The client of IBKR's Client Portal Gateway: the one place that sends a request to it, and the
+//! only crate that can name session material.
+//!
+//! Reads are typed, tolerant of the gateway's shapes, paced and bounded in time and size. The
+//! three effects (place, reply, cancel) take a [`Recorded`](ibkr_agent_audit::Recorded) permit, go
+//! out on a connection of their own and are never repeated: what isn't known to have failed before
+//! the first byte is [`PlaceOutcome::Unknown`].
+//!
+//! Not here: decisions, storage, retries of writes, WebSocket streams, order kinds other than
+//! [`CanonicalOrder`](ibkr_agent_domain::CanonicalOrder)'s.
+//!
+//! Invariants:
+//! - No cookie, session id or raw body leaves this crate: not in a value, an error or a log line.
+//! - One POST or DELETE per permit; no redirect, no proxy, no cookie store.
+//! - The kill switch ([`HaltLatch`]) is read after the connection stands and before the request is
+//!   written, for placing and for a reply that confirms.
+
+mod api;
+mod clock;
+mod config;
+mod error;
+mod latch;
+mod outcome;
+
+pub use api::{Broker, BrokerFuture, Resolution, ResolveFilters, WhatIf};
+pub use clock::{Clock, SystemClock};
+pub use config::{BrokerConfig, Pacing, TlsPolicy};
+pub use error::{BrokerError, ConnectError};
+pub use latch::HaltLatch;
+pub use outcome::{Asked, CancelOutcome, PlaceOutcome};

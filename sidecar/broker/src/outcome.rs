@@ -1,0 +1,108 @@
+//! What became of an effect, as far as we know.
+//!
+//! `Unknown` is an honest answer: the caller reconciles by our reference and never repeats.
+
+use ibkr_agent_audit::Recorded;
+use ibkr_agent_domain::{BrokerOrderId, BrokerOrderStatus, Untrusted};
+use ibkr_agent_gates::{Permit, Place, Question};
+
+/// What became of placing an order or of answering a question about it.
+#[derive(Debug)]
+#[must_use = "an outcome that is dropped is an order that nobody knows of"]
+pub enum PlaceOutcome {
+    /// The broker has the order.
+    Placed {
+        /// IBKR's id.
+        order_id: BrokerOrderId,
+        /// Its first status.
+        status: BrokerOrderStatus,
+        /// What the broker said with it.
+        text: Option<Untrusted>,
+    },
+    /// The broker asks before it takes the order.
+    Question(Asked),
+    /// The broker refused the order, or a question was answered with no.
+    Rejected {
+        /// The broker's reason, or ours where it gave none.
+        message: Untrusted,
+    },
+    /// The broker has seen this reference before: find the order by it. Never a rejection.
+    AlreadyRegistered,
+    /// We don't know whether the broker has the order.
+    Unknown {
+        /// Why, in snake case.
+        why: &'static str,
+    },
+    /// Nothing of this request left us. For a reply: the question stays unanswered.
+    NotSent {
+        /// Why, in snake case.
+        why: &'static str,
+    },
+}
+
+/// A broker's question, holding the order's permit until it is answered.
+#[derive(Debug)]
+#[must_use = "an unanswered question holds an order's permit"]
+pub struct Asked {
+    question: Question,
+    permit: Recorded<Permit<Place>>,
+}
+
+impl Asked {
+    /// A question about a permitted order.
+    pub const fn new(question: Question, permit: Recorded<Permit<Place>>) -> Self {
+        Self { question, permit }
+    }
+
+    /// The question.
+    #[must_use]
+    pub const fn question(&self) -> &Question {
+        &self.question
+    }
+
+    /// The permit of the order that it is about.
+    pub const fn permit(&self) -> &Recorded<Permit<Place>> {
+        &self.permit
+    }
+
+    /// Takes the permit on to the next question of the chain.
+    pub(crate) fn into_permit(self) -> Recorded<Permit<Place>> {
+        self.permit
+    }
+}
+
+/// What became of a cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a cancel's outcome says whether the order may still fill"]
+pub enum CancelOutcome {
+    /// The broker took the request. The order may still fill: confirm by its status.
+    Requested {
+        /// What the broker said.
+        text: Option<Untrusted>,
+    },
+    /// The order no longer works.
+    AlreadyDone {
+        /// What the broker said.
+        message: Untrusted,
+    },
+    /// The broker knows no such order on this account.
+    NotFound {
+        /// What the broker said.
+        message: Untrusted,
+    },
+    /// The broker refused the cancel.
+    Rejected {
+        /// What the broker said.
+        message: Untrusted,
+    },
+    /// We don't know whether the broker got it.
+    Unknown {
+        /// Why, in snake case.
+        why: &'static str,
+    },
+    /// Nothing left us.
+    NotSent {
+        /// Why, in snake case.
+        why: &'static str,
+    },
+}
