@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The sidecar, and the Rust SDK over it.
+
+pub mod engine;
+pub mod operator;

@@ -1,0 +1,521 @@
+//! The sans-IO core: `handle(input, now) -> effects`. It owns admission, approvals and the order
+//! path; it reads no clock, does no I/O and never waits.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `admission.rs` | who may call what, and how often |
+//! | `approvals.rs` | previews, asking, the operator's yes and no |
+//! | `submit.rs` | the order's way: screen, facts, decide, commit, place, commit |
+//! | `outcomes.rs` | what the broker answered, evidence, reconciliation |
+//! | `cancel.rs` | cancels, which nothing refuses for risk |
+//! | `halt.rs` | the kill switch |
+//! | `limits.rs` | what the limits have used |
+//!
+//! Invariants: an approval is reserved in the same step that makes the permit; nothing is placed
+//! without a [`Recorded`](ibkr_agent_audit::Recorded) permit, which only a commit makes; an order
+//! whose answer was lost is unknown until evidence or an operator settles it; a reply leaves after
+//! its record is durable. The store is the journal: [`Engine::restore`] rebuilds everything.
+
+mod admission;
+mod approvals;
+mod cancel;
+mod effect;
+mod halt;
+mod limits;
+mod outcomes;
+mod state;
+mod submit;
+
+#[cfg(test)]
+mod simulation;
+
+pub use effect::{
+    Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
+    Expired, Input, JobId, Minted, MintedPermit, Now, OperatorAct, OutcomeQuery, Payload,
+    PlaceReport, Precondition, PreviewDraft, Refusal, Row, Standing, Submission, Ticket, Work,
+};
+pub use limits::{CallBudget, Used};
+pub use outcomes::refusal_of;
+pub use state::{
+    Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OrderEntry, Owner, Preview,
+    Restored,
+};
+
+use ibkr_agent_domain::{
+    AccountId, Actor, ApprovalId, BrokerName, CanonicalOrder, ClientOrderId, Decision, Digest,
+    Door, ErrorCode, IdempotencyKey, OrderState, PreviewId, Record, RecordKind, Reference,
+    SidecarId, Timestamp,
+};
+use ibkr_agent_gates::{Policy, Requester, Switches};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Longest life of an approval: IBKR refuses a repeated order reference for 24 hours only.
+pub const MAX_APPROVAL_TTL: Duration = Duration::from_secs(12 * 3600);
+
+/// How the engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// This sidecar; part of every order reference.
+    pub sidecar: SidecarId,
+    /// The limits.
+    pub policy: Policy,
+    /// The broker login, when only one is configured.
+    pub default_broker: Option<BrokerName>,
+    /// How long a preview can be asked about.
+    pub preview_ttl: Duration,
+    /// How long an approval lives when the caller doesn't say; at most [`MAX_APPROVAL_TTL`].
+    pub approval_ttl: Duration,
+    /// Undecided approvals that may be open at once.
+    pub max_open_approvals: usize,
+    /// Oldest access token that may write.
+    pub max_write_token_age: Duration,
+    /// Calls per minute and caller.
+    pub budget: CallBudget,
+}
+
+/// The core. One owner; see the module documentation.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    previews: BTreeMap<PreviewId, Preview>,
+    approvals: BTreeMap<ApprovalId, ApprovalEntry>,
+    keys: BTreeMap<(Owner, IdempotencyKey), KeyEntry>,
+    orders: BTreeMap<ClientOrderId, OrderEntry>,
+    admitted: BTreeSet<String>,
+    halt: HaltEntry,
+    halt_generation: u64,
+    audit_writable: bool,
+    budgets: limits::Budgets,
+    submissions: BTreeMap<Ticket, submit::Flight>,
+    jobs: BTreeMap<JobId, After>,
+    next_job: u64,
+    high_water: Timestamp,
+}
+
+/// What to do when a commit is done.
+#[derive(Debug)]
+enum After {
+    /// Answer a ticket.
+    Reply(Ticket, Answer, Option<String>),
+    /// Place the order.
+    Place {
+        ticket: Ticket,
+        order: ClientOrderId,
+    },
+    /// Send the answer to a question.
+    SendReply { ticket: Ticket },
+    /// Send the cancel.
+    SendCancel {
+        ticket: Ticket,
+        facts: Box<ibkr_agent_gates::CancelRequest>,
+    },
+    /// The order's outcome is durable: answer whoever waits for it.
+    Settled(ClientOrderId),
+    /// The halt is durable.
+    Halt(Ticket),
+    /// The resume is durable: open the latch.
+    Resume {
+        ticket: Ticket,
+        entry: Box<HaltEntry>,
+        generation: u64,
+    },
+}
+
+impl Engine {
+    /// Rebuilds the core from what the store kept. Every intent without an outcome is unknown now,
+    /// and so is every question, because the permit that waited for its answer is gone.
+    #[must_use]
+    pub fn restore(config: EngineConfig, restored: Restored, now: Now) -> (Self, Vec<Effect>) {
+        let mut high_water = now.wall;
+        for order in &restored.orders {
+            high_water = high_water.max(order.updated_at);
+        }
+        for approval in &restored.approvals {
+            high_water = high_water.max(approval.created_at);
+        }
+        let never = HaltEntry {
+            halted: false,
+            since: now.wall,
+            by: "system".to_owned(),
+            reason: "never halted".to_owned(),
+            audit_event_id: None,
+        };
+        let mut engine = Self {
+            config,
+            previews: restored
+                .previews
+                .into_iter()
+                .map(|p| (p.id.clone(), p))
+                .collect(),
+            approvals: restored
+                .approvals
+                .into_iter()
+                .map(|a| (a.id.clone(), a))
+                .collect(),
+            keys: restored
+                .keys
+                .into_iter()
+                .map(|k| ((k.owner.clone(), k.key.clone()), k))
+                .collect(),
+            orders: restored
+                .orders
+                .into_iter()
+                .map(|o| (o.id.clone(), o))
+                .collect(),
+            admitted: restored.admitted.into_iter().map(|a| a.caller).collect(),
+            halt: restored.halt.unwrap_or(never),
+            halt_generation: 0,
+            audit_writable: true,
+            budgets: limits::Budgets::default(),
+            submissions: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_job: 1,
+            high_water,
+        };
+        let mut effects = vec![Effect::SetLatch {
+            halted: engine.halt.halted,
+        }];
+        effects.extend(engine.doubt_unfinished(now));
+        (engine, effects)
+    }
+
+    /// Takes an input, gives the effects that follow from it.
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        let now = self.settle_clock(now);
+        match input {
+            Input::Admit {
+                ticket,
+                caller,
+                work,
+            } => vec![self.admit(ticket, &caller, work, now)],
+            Input::Record { ticket, record } => {
+                let after = After::Reply(ticket, Answer::Recorded, None);
+                vec![self.commit(Vec::new(), Vec::new(), Payload::Record(record), after, now)]
+            }
+            Input::Preview {
+                ticket,
+                caller,
+                draft,
+            } => {
+                vec![self.preview(ticket, &caller, *draft, now)]
+            }
+            Input::AskApproval {
+                ticket,
+                caller,
+                account,
+                preview,
+                ttl,
+            } => {
+                vec![self.ask_approval(ticket, &caller, &account, &preview, ttl, now)]
+            }
+            Input::ApprovalStatus {
+                ticket,
+                caller,
+                approval,
+            } => {
+                vec![self.approval_status(ticket, &caller, &approval, now)]
+            }
+            Input::Submit {
+                ticket,
+                caller,
+                submission,
+            } => self.submit(ticket, caller, submission, now),
+            Input::FactsRead { ticket, facts } => self.facts_read(ticket, facts, now),
+            Input::Cancel {
+                ticket,
+                caller,
+                cancellation,
+            } => {
+                vec![self.cancel(ticket, &caller, &cancellation, now)]
+            }
+            Input::Outcome {
+                ticket,
+                caller,
+                query,
+            } => {
+                vec![self.outcome(ticket, &caller, &query)]
+            }
+            Input::Operator {
+                ticket,
+                requester,
+                act,
+            } => self.operator(ticket, requester, act, now),
+            Input::Committed { job, result } => self.committed(job, result, now),
+            Input::PlaceDone { order, report } => self.place_done(&order, report, now),
+            Input::CancelDone { ticket, report } => vec![self.cancel_done(ticket, report, now)],
+            Input::Evidence {
+                account,
+                orders,
+                executions,
+            } => self.evidence(&account, &orders, &executions, now),
+            Input::Withdrawn { ticket } => {
+                self.withdraw(ticket);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The wall clock going back never revives anything.
+    fn settle_clock(&mut self, mut now: Now) -> Now {
+        self.high_water = self.high_water.max(now.wall);
+        now.wall = self.high_water;
+        now
+    }
+
+    fn switches(&self) -> Switches {
+        Switches {
+            halted: self.halt.halted,
+            audit_writable: self.audit_writable,
+        }
+    }
+
+    /// Makes a commit and remembers what follows it.
+    fn commit(
+        &mut self,
+        preconditions: Vec<Precondition>,
+        rows: Vec<Row>,
+        payload: Payload,
+        after: After,
+        now: Now,
+    ) -> Effect {
+        let id = JobId(self.next_job);
+        self.next_job = self.next_job.saturating_add(1);
+        self.jobs.insert(id, after);
+        let job = CommitJob {
+            id,
+            preconditions,
+            rows,
+            payload,
+            now: now.wall,
+        };
+        Effect::Commit(Box::new(job))
+    }
+
+    fn committed(
+        &mut self,
+        job: JobId,
+        result: Result<Minted, CommitError>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let Some(after) = self.jobs.remove(&job) else {
+            return Vec::new();
+        };
+        match result {
+            Ok(minted) => self.after_commit(after, minted, now),
+            Err(error) => {
+                if error == CommitError::Failed {
+                    self.audit_writable = false;
+                }
+                self.after_failure(after, &error, now)
+            }
+        }
+    }
+
+    fn after_commit(&mut self, after: After, minted: Minted, now: Now) -> Vec<Effect> {
+        let event = Some(minted.event.to_string());
+        match (after, minted.permit) {
+            (After::Reply(ticket, answer, changed), _) => {
+                let mut effects = vec![Effect::Reply {
+                    ticket,
+                    answer,
+                    event,
+                }];
+                effects.extend(changed.map(|resource| Effect::Changed { resource }));
+                effects
+            }
+            (After::Place { ticket, order }, MintedPermit::Place(permit)) => {
+                self.placeable(ticket, &order, permit, now)
+            }
+            (After::SendReply { ticket }, MintedPermit::Reply(permit)) => vec![
+                Effect::Reply {
+                    ticket,
+                    answer: Answer::Done,
+                    event,
+                },
+                Effect::SendReply(permit),
+            ],
+            (After::SendCancel { ticket, .. }, MintedPermit::Cancel(permit)) => {
+                vec![Effect::SendCancel { ticket, permit }]
+            }
+            (After::Settled(order), _) => self.settled(&order, event.as_ref()),
+            (After::Halt(ticket), _) => {
+                self.halt.audit_event_id.clone_from(&event);
+                vec![Effect::Reply {
+                    ticket,
+                    answer: Answer::Done,
+                    event,
+                }]
+            }
+            (
+                After::Resume {
+                    ticket, generation, ..
+                },
+                _,
+            ) if generation != self.halt_generation => {
+                vec![refuse(
+                    ticket,
+                    ErrorCode::KillSwitchClosed,
+                    "trading was halted again",
+                )]
+            }
+            (
+                After::Resume {
+                    ticket, mut entry, ..
+                },
+                _,
+            ) => {
+                entry.audit_event_id.clone_from(&event);
+                self.halt = *entry;
+                let reply = Effect::Reply {
+                    ticket,
+                    answer: Answer::Done,
+                    event,
+                };
+                vec![Effect::SetLatch { halted: false }, reply]
+            }
+            // A commit always mints the permit that it carried; anything else is a defect, and
+            // nothing is sent.
+            (
+                After::Place { ticket, .. }
+                | After::SendReply { ticket }
+                | After::SendCancel { ticket, .. },
+                _,
+            ) => vec![refuse(
+                ticket,
+                ErrorCode::InternalError,
+                "the permit was not recorded",
+            )],
+        }
+    }
+
+    fn after_failure(&mut self, after: After, error: &CommitError, now: Now) -> Vec<Effect> {
+        let code = match error {
+            CommitError::Precondition => ErrorCode::InternalError,
+            CommitError::Failed => ErrorCode::AuditWriteFailed,
+        };
+        let sentence = "nothing was done: the record could not be written";
+        match after {
+            After::Reply(ticket, _, _)
+            | After::Halt(ticket)
+            | After::Resume { ticket, .. }
+            | After::SendReply { ticket } => vec![refuse(ticket, code, sentence)],
+            After::Place { ticket, order } => self.place_not_recorded(ticket, &order, code),
+            After::SendCancel { ticket, facts } => self.emergency_cancel(ticket, *facts, now),
+            After::Settled(order) => self.settled(&order, None),
+        }
+    }
+
+    /// Why trading is or isn't halted.
+    #[must_use]
+    pub const fn halt_entry(&self) -> &HaltEntry {
+        &self.halt
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.config.policy
+    }
+
+    /// What the limits have used.
+    #[must_use]
+    pub fn used(&self, now: Now) -> Used {
+        limits::used(self.orders.values(), now)
+    }
+
+    /// Every recorded order.
+    pub fn orders(&self) -> impl Iterator<Item = &OrderEntry> {
+        self.orders.values()
+    }
+
+    /// Every approval.
+    pub fn approvals(&self) -> impl Iterator<Item = &ApprovalEntry> {
+        self.approvals.values()
+    }
+
+    /// Whether the log takes writes, as far as the engine has seen.
+    #[must_use]
+    pub const fn is_audit_writable(&self) -> bool {
+        self.audit_writable
+    }
+
+    /// Accounts that have an order whose state can still change.
+    #[must_use]
+    pub fn accounts_to_watch(&self) -> BTreeSet<AccountId> {
+        let open = self.orders.values().filter(|order| !order.state.is_final());
+        open.map(|order| order.account().clone()).collect()
+    }
+
+    /// Whether a caller of this label was admitted to writes.
+    #[must_use]
+    pub fn is_admitted(&self, caller: &str) -> bool {
+        self.admitted.contains(caller)
+    }
+
+    fn in_doubt(&self, order: &CanonicalOrder) -> bool {
+        self.orders.values().any(|entry| {
+            entry.state.is_in_doubt()
+                && entry.account() == order.account()
+                && entry.order.conid() == order.conid()
+        })
+    }
+}
+
+/// Whose things a requester may use.
+fn owner_of(requester: &Requester) -> Owner {
+    Owner(match &requester.actor {
+        Actor::Token {
+            issuer, subject, ..
+        } => format!("{issuer}|{subject}"),
+        Actor::Local { .. } | Actor::Operator { .. } | Actor::System => "local".to_owned(),
+        Actor::Unauthenticated { .. } => "nobody".to_owned(),
+    })
+}
+
+fn refuse(ticket: Ticket, code: ErrorCode, message: &str) -> Effect {
+    let answer = Answer::Refused(Refusal::new(code, message));
+    Effect::Reply {
+        ticket,
+        answer,
+        event: None,
+    }
+}
+
+/// A record of what a requester did, with its call.
+fn record_of(requester: &Requester, kind: RecordKind, decision: Decision) -> Record {
+    let mut record = Record::new(kind, requester.actor.clone(), requester.door, decision);
+    record.tool = Some(requester.tool);
+    record
+        .references
+        .push(Reference::Call(requester.call.clone()));
+    record
+}
+
+/// A record of the gateway's own.
+fn system_record(kind: RecordKind) -> Record {
+    Record::new(kind, Actor::System, Door::Internal, Decision::Stated)
+}
+
+/// Ids that follow from what they name, so that a replayed simulation makes the same ones.
+fn derived_id(prefix: &str, parts: &[&str]) -> String {
+    let digest = Digest::of(parts.join("\n").as_bytes()).to_string();
+    format!("{prefix}-{}", digest.get(..24).unwrap_or_default())
+}
+
+impl OrderEntry {
+    /// Applies an event to what we know; `false` when it can't happen.
+    fn apply(&mut self, event: ibkr_agent_domain::OrderEvent, now: Now) -> bool {
+        match ibkr_agent_domain::next(self.state, event) {
+            Ok(state) => {
+                self.state = state;
+                self.updated_at = now.wall;
+                if state != OrderState::Question {
+                    self.question = None;
+                }
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}

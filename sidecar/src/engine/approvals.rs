@@ -1,0 +1,407 @@
+//! Previews, asking for an approval, and the operator's yes and no.
+
+use crate::engine::effect::complete_facts;
+use crate::engine::{
+    After, Answer, ApprovalEntry, ApprovalStatus, Caller, Effect, Engine, Expired,
+    MAX_APPROVAL_TTL, Now, OperatorAct, Payload, Precondition, Preview, PreviewDraft, Refusal, Row,
+    Ticket, derived_id, owner_of, record_of, refuse, system_record,
+};
+use ibkr_agent_domain::{
+    AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, PreviewId, RecordKind,
+    Reference,
+};
+use ibkr_agent_gates::{Requester, Verdict, check_order, mid_price};
+use std::time::Duration;
+
+/// Previews kept in memory; the oldest is dropped beyond it.
+const MAX_PREVIEWS: usize = 1000;
+
+impl Engine {
+    pub(super) fn preview(
+        &mut self,
+        ticket: Ticket,
+        caller: &Caller,
+        draft: PreviewDraft,
+        now: Now,
+    ) -> Effect {
+        let PreviewDraft { order, facts } = draft;
+        let reference_price = facts.quote.as_ref().and_then(mid_price);
+        let position = facts.position;
+        let in_doubt = self.in_doubt(&order);
+        let facts = complete_facts(facts, self.switches(), in_doubt, self.used(now));
+        let checks = check_order(&self.config.policy, &facts, &order, now.wall);
+        let would_pass = !checks.iter().any(ibkr_agent_gates::Check::is_denied);
+        let warned = checks
+            .iter()
+            .filter(|check| check.verdict == Verdict::Warned);
+        let warnings = warned.map(ibkr_agent_gates::Check::sentence).collect();
+        let id = derived_id("pv", &[caller.requester.call.as_str()]);
+        let Ok(id) = PreviewId::parse(&id) else {
+            return refuse(ticket, ErrorCode::InternalError, "no preview id");
+        };
+        let preview = Preview {
+            id: id.clone(),
+            owner: owner_of(&caller.requester),
+            order,
+            reference_price,
+            position,
+            would_pass,
+            warnings,
+            created_at: now.wall,
+            expires_at: now.wall.plus(self.config.preview_ttl),
+        };
+        let mut record = record_of(&caller.requester, RecordKind::Previewed, Decision::Stated);
+        record.account = Some(preview.order.account().clone());
+        record.policy = Some(self.config.policy.hash());
+        record.references.push(Reference::Preview(id.clone()));
+        record
+            .references
+            .push(Reference::Order(preview.order.digest()));
+        for check in checks.iter().filter(|check| check.is_denied()) {
+            record.details.push(check.gate.as_str());
+        }
+        self.forget_old_previews(now);
+        self.previews.insert(id, preview.clone());
+        let answer = Answer::Preview(Box::new(preview.clone()), checks);
+        let after = After::Reply(ticket, answer, None);
+        self.commit(
+            Vec::new(),
+            vec![Row::Preview(preview)],
+            Payload::Record(record),
+            after,
+            now,
+        )
+    }
+
+    fn forget_old_previews(&mut self, now: Now) {
+        self.previews
+            .retain(|_, preview| preview.expires_at > now.wall);
+        while self.previews.len() >= MAX_PREVIEWS {
+            let oldest = self
+                .previews
+                .values()
+                .min_by_key(|preview| preview.created_at);
+            let Some(id) = oldest.map(|preview| preview.id.clone()) else {
+                return;
+            };
+            self.previews.remove(&id);
+        }
+    }
+
+    pub(super) fn ask_approval(
+        &mut self,
+        ticket: Ticket,
+        caller: &Caller,
+        account: &AccountId,
+        preview: &PreviewId,
+        ttl: Option<Duration>,
+        now: Now,
+    ) -> Effect {
+        let entry = match self.new_approval(caller, account, preview, ttl, now) {
+            Ok(entry) => entry,
+            Err(refusal) => return self.refuse_recorded(ticket, &caller.requester, refusal, now),
+        };
+        let mut record = record_of(
+            &caller.requester,
+            RecordKind::ApprovalAsked,
+            Decision::Stated,
+        );
+        record.account = Some(account.clone());
+        record.references.push(Reference::Preview(preview.clone()));
+        record
+            .references
+            .push(Reference::Approval(entry.id.clone()));
+        record
+            .references
+            .push(Reference::Order(entry.order.digest()));
+        self.approvals.insert(entry.id.clone(), entry.clone());
+        let changed = format!("ibkr://approvals/{}", entry.id);
+        let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
+        let after = After::Reply(ticket, answer, Some(changed));
+        self.commit(
+            Vec::new(),
+            vec![Row::Approval(entry)],
+            Payload::Record(record),
+            after,
+            now,
+        )
+    }
+
+    fn new_approval(
+        &self,
+        caller: &Caller,
+        account: &AccountId,
+        preview: &PreviewId,
+        ttl: Option<Duration>,
+        now: Now,
+    ) -> Result<ApprovalEntry, Refusal> {
+        let owner = owner_of(&caller.requester);
+        let found = self
+            .previews
+            .get(preview)
+            .filter(|preview| preview.owner == owner);
+        let not_found = || Refusal::new(ErrorCode::PreviewNotFound, "no such preview");
+        let preview = found.ok_or_else(not_found)?;
+        if preview.expires_at <= now.wall {
+            return Err(Refusal::new(
+                ErrorCode::PreviewExpired,
+                "the preview has expired",
+            ));
+        }
+        if preview.order.account() != account {
+            let message = "the preview is for another account";
+            return Err(Refusal::new(ErrorCode::ApprovalPreviewMismatch, message));
+        }
+        if !preview.would_pass {
+            let message = "the preview's checks did not pass: there is nothing to approve";
+            return Err(Refusal::new(ErrorCode::OrderPolicyRefused, message));
+        }
+        let open = self
+            .approvals
+            .values()
+            .filter(|entry| entry.status == ApprovalStatus::Pending && entry.expires_at > now.wall);
+        if open.count() >= self.config.max_open_approvals {
+            return Err(Refusal::new(
+                ErrorCode::ApprovalTooMany,
+                "too many approvals are open",
+            ));
+        }
+        let ttl = ttl
+            .unwrap_or(self.config.approval_ttl)
+            .min(MAX_APPROVAL_TTL);
+        let id = derived_id("ap", &[caller.requester.call.as_str(), preview.id.as_str()]);
+        let id = ApprovalId::parse(&id)
+            .map_err(|_| Refusal::new(ErrorCode::InternalError, "no approval id"))?;
+        Ok(ApprovalEntry {
+            id,
+            owner,
+            asked_by: caller.requester.actor.label(),
+            preview: preview.id.clone(),
+            order: preview.order.clone(),
+            reference_price: preview.reference_price,
+            position: preview.position,
+            warnings: preview.warnings.clone(),
+            status: ApprovalStatus::Pending,
+            approved_by: None,
+            created_at: now.wall,
+            expires_at: now.wall.plus(ttl),
+        })
+    }
+
+    pub(super) fn approval_status(
+        &self,
+        ticket: Ticket,
+        caller: &Caller,
+        approval: &ApprovalId,
+        now: Now,
+    ) -> Effect {
+        let owner = owner_of(&caller.requester);
+        let found = self
+            .approvals
+            .get(approval)
+            .filter(|entry| entry.owner == owner);
+        let Some(entry) = found else {
+            return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
+        };
+        let answer = Answer::Approval(Box::new(entry.clone()), has_expired(entry, now));
+        Effect::Reply {
+            ticket,
+            answer,
+            event: None,
+        }
+    }
+
+    /// An operator's act. Its signature was verified where one is needed.
+    pub(super) fn operator(
+        &mut self,
+        ticket: Ticket,
+        requester: Requester,
+        act: OperatorAct,
+        now: Now,
+    ) -> Vec<Effect> {
+        match act {
+            OperatorAct::Approve {
+                approval,
+                digest,
+                key,
+            } => {
+                vec![self.approve(ticket, &requester, &approval, digest, key, now)]
+            }
+            OperatorAct::Deny { approval } => vec![self.deny(ticket, &requester, &approval, now)],
+            OperatorAct::Answer {
+                order,
+                text,
+                confirmed,
+            } => {
+                vec![self.answer_question(ticket, requester, &order, text, confirmed, now)]
+            }
+            OperatorAct::Halt { reason } => self.stop(ticket, requester, reason, now),
+            OperatorAct::Resume { reason } => vec![self.resume(ticket, &requester, reason, now)],
+            OperatorAct::Admit { caller } => {
+                vec![self.admit_caller(ticket, &requester, caller, now)]
+            }
+            OperatorAct::Settle { order, exists } => {
+                vec![self.settle_by_statement(ticket, &requester, &order, exists, now)]
+            }
+        }
+    }
+
+    fn approve(
+        &mut self,
+        ticket: Ticket,
+        requester: &Requester,
+        approval: &ApprovalId,
+        digest: Digest,
+        key: OperatorKeyId,
+        now: Now,
+    ) -> Effect {
+        let Some(entry) = self.approvals.get_mut(approval) else {
+            return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
+        };
+        let problem = if entry.order.digest() != digest {
+            Some((
+                ErrorCode::SignatureInvalid,
+                "what was signed is not this order",
+            ))
+        } else if entry.expires_at <= now.wall {
+            Some((ErrorCode::ApprovalExpired, "the request has expired"))
+        } else {
+            match entry.status {
+                ApprovalStatus::Pending => None,
+                ApprovalStatus::Approved => {
+                    let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
+                    return Effect::Reply {
+                        ticket,
+                        answer,
+                        event: None,
+                    };
+                }
+                ApprovalStatus::Denied => Some((ErrorCode::ApprovalDenied, "it was denied")),
+                ApprovalStatus::Consumed => Some((ErrorCode::ApprovalConsumed, "it was spent")),
+            }
+        };
+        if let Some((code, message)) = problem {
+            return refuse(ticket, code, message);
+        }
+        entry.status = ApprovalStatus::Approved;
+        entry.approved_by = Some(key);
+        let entry = entry.clone();
+        self.decided(
+            ticket,
+            requester,
+            entry,
+            RecordKind::Approved,
+            ApprovalStatus::Pending,
+            now,
+        )
+    }
+
+    fn deny(
+        &mut self,
+        ticket: Ticket,
+        requester: &Requester,
+        approval: &ApprovalId,
+        now: Now,
+    ) -> Effect {
+        let Some(entry) = self.approvals.get_mut(approval) else {
+            return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
+        };
+        let before = entry.status;
+        if before == ApprovalStatus::Consumed {
+            return refuse(
+                ticket,
+                ErrorCode::ApprovalConsumed,
+                "it was spent: cancel the order",
+            );
+        }
+        entry.status = ApprovalStatus::Denied;
+        let entry = entry.clone();
+        self.decided(ticket, requester, entry, RecordKind::Denied, before, now)
+    }
+
+    /// Writes down a decision. The entry is changed in memory already: a submission that arrives
+    /// before the commit sees it, but the permit that it makes is committed after this one.
+    fn decided(
+        &mut self,
+        ticket: Ticket,
+        requester: &Requester,
+        entry: ApprovalEntry,
+        kind: RecordKind,
+        before: ApprovalStatus,
+        now: Now,
+    ) -> Effect {
+        let mut record = record_of(requester, kind, Decision::Permitted);
+        record.account = Some(entry.order.account().clone());
+        record
+            .references
+            .push(Reference::Approval(entry.id.clone()));
+        record
+            .references
+            .push(Reference::Order(entry.order.digest()));
+        let preconditions = vec![Precondition::ApprovalIs(entry.id.clone(), before)];
+        let changed = format!("ibkr://approvals/{}", entry.id);
+        let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
+        let after = After::Reply(ticket, answer, Some(changed));
+        let rows = vec![Row::Approval(entry)];
+        self.commit(preconditions, rows, Payload::Record(record), after, now)
+    }
+
+    fn admit_caller(
+        &mut self,
+        ticket: Ticket,
+        requester: &Requester,
+        caller: String,
+        now: Now,
+    ) -> Effect {
+        self.admitted.insert(caller.clone());
+        let record = record_of(requester, RecordKind::Admitted, Decision::Permitted);
+        let row = Row::Admitted(crate::engine::Admitted { caller });
+        let after = After::Reply(ticket, Answer::Done, None);
+        self.commit(Vec::new(), vec![row], Payload::Record(record), after, now)
+    }
+
+    /// Refuses, and answers once the refusal is in the log.
+    pub(super) fn refuse_recorded(
+        &mut self,
+        ticket: Ticket,
+        requester: &Requester,
+        refusal: Refusal,
+        now: Now,
+    ) -> Effect {
+        let mut record = record_of(requester, RecordKind::Refused, Decision::Denied);
+        record.codes.push(refusal.code);
+        record.policy = Some(self.config.policy.hash());
+        let after = After::Reply(ticket, Answer::Refused(refusal), None);
+        self.commit(Vec::new(), Vec::new(), Payload::Record(record), after, now)
+    }
+
+    /// Gives an approval back: nothing was sent under it.
+    pub(super) fn return_approval(
+        &mut self,
+        approval: &ApprovalId,
+        rows: &mut Vec<Row>,
+    ) -> Option<ibkr_agent_domain::Record> {
+        let entry = self.approvals.get_mut(approval)?;
+        entry.status = ApprovalStatus::Approved;
+        rows.push(Row::Approval(entry.clone()));
+        let mut record = system_record(RecordKind::ApprovalReturned);
+        record.account = Some(entry.order.account().clone());
+        record
+            .references
+            .push(Reference::Approval(approval.clone()));
+        Some(record)
+    }
+}
+
+/// Whether an undecided or unspent approval's time has passed.
+pub(super) fn has_expired(entry: &ApprovalEntry, now: Now) -> Expired {
+    let counts = matches!(
+        entry.status,
+        ApprovalStatus::Pending | ApprovalStatus::Approved
+    );
+    if counts && entry.expires_at <= now.wall {
+        Expired::Yes
+    } else {
+        Expired::No
+    }
+}

@@ -1,0 +1,586 @@
+//! What goes in and what comes out. Effects carry permits and aren't `Clone`.
+
+use crate::engine::state::{
+    Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OrderEntry, Preview,
+};
+use ibkr_agent_audit::{EventId, Recorded};
+use ibkr_agent_domain::{
+    AccountId, ApprovalId, BrokerOrder, BrokerOrderId, CanonicalOrder, ClientOrderId, Digest,
+    ErrorCode, Execution, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record, ScopeSet,
+    Timestamp,
+};
+use ibkr_agent_gates::{Cancel, Check, Facts, Halt, Permit, Place, Question, Reply, Requester};
+use rust_decimal::Decimal;
+use std::time::Duration;
+
+/// The present, as the driver reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic time since start, for deadlines.
+    pub monotonic: Duration,
+    /// Wall clock, for expiry and records.
+    pub wall: Timestamp,
+    /// The exchange's date as a day number, for the day's limits.
+    pub trading_day: i64,
+}
+
+/// The driver's handle of a call that waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// The engine's handle of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// How a caller proved who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A process of the local user.
+    Local,
+    /// A token that the sidecar verified, issued then.
+    Token {
+        /// When it was issued.
+        issued_at: Timestamp,
+    },
+    /// An operator on the operator socket.
+    Operator,
+}
+
+/// Who asks, and what it may ask for: scopes after every ceiling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// For the record.
+    pub requester: Requester,
+    /// Token scopes ∩ ceiling.
+    pub scopes: ScopeSet,
+    /// How it proved itself.
+    pub standing: Standing,
+}
+
+/// What kind of work a call is, for admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Work {
+    /// A read.
+    Read,
+    /// A preview: broker traffic, but nothing executable.
+    Preview,
+    /// Asking for an approval, submitting or cancelling.
+    Write,
+}
+
+/// A preview with the facts it was checked against.
+#[derive(Debug, Clone)]
+pub struct PreviewDraft {
+    /// The order.
+    pub order: CanonicalOrder,
+    /// The facts that the driver read.
+    pub facts: BrokerFacts,
+}
+
+/// The part of the facts that comes from the broker.
+#[derive(Debug, Clone)]
+pub struct BrokerFacts {
+    /// Whether the broker reports the account as tradable.
+    pub account_reported: bool,
+    /// The session.
+    pub session: ibkr_agent_domain::SessionState,
+    /// Broker's clock minus ours.
+    pub clock_skew_ms: Option<i64>,
+    /// The quote.
+    pub quote: Option<ibkr_agent_domain::Quote>,
+    /// The position.
+    pub position: Decimal,
+    /// Working quantity on the order's side.
+    pub working_same_side: Decimal,
+    /// Units of the policy's currency per unit of the order's.
+    pub policy_currency_rate: Option<Decimal>,
+}
+
+/// A wish to submit under an approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The account that the caller names; must be the approval's.
+    pub account: AccountId,
+    /// The approval.
+    pub approval: ApprovalId,
+    /// The caller's idempotency key.
+    pub key: IdempotencyKey,
+}
+
+/// A wish to cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancellation {
+    /// The account that the caller names.
+    pub account: AccountId,
+    /// IBKR's id of the order.
+    pub order: BrokerOrderId,
+}
+
+/// How to find an order's outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutcomeQuery {
+    /// By the call that submitted it.
+    Call(String),
+    /// By the approval that it spent.
+    Approval(ApprovalId),
+    /// By the caller's key.
+    Key(IdempotencyKey),
+    /// By our reference.
+    Order(ClientOrderId),
+}
+
+/// What the broker answered to a placement or a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlaceReport {
+    /// It has the order.
+    Placed {
+        /// IBKR's id.
+        order_id: BrokerOrderId,
+        /// Its text, escaped.
+        message: String,
+    },
+    /// It asks. The driver keeps the permit that waits.
+    Question(Question),
+    /// It refused.
+    Rejected {
+        /// Its reason, escaped.
+        message: String,
+    },
+    /// Nothing left us.
+    NotSent {
+        /// Why.
+        why: &'static str,
+    },
+    /// We don't know.
+    Unknown {
+        /// Why.
+        why: &'static str,
+    },
+}
+
+/// What the broker answered to a cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CancelReport {
+    /// It will try.
+    Requested {
+        /// Its text, escaped.
+        message: String,
+    },
+    /// It didn't, and says why, or nothing left us, or we don't know.
+    Failed {
+        /// The code.
+        code: ErrorCode,
+        /// The reason, escaped.
+        message: String,
+    },
+}
+
+/// An operator's act, its signature already verified where one is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperatorAct {
+    /// Approve the order of this digest.
+    Approve {
+        /// Which approval.
+        approval: ApprovalId,
+        /// What was shown and signed.
+        digest: Digest,
+        /// The key that signed.
+        key: OperatorKeyId,
+    },
+    /// Deny, or take back.
+    Deny {
+        /// Which approval.
+        approval: ApprovalId,
+    },
+    /// Answer a broker's question.
+    Answer {
+        /// The order that it is about.
+        order: ClientOrderId,
+        /// Digest of the question's text, as shown.
+        text: Digest,
+        /// Yes or no.
+        confirmed: bool,
+    },
+    /// Stop trading.
+    Halt {
+        /// Why.
+        reason: String,
+    },
+    /// Allow trading again.
+    Resume {
+        /// Why.
+        reason: String,
+    },
+    /// Admit a caller to writes.
+    Admit {
+        /// The caller, as the log names it.
+        caller: String,
+    },
+    /// State what became of an order in doubt.
+    Settle {
+        /// The order.
+        order: ClientOrderId,
+        /// Whether it exists at the broker.
+        exists: bool,
+    },
+}
+
+/// What comes in.
+#[derive(Debug)]
+pub enum Input {
+    /// May this call proceed?
+    Admit {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who asks.
+        caller: Caller,
+        /// What kind of work.
+        work: Work,
+    },
+    /// Write a record (a read was answered, a request was refused) and release the answer.
+    Record {
+        /// Who waits.
+        ticket: Ticket,
+        /// The record.
+        record: Record,
+    },
+    /// The driver has the facts for a preview.
+    Preview {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who asks.
+        caller: Caller,
+        /// The order and the facts.
+        draft: Box<PreviewDraft>,
+    },
+    /// Ask a human.
+    AskApproval {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who asks.
+        caller: Caller,
+        /// The account that the caller names.
+        account: AccountId,
+        /// The preview.
+        preview: PreviewId,
+        /// How long the approval should live.
+        ttl: Option<Duration>,
+    },
+    /// Where does an approval stand?
+    ApprovalStatus {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who asks.
+        caller: Caller,
+        /// The approval.
+        approval: ApprovalId,
+    },
+    /// Spend an approval.
+    Submit {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        submission: Submission,
+    },
+    /// The facts for a submission.
+    FactsRead {
+        /// Who waits.
+        ticket: Ticket,
+        /// The facts, or why they can't be had.
+        facts: Result<Box<BrokerFacts>, Refusal>,
+    },
+    /// Cancel.
+    Cancel {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        cancellation: Cancellation,
+    },
+    /// What became of an order?
+    Outcome {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who asks.
+        caller: Caller,
+        /// Which.
+        query: OutcomeQuery,
+    },
+    /// An operator acts.
+    Operator {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who acts.
+        requester: Requester,
+        /// What.
+        act: OperatorAct,
+    },
+    /// A commit is done.
+    Committed {
+        /// Which.
+        job: JobId,
+        /// What it gave.
+        result: Result<Minted, CommitError>,
+    },
+    /// The broker answered a placement or a reply.
+    PlaceDone {
+        /// Which order.
+        order: ClientOrderId,
+        /// What it said.
+        report: PlaceReport,
+    },
+    /// The broker answered a cancel.
+    CancelDone {
+        /// Who waits.
+        ticket: Ticket,
+        /// What it said.
+        report: CancelReport,
+    },
+    /// The broker's orders and trades of an account were read.
+    Evidence {
+        /// The account.
+        account: AccountId,
+        /// Its orders.
+        orders: Vec<BrokerOrder>,
+        /// Its trades.
+        executions: Vec<Execution>,
+    },
+    /// The call's deadline has passed or its caller withdrew it.
+    Withdrawn {
+        /// Who waited.
+        ticket: Ticket,
+    },
+}
+
+/// What a commit made.
+#[derive(Debug)]
+pub struct Minted {
+    /// The record's id.
+    pub event: EventId,
+    /// The recorded permit, if the commit carried one.
+    pub permit: MintedPermit,
+}
+
+/// A recorded permit.
+#[derive(Debug)]
+pub enum MintedPermit {
+    /// The commit carried only a record.
+    None,
+    /// To place.
+    Place(Recorded<Permit<Place>>),
+    /// To cancel.
+    Cancel(Recorded<Permit<Cancel>>),
+    /// To answer.
+    Reply(Recorded<Permit<Reply>>),
+}
+
+/// Why a commit had no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitError {
+    /// A precondition no longer held; nothing was written.
+    Precondition,
+    /// The store failed.
+    Failed,
+}
+
+/// What must hold in the store at the moment of the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// The approval has this status.
+    ApprovalIs(ApprovalId, ApprovalStatus),
+    /// The key was never used.
+    KeyUnused(crate::engine::state::Owner, IdempotencyKey),
+    /// The order was never recorded.
+    OrderUnknown(ClientOrderId),
+    /// The order is in this state.
+    OrderIs(ClientOrderId, OrderState),
+}
+
+/// A row to write.
+#[derive(Debug, Clone)]
+pub enum Row {
+    /// A preview.
+    Preview(Preview),
+    /// An approval.
+    Approval(ApprovalEntry),
+    /// A key.
+    Key(KeyEntry),
+    /// Remove a key: nothing was sent under it.
+    ForgetKey(crate::engine::state::Owner, IdempotencyKey),
+    /// An order.
+    Order(OrderEntry),
+    /// The halt.
+    Halt(HaltEntry),
+    /// An admitted caller.
+    Admitted(Admitted),
+}
+
+/// What the commit records.
+#[derive(Debug)]
+pub enum Payload {
+    /// A record.
+    Record(Record),
+    /// A permit to place.
+    Place(Permit<Place>),
+    /// A permit to cancel.
+    Cancel(Permit<Cancel>),
+    /// A permit to answer.
+    Reply(Permit<Reply>),
+    /// A permit to halt.
+    Halt(Permit<Halt>),
+}
+
+/// One atomic change of the store with its record.
+#[derive(Debug)]
+pub struct CommitJob {
+    /// Its handle.
+    pub id: JobId,
+    /// What must hold.
+    pub preconditions: Vec<Precondition>,
+    /// What is written.
+    pub rows: Vec<Row>,
+    /// What is recorded.
+    pub payload: Payload,
+    /// The record's time.
+    pub now: Timestamp,
+}
+
+/// A refusal with its code, sentence and details.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code.
+    pub code: ErrorCode,
+    /// One sentence; outside text in it is escaped.
+    pub message: String,
+    /// Every check that denied.
+    pub details: Vec<String>,
+}
+
+impl Refusal {
+    /// A refusal with one sentence.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+        }
+    }
+}
+
+/// What a ticket's holder is told.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// Proceed.
+    Admitted,
+    /// The record is durable.
+    Recorded,
+    /// A preview with its checks.
+    Preview(Box<Preview>, Vec<Check>),
+    /// An approval; whether it has expired follows from the flag.
+    Approval(Box<ApprovalEntry>, Expired),
+    /// An order.
+    Order(Box<OrderEntry>),
+    /// A cancel that the broker accepted.
+    CancelRequested {
+        /// The order, when this gateway placed it.
+        order: Option<Box<OrderEntry>>,
+        /// The broker's text, escaped.
+        message: String,
+    },
+    /// An operator's act was done.
+    Done,
+    /// No.
+    Refused(Refusal),
+}
+
+/// Whether something's time has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    /// It still counts.
+    No,
+    /// It no longer does.
+    Yes,
+}
+
+/// What goes out.
+#[derive(Debug)]
+pub enum Effect {
+    /// Commit this, then say so.
+    Commit(Box<CommitJob>),
+    /// Answer a ticket.
+    Reply {
+        /// Which.
+        ticket: Ticket,
+        /// With what.
+        answer: Answer,
+        /// The audit record behind it.
+        event: Option<String>,
+    },
+    /// Read quote, position, orders for this order.
+    ReadFacts {
+        /// For whom.
+        ticket: Ticket,
+        /// For what order.
+        order: Box<CanonicalOrder>,
+    },
+    /// Send the order.
+    Place(Recorded<Permit<Place>>),
+    /// Answer the broker's question.
+    SendReply(Recorded<Permit<Reply>>),
+    /// Send the cancel.
+    SendCancel {
+        /// Who waits.
+        ticket: Ticket,
+        /// The permit.
+        permit: Recorded<Permit<Cancel>>,
+    },
+    /// The log can't be written: record this cancel in the emergency file, then send it.
+    EmergencyCancel {
+        /// Who waits.
+        ticket: Ticket,
+        /// The permit.
+        permit: Permit<Cancel>,
+    },
+    /// Set the latch that is read last before the socket write.
+    SetLatch {
+        /// Shut or open.
+        halted: bool,
+    },
+    /// Read orders and trades of this account: an order is open or in doubt.
+    SeekEvidence {
+        /// The account.
+        account: AccountId,
+    },
+    /// An approval or an order changed: wake whoever waits for it.
+    Changed {
+        /// `ibkr://approvals/<id>` or `ibkr://orders/<id>`.
+        resource: String,
+    },
+}
+
+/// The facts of a decision: the broker's part and the engine's own.
+pub(crate) fn complete_facts(
+    broker: BrokerFacts,
+    switches: ibkr_agent_gates::Switches,
+    in_doubt: bool,
+    used: super::limits::Used,
+) -> Facts {
+    Facts {
+        switches,
+        account_reported: broker.account_reported,
+        in_doubt,
+        session: broker.session,
+        clock_skew_ms: broker.clock_skew_ms,
+        quote: broker.quote,
+        position: broker.position,
+        working_same_side: broker.working_same_side,
+        policy_currency_rate: broker.policy_currency_rate,
+        orders_last_minute: used.orders_last_minute,
+        orders_today: used.orders_today,
+        notional_today: used.notional_today,
+    }
+}

@@ -1,0 +1,1 @@
+//! Crashes, races, duplicates and losses against the real core.

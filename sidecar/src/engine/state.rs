@@ -1,0 +1,206 @@
+//! What the engine holds in memory and the store keeps: previews, approvals, keys, orders, the halt.
+//!
+//! Plain values; the store writes them down and reads them back at start.
+
+use ibkr_agent_domain::{
+    AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId,
+    Digest, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Timestamp,
+};
+use ibkr_agent_gates::Question;
+use rust_decimal::Decimal;
+
+/// Whose preview, approval or order it is: local callers are one owner, token callers are their
+/// issuer and subject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner(pub String);
+
+/// A stored preview. It can't be executed; it is what an approval refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// Its id.
+    pub id: PreviewId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The order as shown.
+    pub order: CanonicalOrder,
+    /// The market price as shown.
+    pub reference_price: Option<Decimal>,
+    /// The position as shown.
+    pub position: Decimal,
+    /// Whether every gate passed.
+    pub would_pass: bool,
+    /// Warnings that the human must see.
+    pub warnings: Vec<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Until when an approval can be asked for.
+    pub expires_at: Timestamp,
+}
+
+/// Where an approval stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ApprovalStatus {
+    /// Waits for a human.
+    Pending,
+    /// A human said yes; it can be spent once.
+    Approved,
+    /// A human said no, or took the yes back.
+    Denied,
+    /// It was spent.
+    Consumed,
+}
+
+impl ApprovalStatus {
+    /// Our name, in snake case. Expiry isn't stored: it follows from the clock.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Consumed => "consumed",
+        }
+    }
+
+    /// Parses our name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Approved, Self::Denied, Self::Consumed]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+    }
+}
+
+/// A request for approval and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalEntry {
+    /// Its id.
+    pub id: ApprovalId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Who asked, as the log names it.
+    pub asked_by: String,
+    /// The preview that it refers to.
+    pub preview: PreviewId,
+    /// The order as shown.
+    pub order: CanonicalOrder,
+    /// The market price as shown.
+    pub reference_price: Option<Decimal>,
+    /// The position as shown.
+    pub position: Decimal,
+    /// Warnings that the human must see.
+    pub warnings: Vec<String>,
+    /// Where it stands.
+    pub status: ApprovalStatus,
+    /// The key that approved it.
+    pub approved_by: Option<OperatorKeyId>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// Until when it can be spent.
+    pub expires_at: Timestamp,
+}
+
+/// An idempotency key in retention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// Whose key it is.
+    pub owner: Owner,
+    /// The key.
+    pub key: IdempotencyKey,
+    /// Digest of what was asked under it.
+    pub request: Digest,
+    /// The order that it made.
+    pub order: ClientOrderId,
+    /// When it was first used.
+    pub created_at: Timestamp,
+}
+
+/// An order that this gateway recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderEntry {
+    /// Our reference.
+    pub id: ClientOrderId,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The call that made it.
+    pub call: CallId,
+    /// The approval that it spent.
+    pub approval: ApprovalId,
+    /// The idempotency key that made it.
+    pub key: IdempotencyKey,
+    /// The order.
+    pub order: CanonicalOrder,
+    /// What we know of it.
+    pub state: OrderState,
+    /// IBKR's id, once known.
+    pub broker_order_id: Option<BrokerOrderId>,
+    /// Filled quantity, as last seen.
+    pub filled: Option<Decimal>,
+    /// Average fill price, as last seen.
+    pub average_price: Option<Decimal>,
+    /// The broker's or our own last word on it, escaped.
+    pub message: String,
+    /// The broker's question, while it waits for a human.
+    pub question: Option<Question>,
+    /// Value in the policy's currency, counted against the day's limit.
+    pub counted_notional: Decimal,
+    /// The trading day that it counts for.
+    pub trading_day: i64,
+    /// When it was recorded.
+    pub created_at: Timestamp,
+    /// When our knowledge last changed.
+    pub updated_at: Timestamp,
+}
+
+impl OrderEntry {
+    /// The broker login that it went through.
+    #[must_use]
+    pub const fn broker(&self) -> &BrokerName {
+        self.order.broker()
+    }
+
+    /// The account that it belongs to.
+    #[must_use]
+    pub const fn account(&self) -> &AccountId {
+        self.order.account()
+    }
+}
+
+/// Why and since when trading is halted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HaltEntry {
+    /// Whether it is halted.
+    pub halted: bool,
+    /// Since when it is so.
+    pub since: Timestamp,
+    /// Who did it, as the log names it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The audit record.
+    pub audit_event_id: Option<String>,
+}
+
+/// A caller that an operator admitted to writes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Admitted {
+    /// `issuer|subject|client`, as the log names the caller.
+    pub caller: String,
+}
+
+/// Everything that is read back at start.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// Previews.
+    pub previews: Vec<Preview>,
+    /// Approvals.
+    pub approvals: Vec<ApprovalEntry>,
+    /// Idempotency keys.
+    pub keys: Vec<KeyEntry>,
+    /// Orders.
+    pub orders: Vec<OrderEntry>,
+    /// The halt, if one was ever written.
+    pub halt: Option<HaltEntry>,
+    /// Admitted callers.
+    pub admitted: Vec<Admitted>,
+}

@@ -1,0 +1,391 @@
+//! The order's way: screen, facts, decide, commit, re-check, place.
+//!
+//! The approval, the key and the limits are reserved in the step that makes the permit, so of any
+//! number of racing submissions one gets it. Until that step nothing has changed.
+
+use crate::engine::effect::complete_facts;
+use crate::engine::{
+    After, Answer, ApprovalEntry, ApprovalStatus, BrokerFacts, Caller, Effect, Engine, KeyEntry,
+    Now, OrderEntry, Payload, Precondition, Refusal, Row, Submission, Ticket, owner_of, refuse,
+};
+use ibkr_agent_audit::Recorded;
+use ibkr_agent_domain::{
+    ClientOrderId, Digest, ErrorCode, OrderEvent, OrderState, RecordKind, Reference,
+    client_order_id,
+};
+use ibkr_agent_gates::{Approval, Denials, Permit, Place, PlaceIntent, decide_place, screen_place};
+use rust_decimal::Decimal;
+
+/// A submission on its way.
+#[derive(Debug)]
+pub(super) enum Flight {
+    /// Waits for the broker's facts.
+    ReadingFacts {
+        /// Who asks.
+        caller: Box<Caller>,
+        /// What.
+        submission: Box<Submission>,
+    },
+    /// Waits for the order's outcome.
+    Waiting(ClientOrderId),
+}
+
+impl Engine {
+    pub(super) fn submit(
+        &mut self,
+        ticket: Ticket,
+        caller: Caller,
+        submission: Submission,
+        now: Now,
+    ) -> Vec<Effect> {
+        match self.begin(&caller, &submission, now) {
+            Ok(Begin::Replay(order)) => self.replay(ticket, &order),
+            Ok(Begin::Read(order)) => {
+                let flight = Flight::ReadingFacts {
+                    caller: Box::new(caller),
+                    submission: Box::new(submission),
+                };
+                self.submissions.insert(ticket, flight);
+                vec![Effect::ReadFacts { ticket, order }]
+            }
+            Err(refusal) => vec![self.refuse_recorded(ticket, &caller.requester, refusal, now)],
+        }
+    }
+
+    /// What can be said without broker traffic.
+    fn begin(&self, caller: &Caller, submission: &Submission, now: Now) -> Result<Begin, Refusal> {
+        if let Some(order) = self.used_key(caller, submission)? {
+            return Ok(Begin::Replay(order));
+        }
+        let approval = self.spendable(caller, submission, now)?;
+        screen_place(&self.config.policy, &approval.order, self.switches())
+            .map_err(|d| denied(&d))?;
+        Ok(Begin::Read(Box::new(approval.order.clone())))
+    }
+
+    /// The order that the same request made before under the same key.
+    fn used_key(
+        &self,
+        caller: &Caller,
+        submission: &Submission,
+    ) -> Result<Option<ClientOrderId>, Refusal> {
+        let key = (owner_of(&caller.requester), submission.key.clone());
+        let Some(entry) = self.keys.get(&key) else {
+            return Ok(None);
+        };
+        if entry.request != request_digest(submission) {
+            let message = "this idempotency key was used for a different request";
+            return Err(Refusal::new(ErrorCode::PaperIdempotencyConflict, message));
+        }
+        Ok(Some(entry.order.clone()))
+    }
+
+    fn spendable(
+        &self,
+        caller: &Caller,
+        submission: &Submission,
+        now: Now,
+    ) -> Result<&ApprovalEntry, Refusal> {
+        let owner = owner_of(&caller.requester);
+        let found = self
+            .approvals
+            .get(&submission.approval)
+            .filter(|entry| entry.owner == owner);
+        let not_found = || Refusal::new(ErrorCode::ApprovalNotFound, "no such approval");
+        let entry = found.ok_or_else(not_found)?;
+        if *entry.order.account() != submission.account {
+            let message = "the approval is for another account";
+            return Err(Refusal::new(ErrorCode::ApprovalPreviewMismatch, message));
+        }
+        let (code, message) = match entry.status {
+            ApprovalStatus::Approved if entry.expires_at > now.wall => return Ok(entry),
+            ApprovalStatus::Approved => (ErrorCode::ApprovalExpired, "the approval has expired"),
+            ApprovalStatus::Pending if entry.expires_at > now.wall => {
+                (ErrorCode::ApprovalPending, "no human has decided yet")
+            }
+            ApprovalStatus::Pending => (ErrorCode::ApprovalExpired, "nobody decided in time"),
+            ApprovalStatus::Denied => (ErrorCode::ApprovalDenied, "the operator said no"),
+            ApprovalStatus::Consumed => (ErrorCode::ApprovalConsumed, "the approval was spent"),
+        };
+        Err(Refusal::new(code, message))
+    }
+
+    fn replay(&mut self, ticket: Ticket, order: &ClientOrderId) -> Vec<Effect> {
+        let Some(entry) = self.orders.get(order) else {
+            return vec![refuse(
+                ticket,
+                ErrorCode::InternalError,
+                "the order is missing",
+            )];
+        };
+        if entry.state == OrderState::Intended {
+            self.submissions
+                .insert(ticket, Flight::Waiting(order.clone()));
+            return Vec::new();
+        }
+        let answer = Answer::Order(Box::new(entry.clone()));
+        vec![Effect::Reply {
+            ticket,
+            answer,
+            event: None,
+        }]
+    }
+
+    pub(super) fn facts_read(
+        &mut self,
+        ticket: Ticket,
+        facts: Result<Box<BrokerFacts>, Refusal>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let Some(flight) = self.submissions.remove(&ticket) else {
+            return Vec::new();
+        };
+        let Flight::ReadingFacts { caller, submission } = flight else {
+            self.submissions.insert(ticket, flight);
+            return Vec::new();
+        };
+        let decided = match facts {
+            Ok(facts) => self.decide(ticket, &caller, &submission, *facts, now),
+            Err(refusal) => Err(refusal),
+        };
+        match decided {
+            Ok(effects) => effects,
+            Err(refusal) => vec![self.refuse_recorded(ticket, &caller.requester, refusal, now)],
+        }
+    }
+
+    /// The one step: everything is checked again, and the approval, the key and the limits are
+    /// reserved together with making the permit.
+    fn decide(
+        &mut self,
+        ticket: Ticket,
+        caller: &Caller,
+        submission: &Submission,
+        facts: BrokerFacts,
+        now: Now,
+    ) -> Result<Vec<Effect>, Refusal> {
+        if let Some(order) = self.used_key(caller, submission)? {
+            return Ok(self.replay(ticket, &order));
+        }
+        let approval = self.spendable(caller, submission, now)?.clone();
+        let order = approval.order.clone();
+        let id = client_order_id(
+            &self.config.sidecar,
+            order.account(),
+            approval.id.as_str(),
+            0,
+        )
+        .map_err(|_| Refusal::new(ErrorCode::InternalError, "no order reference"))?;
+        let rate = facts.policy_currency_rate;
+        let in_doubt = self.in_doubt(&order);
+        let facts = complete_facts(facts, self.switches(), in_doubt, self.used(now));
+        let intent = PlaceIntent {
+            order,
+            client_order_id: id.clone(),
+            approval: Approval {
+                id: approval.id.clone(),
+                order: approval.order.digest(),
+                expires_at: approval.expires_at,
+                reference_price: approval.reference_price,
+                position: approval.position,
+            },
+            requester: caller.requester.clone(),
+        };
+        let permit = decide_place(&self.config.policy, &facts, intent, now.wall)
+            .map_err(|denials| denied(&denials))?;
+        let entry = new_order(caller, submission, &approval, id, rate, now);
+        Ok(vec![
+            self.reserve(ticket, submission, approval, entry, permit, now),
+        ])
+    }
+
+    fn reserve(
+        &mut self,
+        ticket: Ticket,
+        submission: &Submission,
+        mut approval: ApprovalEntry,
+        order: OrderEntry,
+        permit: Permit<Place>,
+        now: Now,
+    ) -> Effect {
+        approval.status = ApprovalStatus::Consumed;
+        let key = KeyEntry {
+            owner: order.owner.clone(),
+            key: submission.key.clone(),
+            request: request_digest(submission),
+            order: order.id.clone(),
+            created_at: now.wall,
+        };
+        // An order that was given back unsent may be tried again under the same approval.
+        let fresh = match self.orders.get(&order.id) {
+            Some(before) => Precondition::OrderIs(order.id.clone(), before.state),
+            None => Precondition::OrderUnknown(order.id.clone()),
+        };
+        let preconditions = vec![
+            Precondition::ApprovalIs(approval.id.clone(), ApprovalStatus::Approved),
+            Precondition::KeyUnused(key.owner.clone(), key.key.clone()),
+            fresh,
+        ];
+        self.approvals.insert(approval.id.clone(), approval.clone());
+        self.keys
+            .insert((key.owner.clone(), key.key.clone()), key.clone());
+        self.orders.insert(order.id.clone(), order.clone());
+        self.submissions
+            .insert(ticket, Flight::Waiting(order.id.clone()));
+        let after = After::Place {
+            ticket,
+            order: order.id.clone(),
+        };
+        let rows = vec![Row::Approval(approval), Row::Key(key), Row::Order(order)];
+        self.commit(preconditions, rows, Payload::Place(permit), after, now)
+    }
+
+    /// The intent is durable. Halted or expired meanwhile? Then it isn't sent.
+    pub(super) fn placeable(
+        &mut self,
+        _ticket: Ticket,
+        order: &ClientOrderId,
+        permit: Recorded<Permit<Place>>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let approval = self.approvals.get(permit.get().action().approval());
+        let expired = approval.is_none_or(|approval| approval.expires_at <= now.wall);
+        if self.halt.halted {
+            return self.hold_back(order, "trading was halted before the order was sent", now);
+        }
+        if expired {
+            return self.hold_back(order, "the approval expired before the order was sent", now);
+        }
+        vec![Effect::Place(permit)]
+    }
+
+    /// Records that nothing was sent and gives approval and key back.
+    pub(super) fn hold_back(
+        &mut self,
+        order: &ClientOrderId,
+        why: &'static str,
+        now: Now,
+    ) -> Vec<Effect> {
+        let Some(entry) = self.orders.get_mut(order) else {
+            return Vec::new();
+        };
+        if !entry.apply(OrderEvent::HeldBack, now) {
+            return Vec::new();
+        }
+        why.clone_into(&mut entry.message);
+        let entry = entry.clone();
+        let mut rows = vec![
+            Row::ForgetKey(entry.owner.clone(), entry.key.clone()),
+            Row::Order(entry.clone()),
+        ];
+        self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
+        let record = self.return_approval(&entry.approval, &mut rows);
+        let mut record =
+            record.unwrap_or_else(|| super::system_record(RecordKind::ApprovalReturned));
+        record
+            .references
+            .push(Reference::ClientOrder(entry.id.clone()));
+        record.references.push(Reference::Outcome("not_sent"));
+        record.details.push(why);
+        let after = After::Settled(entry.id);
+        vec![self.commit(Vec::new(), rows, Payload::Record(record), after, now)]
+    }
+
+    /// The intent couldn't be written: nothing was sent, nothing is durable.
+    pub(super) fn place_not_recorded(
+        &mut self,
+        ticket: Ticket,
+        order: &ClientOrderId,
+        code: ErrorCode,
+    ) -> Vec<Effect> {
+        if let Some(entry) = self.orders.remove(order) {
+            self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
+            if let Some(approval) = self.approvals.get_mut(&entry.approval) {
+                approval.status = ApprovalStatus::Approved;
+            }
+        }
+        let mut tickets = self.waiting_for(order);
+        if !tickets.contains(&ticket) {
+            tickets.push(ticket);
+        }
+        let refusal = |ticket| refuse(ticket, code, "nothing was sent: no record could be written");
+        tickets.into_iter().map(refusal).collect()
+    }
+
+    /// Takes out everyone who waits for an order's outcome.
+    pub(super) fn waiting_for(&mut self, order: &ClientOrderId) -> Vec<Ticket> {
+        let waits = |flight: &Flight| matches!(flight, Flight::Waiting(id) if id == order);
+        let tickets: Vec<Ticket> = self
+            .submissions
+            .iter()
+            .filter(|(_, f)| waits(f))
+            .map(|(t, _)| *t)
+            .collect();
+        for ticket in &tickets {
+            self.submissions.remove(ticket);
+        }
+        tickets
+    }
+
+    /// A caller no longer waits. What it started goes on; before the decision nothing was started.
+    pub(super) fn withdraw(&mut self, ticket: Ticket) {
+        self.submissions.remove(&ticket);
+    }
+}
+
+/// How a submission begins.
+enum Begin {
+    /// The same request was made before.
+    Replay(ClientOrderId),
+    /// Facts are needed for this order.
+    Read(Box<ibkr_agent_domain::CanonicalOrder>),
+}
+
+fn new_order(
+    caller: &Caller,
+    submission: &Submission,
+    approval: &ApprovalEntry,
+    id: ClientOrderId,
+    rate: Option<Decimal>,
+    now: Now,
+) -> OrderEntry {
+    let value = approval.order.notional().ok();
+    let counted = value
+        .and_then(|value| value.amount.checked_mul(rate?))
+        .unwrap_or_default();
+    OrderEntry {
+        id,
+        owner: approval.owner.clone(),
+        call: caller.requester.call.clone(),
+        approval: approval.id.clone(),
+        key: submission.key.clone(),
+        order: approval.order.clone(),
+        state: OrderState::Intended,
+        broker_order_id: None,
+        filled: None,
+        average_price: None,
+        message: String::new(),
+        question: None,
+        counted_notional: counted,
+        trading_day: now.trading_day,
+        created_at: now.wall,
+        updated_at: now.wall,
+    }
+}
+
+fn request_digest(submission: &Submission) -> Digest {
+    let text = format!("submit\n{}\n{}\n", submission.account, submission.approval);
+    Digest::of(text.as_bytes())
+}
+
+fn denied(denials: &Denials) -> Refusal {
+    let details = denials
+        .denied()
+        .map(ibkr_agent_gates::Check::sentence)
+        .collect();
+    Refusal {
+        code: denials.code(),
+        message: format!("denied: {denials}"),
+        details,
+    }
+}
