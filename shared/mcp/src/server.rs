@@ -1,0 +1,238 @@
+//! The MCP handler: lists tools and runs calls for whoever the door says is calling.
+
+use crate::instructions;
+use crate::reply::tool_result;
+use core::time::Duration;
+use http::request::Parts;
+use ibkr_agent_domain::{ErrorCode, Untrusted};
+use ibkr_agent_protocol::catalogue::{ToolSpec, find};
+use ibkr_agent_protocol::service::{
+    DEFAULT_TIMEOUT, ErrorBody, Progress, ProgressUpdate, ToolCall, ToolReply, ToolService,
+    fresh_call_id,
+};
+use rmcp::model::{
+    CacheScope, CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult,
+    PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerConfig, Tool,
+    ToolAnnotations,
+};
+use rmcp::service::RequestContext;
+use rmcp::{ErrorData, RoleServer, ServerHandler};
+use serde_json::value::to_raw_value;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// How long clients may keep a tool list.
+const LIST_TTL_MS: u64 = 60_000;
+
+/// Longest tool name that is passed on; longer ones are cut, which leaves them unknown.
+const MAX_NAME_CHARS: usize = 128;
+
+/// Progress updates that wait for a slow client; more are dropped.
+const PROGRESS_QUEUE: usize = 16;
+
+/// How long an answer waits for its last progress updates to leave.
+const PROGRESS_DRAIN: Duration = Duration::from_millis(500);
+
+/// How much longer than its time-out we wait for a service that must always answer.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The authenticated caller, put into the HTTP request's extensions by the front layer.
+#[derive(Debug, Clone)]
+pub struct CallerExtension<C>(pub C);
+
+/// How the door knows who calls.
+type CallerOf<C> = dyn Fn(&RequestContext<RoleServer>) -> Option<C> + Send + Sync;
+
+/// An MCP server over a tool service.
+pub struct McpServer<S: ToolService> {
+    service: Arc<S>,
+    caller: Arc<CallerOf<S::Caller>>,
+}
+
+impl<S: ToolService> Clone for McpServer<S> {
+    fn clone(&self) -> Self {
+        Self {
+            service: Arc::clone(&self.service),
+            caller: Arc::clone(&self.caller),
+        }
+    }
+}
+
+impl<S: ToolService> core::fmt::Debug for McpServer<S> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("McpServer")
+    }
+}
+
+impl<S: ToolService> McpServer<S> {
+    /// A server whose caller comes with each HTTP request, as a [`CallerExtension`].
+    #[must_use]
+    pub fn for_http(service: Arc<S>) -> Self {
+        let caller = |context: &RequestContext<RoleServer>| {
+            let parts = context.extensions.get::<Parts>()?;
+            let CallerExtension(caller) = parts.extensions.get::<CallerExtension<S::Caller>>()?;
+            Some(caller.clone())
+        };
+        Self {
+            service,
+            caller: Arc::new(caller),
+        }
+    }
+
+    /// A server for one client, which is called by the name that it gives itself.
+    #[must_use]
+    pub fn for_client(
+        service: Arc<S>,
+        caller: impl Fn(&Untrusted) -> S::Caller + Send + Sync + 'static,
+    ) -> Self {
+        let caller = move |context: &RequestContext<RoleServer>| {
+            let name = context
+                .client_info()
+                .map(|info| info.name)
+                .unwrap_or_default();
+            Some(caller(&Untrusted::bounded(&name, 64)))
+        };
+        Self {
+            service,
+            caller: Arc::new(caller),
+        }
+    }
+
+    fn caller(&self, context: &RequestContext<RoleServer>) -> Result<S::Caller, ErrorData> {
+        (self.caller)(context).ok_or_else(|| {
+            tracing::error!("a request reached MCP without an authenticated caller");
+            ErrorData::internal_error("the caller is not known", None)
+        })
+    }
+
+    /// Runs a call; answers even when the service doesn't.
+    async fn run(
+        &self,
+        caller: S::Caller,
+        call: ToolCall,
+        progress: Progress,
+        context: &RequestContext<RoleServer>,
+    ) -> ToolReply {
+        let call_id = call.call_id.clone();
+        let spec = find(&call.tool);
+        let bound = call.timeout.saturating_add(GRACE);
+        let answer = self
+            .service
+            .call(caller, call, progress, context.ct.clone());
+        match tokio::time::timeout(bound, answer).await {
+            Ok(reply) => reply,
+            Err(_) => {
+                tracing::error!(call.id = %call_id, "a tool call wasn't answered in time");
+                ToolReply::failure(call_id, unanswered(spec))
+            }
+        }
+    }
+}
+
+/// What is said of a call that nobody answered: of a write, nothing is known.
+fn unanswered(spec: Option<&ToolSpec>) -> ErrorBody {
+    if spec.is_some_and(|spec| spec.risk.is_write()) {
+        ErrorBody::new(
+            ErrorCode::CallOutcomeUnknown,
+            "the call wasn't answered in time",
+        )
+    } else {
+        ErrorBody::new(ErrorCode::CallTimedOut, "the call wasn't answered in time")
+    }
+}
+
+fn published(spec: &ToolSpec) -> Tool {
+    let annotations = ToolAnnotations::with_title(spec.title)
+        .read_only(spec.read_only)
+        .destructive(spec.destructive)
+        .idempotent(spec.idempotent)
+        .open_world(spec.open_world);
+    Tool::new(spec.name, spec.description, Arc::clone(spec.input_schema()))
+        .with_title(spec.title)
+        .with_raw_output_schema(Arc::clone(spec.output_schema()))
+        .with_annotations(annotations)
+}
+
+/// The call that a request asks for. Duplicate argument names were merged by the JSON parser of the
+/// transport; everything else is as the client sent it.
+fn tool_call(request: CallToolRequestParams) -> Result<ToolCall, ErrorData> {
+    let arguments = to_raw_value(&request.arguments.unwrap_or_default())
+        .map_err(|_| ErrorData::invalid_params("the arguments can't be read", None))?;
+    let tool = request.name.chars().take(MAX_NAME_CHARS).collect();
+    Ok(ToolCall {
+        call_id: fresh_call_id(),
+        tool,
+        arguments,
+        timeout: DEFAULT_TIMEOUT,
+    })
+}
+
+/// Starts to pass progress on, if the client asked for it.
+fn progress(context: &RequestContext<RoleServer>) -> (Progress, Option<JoinHandle<()>>) {
+    let Some(token) = context.meta.get_progress_token() else {
+        return (Progress::ignored(), None);
+    };
+    let (sender, mut updates) = mpsc::channel::<ProgressUpdate>(PROGRESS_QUEUE);
+    let peer = context.peer.clone();
+    let forward = tokio::spawn(async move {
+        while let Some(update) = updates.recv().await {
+            let steps = u32::try_from(update.progress).unwrap_or(u32::MAX);
+            let note = ProgressNotificationParam::new(token.clone(), f64::from(steps))
+                .with_message(update.message);
+            if peer.notify_progress(note).await.is_err() {
+                break;
+            }
+        }
+    });
+    (Progress::to(sender), Some(forward))
+}
+
+impl<S: ToolService> ServerHandler for McpServer<S> {
+    fn get_info(&self) -> ServerConfig {
+        let implementation = Implementation::new("ibkr-agent", env!("CARGO_PKG_VERSION"))
+            .with_title("IBKR Agent Gateway (unofficial)");
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(implementation)
+            .with_instructions(instructions())
+    }
+
+    async fn list_tools(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let caller = self.caller(&context)?;
+        let tools = self
+            .service
+            .tools(&caller)
+            .into_iter()
+            .map(published)
+            .collect();
+        // What is listed depends on the caller's permissions, so nobody else may be served it.
+        Ok(ListToolsResult::with_all_items(tools)
+            .with_ttl_ms(LIST_TTL_MS)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let caller = self.caller(&context)?;
+        let call = tool_call(request)?;
+        let (progress, forward) = progress(&context);
+        let reply = self.run(caller, call, progress, &context).await;
+        if let Some(mut forward) = forward {
+            // Nothing may follow the answer, so what is still queued leaves before it or never.
+            if tokio::time::timeout(PROGRESS_DRAIN, &mut forward)
+                .await
+                .is_err()
+            {
+                forward.abort();
+            }
+        }
+        Ok(tool_result(reply).into())
+    }
+}
