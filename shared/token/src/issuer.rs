@@ -313,9 +313,6 @@ impl Issuer {
         };
         self.keys.store(Some(Arc::new(set)));
         let mut schedule = self.schedule();
-        if !unchanged {
-            schedule.unknown_kids.clear();
-        }
         schedule.failures = 0;
         schedule.failure = None;
         schedule.not_before = None;

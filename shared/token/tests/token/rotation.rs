@@ -91,7 +91,7 @@ async fn a_junk_id_that_a_fresh_set_lacked_is_remembered() {
         2,
         "one fetch for the id, none after it"
     );
-    // Another id asks again, finds a changed set, and the memory of junk goes with the old set.
+    // Another id asks again and finds a set in which the remembered one is a key.
     let other = Signing::ed25519("junk");
     issuer.publish(&[&key, &other]);
     let new = bearer(&unknown_key_token(&issuer, &key, "another"));
@@ -261,6 +261,7 @@ async fn while_old_keys_are_fetched_again_others_go_on_with_them() {
         validator.verify(&bearer(&other)).await.is_ok(),
         "the fetch is still held back"
     );
+    assert!(!waiting.is_finished(), "the fetch is still held back");
     gate.add_permits(1);
     assert!(waiting.await.unwrap().is_ok());
 }
