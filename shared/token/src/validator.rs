@@ -113,7 +113,7 @@ impl Validator {
                 return Err(ConfigError::DuplicateIssuer(config.issuer.clone()));
             }
         }
-        // Without an https address no certificate is trusted: a loopback issuer keeps its keys there.
+        // Without an https address no certificate is trusted: loopback issuers keep keys there.
         let any_https = issuers.iter().any(IssuerConfig::uses_https);
         let client = fetch::client(&http, any_https)?;
         let http = Arc::new(http);
