@@ -37,8 +37,8 @@ pub use effect::{
 pub use limits::{CallBudget, Used};
 pub use outcomes::refusal_of;
 pub use state::{
-    Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OrderEntry, Owner, Preview,
-    Restored,
+    Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
+    Owner, Preview, Restored,
 };
 
 use ibkr_agent_domain::{
@@ -83,6 +83,7 @@ pub struct Engine {
     keys: BTreeMap<(Owner, IdempotencyKey), KeyEntry>,
     orders: BTreeMap<ClientOrderId, OrderEntry>,
     admitted: BTreeSet<String>,
+    operator_keys: BTreeMap<OperatorKeyId, OperatorKeyEntry>,
     halt: HaltEntry,
     halt_generation: u64,
     audit_writable: bool,
@@ -99,27 +100,17 @@ enum After {
     /// Answer a ticket.
     Reply(Ticket, Answer, Option<String>),
     /// Place the order.
-    Place {
-        ticket: Ticket,
-        order: ClientOrderId,
-    },
+    Place { ticket: Ticket, order: ClientOrderId },
     /// Send the answer to a question.
     SendReply { ticket: Ticket },
     /// Send the cancel.
-    SendCancel {
-        ticket: Ticket,
-        facts: Box<ibkr_agent_gates::CancelRequest>,
-    },
+    SendCancel { ticket: Ticket, facts: Box<ibkr_agent_gates::CancelRequest> },
     /// The order's outcome is durable: answer whoever waits for it.
     Settled(ClientOrderId),
     /// The halt is durable.
     Halt(Ticket),
     /// The resume is durable: open the latch.
-    Resume {
-        ticket: Ticket,
-        entry: Box<HaltEntry>,
-        generation: u64,
-    },
+    Resume { ticket: Ticket, entry: Box<HaltEntry>, generation: u64 },
 }
 
 impl Engine {
@@ -143,26 +134,15 @@ impl Engine {
         };
         let mut engine = Self {
             config,
-            previews: restored
-                .previews
-                .into_iter()
-                .map(|p| (p.id.clone(), p))
-                .collect(),
-            approvals: restored
-                .approvals
-                .into_iter()
-                .map(|a| (a.id.clone(), a))
-                .collect(),
+            previews: restored.previews.into_iter().map(|p| (p.id.clone(), p)).collect(),
+            approvals: restored.approvals.into_iter().map(|a| (a.id.clone(), a)).collect(),
             keys: restored
                 .keys
                 .into_iter()
                 .map(|k| ((k.owner.clone(), k.key.clone()), k))
                 .collect(),
-            orders: restored
-                .orders
-                .into_iter()
-                .map(|o| (o.id.clone(), o))
-                .collect(),
+            orders: restored.orders.into_iter().map(|o| (o.id.clone(), o)).collect(),
+            operator_keys: restored.operator_keys.into_iter().map(|k| (k.id.clone(), k)).collect(),
             admitted: restored.admitted.into_iter().map(|a| a.caller).collect(),
             halt: restored.halt.unwrap_or(never),
             halt_generation: 0,
@@ -173,9 +153,7 @@ impl Engine {
             next_job: 1,
             high_water,
         };
-        let mut effects = vec![Effect::SetLatch {
-            halted: engine.halt.halted,
-        }];
+        let mut effects = vec![Effect::SetLatch { halted: engine.halt.halted }];
         effects.extend(engine.doubt_unfinished(now));
         (engine, effects)
     }
@@ -184,71 +162,39 @@ impl Engine {
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
         let now = self.settle_clock(now);
         match input {
-            Input::Admit {
-                ticket,
-                caller,
-                work,
-            } => vec![self.admit(ticket, &caller, work, now)],
+            Input::Admit { ticket, caller, work } => vec![self.admit(ticket, &caller, work, now)],
             Input::Record { ticket, record } => {
                 let after = After::Reply(ticket, Answer::Recorded, None);
                 vec![self.commit(Vec::new(), Vec::new(), Payload::Record(record), after, now)]
             }
-            Input::Preview {
-                ticket,
-                caller,
-                draft,
-            } => {
+            Input::Preview { ticket, caller, draft } => {
                 vec![self.preview(ticket, &caller, *draft, now)]
             }
-            Input::AskApproval {
-                ticket,
-                caller,
-                account,
-                preview,
-                ttl,
-            } => {
+            Input::AskApproval { ticket, caller, account, preview, ttl } => {
                 vec![self.ask_approval(ticket, &caller, &account, &preview, ttl, now)]
             }
-            Input::ApprovalStatus {
-                ticket,
-                caller,
-                approval,
-            } => {
+            Input::ApprovalStatus { ticket, caller, approval } => {
                 vec![self.approval_status(ticket, &caller, &approval, now)]
             }
-            Input::Submit {
-                ticket,
-                caller,
-                submission,
-            } => self.submit(ticket, caller, submission, now),
+            Input::Submit { ticket, caller, submission } => {
+                self.submit(ticket, caller, submission, now)
+            }
             Input::FactsRead { ticket, facts } => self.facts_read(ticket, facts, now),
-            Input::Cancel {
-                ticket,
-                caller,
-                cancellation,
-            } => {
+            Input::Cancel { ticket, caller, cancellation } => {
                 vec![self.cancel(ticket, &caller, &cancellation, now)]
             }
-            Input::Outcome {
-                ticket,
-                caller,
-                query,
-            } => {
+            Input::Outcome { ticket, caller, query } => {
                 vec![self.outcome(ticket, &caller, &query)]
             }
-            Input::Operator {
-                ticket,
-                requester,
-                act,
-            } => self.operator(ticket, requester, act, now),
+            Input::Operator { ticket, requester, act } => {
+                self.operator(ticket, requester, act, now)
+            }
             Input::Committed { job, result } => self.committed(job, result, now),
             Input::PlaceDone { order, report } => self.place_done(&order, report, now),
             Input::CancelDone { ticket, report } => vec![self.cancel_done(ticket, report, now)],
-            Input::Evidence {
-                account,
-                orders,
-                executions,
-            } => self.evidence(&account, &orders, &executions, now),
+            Input::Evidence { account, orders, executions } => {
+                self.evidence(&account, &orders, &executions, now)
+            }
             Input::Withdrawn { ticket } => {
                 self.withdraw(ticket);
                 Vec::new()
@@ -264,10 +210,7 @@ impl Engine {
     }
 
     fn switches(&self) -> Switches {
-        Switches {
-            halted: self.halt.halted,
-            audit_writable: self.audit_writable,
-        }
+        Switches { halted: self.halt.halted, audit_writable: self.audit_writable }
     }
 
     /// Makes a commit and remembers what follows it.
@@ -282,13 +225,7 @@ impl Engine {
         let id = JobId(self.next_job);
         self.next_job = self.next_job.saturating_add(1);
         self.jobs.insert(id, after);
-        let job = CommitJob {
-            id,
-            preconditions,
-            rows,
-            payload,
-            now: now.wall,
-        };
+        let job = CommitJob { id, preconditions, rows, payload, now: now.wall };
         Effect::Commit(Box::new(job))
     }
 
@@ -316,11 +253,7 @@ impl Engine {
         let event = Some(minted.event.to_string());
         match (after, minted.permit) {
             (After::Reply(ticket, answer, changed), _) => {
-                let mut effects = vec![Effect::Reply {
-                    ticket,
-                    answer,
-                    event,
-                }];
+                let mut effects = vec![Effect::Reply { ticket, answer, event }];
                 effects.extend(changed.map(|resource| Effect::Changed { resource }));
                 effects
             }
@@ -328,11 +261,7 @@ impl Engine {
                 self.placeable(ticket, &order, permit, now)
             }
             (After::SendReply { ticket }, MintedPermit::Reply(permit)) => vec![
-                Effect::Reply {
-                    ticket,
-                    answer: Answer::Done,
-                    event,
-                },
+                Effect::Reply { ticket, answer: Answer::Done, event },
                 Effect::SendReply(permit),
             ],
             (After::SendCancel { ticket, .. }, MintedPermit::Cancel(permit)) => {
@@ -341,37 +270,15 @@ impl Engine {
             (After::Settled(order), _) => self.settled(&order, event.as_ref()),
             (After::Halt(ticket), _) => {
                 self.halt.audit_event_id.clone_from(&event);
-                vec![Effect::Reply {
-                    ticket,
-                    answer: Answer::Done,
-                    event,
-                }]
+                vec![Effect::Reply { ticket, answer: Answer::Done, event }]
             }
-            (
-                After::Resume {
-                    ticket, generation, ..
-                },
-                _,
-            ) if generation != self.halt_generation => {
-                vec![refuse(
-                    ticket,
-                    ErrorCode::KillSwitchClosed,
-                    "trading was halted again",
-                )]
+            (After::Resume { ticket, generation, .. }, _) if generation != self.halt_generation => {
+                vec![refuse(ticket, ErrorCode::KillSwitchClosed, "trading was halted again")]
             }
-            (
-                After::Resume {
-                    ticket, mut entry, ..
-                },
-                _,
-            ) => {
+            (After::Resume { ticket, mut entry, .. }, _) => {
                 entry.audit_event_id.clone_from(&event);
                 self.halt = *entry;
-                let reply = Effect::Reply {
-                    ticket,
-                    answer: Answer::Done,
-                    event,
-                };
+                let reply = Effect::Reply { ticket, answer: Answer::Done, event };
                 vec![Effect::SetLatch { halted: false }, reply]
             }
             // A commit always mints the permit that it carried; anything else is a defect, and
@@ -381,11 +288,7 @@ impl Engine {
                 | After::SendReply { ticket }
                 | After::SendCancel { ticket, .. },
                 _,
-            ) => vec![refuse(
-                ticket,
-                ErrorCode::InternalError,
-                "the permit was not recorded",
-            )],
+            ) => vec![refuse(ticket, ErrorCode::InternalError, "the permit was not recorded")],
         }
     }
 
@@ -422,6 +325,11 @@ impl Engine {
     #[must_use]
     pub fn used(&self, now: Now) -> Used {
         limits::used(self.orders.values(), now)
+    }
+
+    /// The enrolled operator keys.
+    pub fn operator_keys(&self) -> impl Iterator<Item = &OperatorKeyEntry> {
+        self.operator_keys.values()
     }
 
     /// Every recorded order.
@@ -465,9 +373,7 @@ impl Engine {
 /// Whose things a requester may use.
 fn owner_of(requester: &Requester) -> Owner {
     Owner(match &requester.actor {
-        Actor::Token {
-            issuer, subject, ..
-        } => format!("{issuer}|{subject}"),
+        Actor::Token { issuer, subject, .. } => format!("{issuer}|{subject}"),
         Actor::Local { .. } | Actor::Operator { .. } | Actor::System => "local".to_owned(),
         Actor::Unauthenticated { .. } => "nobody".to_owned(),
     })
@@ -475,20 +381,14 @@ fn owner_of(requester: &Requester) -> Owner {
 
 fn refuse(ticket: Ticket, code: ErrorCode, message: &str) -> Effect {
     let answer = Answer::Refused(Refusal::new(code, message));
-    Effect::Reply {
-        ticket,
-        answer,
-        event: None,
-    }
+    Effect::Reply { ticket, answer, event: None }
 }
 
 /// A record of what a requester did, with its call.
 fn record_of(requester: &Requester, kind: RecordKind, decision: Decision) -> Record {
     let mut record = Record::new(kind, requester.actor.clone(), requester.door, decision);
     record.tool = Some(requester.tool);
-    record
-        .references
-        .push(Reference::Call(requester.call.clone()));
+    record.references.push(Reference::Call(requester.call.clone()));
     record
 }
 

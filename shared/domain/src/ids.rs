@@ -15,8 +15,7 @@ pub struct InvalidId {
 }
 
 fn plain(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
 }
 
 fn visible(text: &str) -> bool {
@@ -125,11 +124,7 @@ impl Conid {
     /// [`InvalidId`] for zero or a value above `u32::MAX`.
     pub fn new(value: u64) -> Result<Self, InvalidId> {
         if value == 0 || value > u64::from(u32::MAX) {
-            return Err(InvalidId {
-                kind: "Conid",
-                max: 10,
-                allowed: "digits, above zero",
-            });
+            return Err(InvalidId { kind: "Conid", max: 10, allowed: "digits, above zero" });
         }
         Ok(Self(value))
     }
@@ -176,11 +171,7 @@ impl Digest {
     /// # Errors
     /// [`InvalidId`] for anything else.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        let invalid = || InvalidId {
-            kind: "Digest",
-            max: 64,
-            allowed: "hexadecimal digits",
-        };
+        let invalid = || InvalidId { kind: "Digest", max: 64, allowed: "hexadecimal digits" };
         if text.len() != 64 || !text.is_ascii() {
             return Err(invalid());
         }

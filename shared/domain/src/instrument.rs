@@ -148,9 +148,7 @@ impl Instrument {
         }
         if text.bytes().all(|b| b.is_ascii_digit()) {
             let number = text.parse().map_err(|_| InvalidInstrument)?;
-            return Conid::new(number)
-                .map(Self::Conid)
-                .map_err(|_| InvalidInstrument);
+            return Conid::new(number).map(Self::Conid).map_err(|_| InvalidInstrument);
         }
         let words: Vec<&str> = text.split_whitespace().collect();
         if let [symbol, expiry, right, strike] = words.as_slice() {
@@ -168,12 +166,7 @@ impl Instrument {
                 Some(Currency::parse(currency).map_err(|_| InvalidInstrument)?),
             ),
         };
-        Ok(Self::Symbol {
-            symbol: parse_symbol(symbol)?,
-            exchange,
-            currency,
-            class: None,
-        })
+        Ok(Self::Symbol { symbol: parse_symbol(symbol)?, exchange, currency, class: None })
     }
 
     fn parse_option(
@@ -207,11 +200,7 @@ fn parse_symbol(text: &str) -> Result<String, InvalidInstrument> {
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b' ' | b'/'));
-    if ok {
-        Ok(text.to_ascii_uppercase())
-    } else {
-        Err(InvalidInstrument)
-    }
+    if ok { Ok(text.to_ascii_uppercase()) } else { Err(InvalidInstrument) }
 }
 
 #[cfg(test)]
@@ -226,37 +215,19 @@ mod tests {
         assert!(
             matches!(Instrument::parse("aapl"), Ok(Instrument::Symbol { symbol, .. }) if symbol == "AAPL")
         );
-        let Ok(Instrument::Symbol {
-            symbol,
-            exchange,
-            currency,
-            ..
-        }) = Instrument::parse("ASML@AEB:EUR")
+        let Ok(Instrument::Symbol { symbol, exchange, currency, .. }) =
+            Instrument::parse("ASML@AEB:EUR")
         else {
             panic!("not a symbol")
         };
-        assert_eq!(
-            (symbol.as_str(), exchange.as_deref()),
-            ("ASML", Some("AEB"))
-        );
+        assert_eq!((symbol.as_str(), exchange.as_deref()), ("ASML", Some("AEB")));
         assert_eq!(currency.map(|c| c.to_string()).as_deref(), Some("EUR"));
-        assert!(matches!(
-            Instrument::parse("SPY 2027-01-15 C 600"),
-            Ok(Instrument::Option { .. })
-        ));
+        assert!(matches!(Instrument::parse("SPY 2027-01-15 C 600"), Ok(Instrument::Option { .. })));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "",
-            "0",
-            "AAPL@X:EURO",
-            "SPY 2027-01-15 X 600",
-            "SPY x C 600",
-            "A;B",
-            "é",
-        ] {
+        for text in ["", "0", "AAPL@X:EURO", "SPY 2027-01-15 X 600", "SPY x C 600", "A;B", "é"] {
             assert!(Instrument::parse(text).is_err(), "{text}");
         }
     }

@@ -60,10 +60,7 @@ impl OrderState {
     /// Whether nothing more can happen to the order.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(
-            self,
-            Self::Filled | Self::Cancelled | Self::Rejected | Self::NotSent
-        )
+        matches!(self, Self::Filled | Self::Cancelled | Self::Rejected | Self::NotSent)
     }
 
     /// Whether the order blocks new risk on its account and instrument.
@@ -136,38 +133,18 @@ mod tests {
     #[test]
     fn final_states_stay_final_except_that_a_late_fill_beats_a_cancel() {
         use OrderEvent as E;
-        for state in [
-            OrderState::Rejected,
-            OrderState::NotSent,
-            OrderState::Filled,
-        ] {
-            for event in [
-                E::HeldBack,
-                E::Asked,
-                E::Accepted,
-                E::Refused,
-                E::Lost,
-                E::CancelSeen,
-            ] {
+        for state in [OrderState::Rejected, OrderState::NotSent, OrderState::Filled] {
+            for event in [E::HeldBack, E::Asked, E::Accepted, E::Refused, E::Lost, E::CancelSeen] {
                 assert!(next(state, event).is_err(), "{state:?} {event:?}");
             }
         }
-        assert_eq!(
-            next(OrderState::Cancelled, E::FillSeen),
-            Ok(OrderState::Filled)
-        );
+        assert_eq!(next(OrderState::Cancelled, E::FillSeen), Ok(OrderState::Filled));
     }
 
     #[test]
     fn a_lost_answer_is_unknown_never_rejected() {
-        assert_eq!(
-            next(OrderState::Intended, OrderEvent::Lost),
-            Ok(OrderState::Unknown)
-        );
-        assert_eq!(
-            next(OrderState::Unknown, OrderEvent::Lost),
-            Ok(OrderState::Unknown)
-        );
+        assert_eq!(next(OrderState::Intended, OrderEvent::Lost), Ok(OrderState::Unknown));
+        assert_eq!(next(OrderState::Unknown, OrderEvent::Lost), Ok(OrderState::Unknown));
     }
 
     #[test]

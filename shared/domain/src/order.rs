@@ -195,11 +195,7 @@ impl CanonicalOrder {
     ) -> Result<Self, InvalidOrder> {
         let clean = |text: &str, what| {
             let ok = !text.is_empty() && text.len() <= 64 && text.bytes().all(is_canonical_byte);
-            if ok {
-                Ok(text.to_owned())
-            } else {
-                Err(InvalidOrder::Text(what))
-            }
+            if ok { Ok(text.to_owned()) } else { Err(InvalidOrder::Text(what)) }
         };
         if contract.multiplier <= Decimal::ZERO {
             return Err(InvalidOrder::Multiplier);
@@ -326,11 +322,7 @@ impl CanonicalOrder {
     #[must_use]
     pub fn summary(&self) -> String {
         let OrderKind::Limit(limit) = self.terms.kind;
-        let hours = if self.terms.outside_rth {
-            ", outside regular hours"
-        } else {
-            ""
-        };
+        let hours = if self.terms.outside_rth { ", outside regular hours" } else { "" };
         format!(
             "{} {} {} ({} {} on {}) LIMIT {} {} {}{hours}, account {}, {} via {}",
             self.terms.side.as_str().to_ascii_uppercase(),

@@ -293,10 +293,7 @@ impl BrokerOrderStatus {
     /// Whether the order may still trade.
     #[must_use]
     pub const fn is_open(self) -> bool {
-        !matches!(
-            self,
-            Self::Filled | Self::Cancelled | Self::PreCancelled | Self::Inactive
-        )
+        !matches!(self, Self::Filled | Self::Cancelled | Self::PreCancelled | Self::Inactive)
     }
 }
 

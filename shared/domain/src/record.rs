@@ -74,11 +74,7 @@ impl Actor {
     pub fn label(&self) -> String {
         match self {
             Self::Local { client } => format!("local:{client}"),
-            Self::Token {
-                issuer,
-                subject,
-                client,
-            } => {
+            Self::Token { issuer, subject, client } => {
                 format!("token:{issuer}|{subject}|{client}")
             }
             Self::Unauthenticated { claimed } => format!("unauthenticated:{claimed}"),

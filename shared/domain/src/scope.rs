@@ -114,11 +114,7 @@ impl ScopeSet {
     /// Every scope up to and including a tier.
     #[must_use]
     pub fn up_to(tier: Tier) -> Self {
-        Scope::ALL
-            .iter()
-            .copied()
-            .filter(|scope| scope.tier() <= tier)
-            .collect()
+        Scope::ALL.iter().copied().filter(|scope| scope.tier() <= tier).collect()
     }
 
     /// Parses a space-separated list; texts that are not ours are left out.
@@ -153,9 +149,7 @@ impl ScopeSet {
     /// The scopes that only read.
     #[must_use]
     pub fn reads_only(&self) -> Self {
-        self.iter()
-            .filter(|scope| scope.tier() == Tier::Read)
-            .collect()
+        self.iter().filter(|scope| scope.tier() == Tier::Read).collect()
     }
 }
 

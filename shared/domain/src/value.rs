@@ -121,10 +121,7 @@ impl Price {
             .checked_mul(quantity.0)
             .and_then(|value| value.checked_mul(multiplier))
             .ok_or(InvalidValue::TooLarge("notional"))?;
-        Ok(Money {
-            amount: product.normalize(),
-            currency,
-        })
+        Ok(Money { amount: product.normalize(), currency })
     }
 }
 

@@ -25,10 +25,7 @@ impl Table {
     /// # Panics
     /// At compile time, when used in a `const`, for a name that begins with `audit.`.
     #[must_use]
-    #[expect(
-        clippy::panic,
-        reason = "evaluated at compile time: a reserved name doesn't build"
-    )]
+    #[expect(clippy::panic, reason = "evaluated at compile time: a reserved name doesn't build")]
     pub const fn new(name: &'static str) -> Self {
         let bytes = name.as_bytes();
         if let [b'a', b'u', b'd', b'i', b't', b'.', ..] = bytes {
@@ -87,9 +84,7 @@ pub struct Batch<'a> {
 
 impl core::fmt::Debug for Batch<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Batch")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Batch").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -110,9 +105,7 @@ impl Batch<'_> {
     /// [`StoreFailure`] when the database fails.
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreFailure> {
         self.wrote = true;
-        self.txn
-            .open_table(table.definition())?
-            .insert(key, value)?;
+        self.txn.open_table(table.definition())?.insert(key, value)?;
         Ok(())
     }
 
@@ -135,18 +128,9 @@ impl Batch<'_> {
         value: T,
         now: Timestamp,
     ) -> Result<Slot<T>, StoreFailure> {
-        let entry = Entry::new(
-            self.frontier.size(),
-            now,
-            &value.to_record(),
-            self.account_key,
-        );
+        let entry = Entry::new(self.frontier.size(), now, &value.to_record(), self.account_key);
         let event = self.append_entry(&entry)?;
-        Ok(Slot {
-            value,
-            event,
-            batch: self.id,
-        })
+        Ok(Slot { value, event, batch: self.id })
     }
 
     /// Folds a record of the emergency file into the log, keeping its own time.
@@ -164,13 +148,8 @@ impl Batch<'_> {
         let index = entry.index;
         let bytes = serde_json::to_vec(entry).map_err(|_| StoreFailure::Damaged)?;
         let leaf = leaf_hash(&bytes);
-        let nodes = self
-            .frontier
-            .append(leaf)
-            .map_err(|_| StoreFailure::Damaged)?;
-        self.txn
-            .open_table(LEAVES)?
-            .insert(index, bytes.as_slice())?;
+        let nodes = self.frontier.append(leaf).map_err(|_| StoreFailure::Damaged)?;
+        self.txn.open_table(LEAVES)?.insert(index, bytes.as_slice())?;
         {
             let mut table = self.txn.open_table(NODES)?;
             for node in &nodes {
@@ -179,9 +158,7 @@ impl Batch<'_> {
             }
         }
         let actor = actor_key(&entry.actor);
-        self.txn
-            .open_table(BY_ACTOR)?
-            .insert((actor.as_slice(), index), ())?;
+        self.txn.open_table(BY_ACTOR)?.insert((actor.as_slice(), index), ())?;
         Ok(EventId::new(index, &leaf))
     }
 }
@@ -228,10 +205,7 @@ impl Commit {
         if slot.batch != self.batch {
             return Err(WrongBatch);
         }
-        Ok(Recorded {
-            value: slot.value,
-            event: slot.event,
-        })
+        Ok(Recorded { value: slot.value, event: slot.event })
     }
 }
 

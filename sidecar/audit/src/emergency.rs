@@ -38,35 +38,21 @@ impl Emergency {
             .open(path)?;
         let mut bytes = Vec::with_capacity(SIZE);
         let limit = u64::try_from(SIZE).unwrap_or(u64::MAX);
-        std::io::Read::by_ref(&mut file)
-            .take(limit)
-            .read_to_end(&mut bytes)?;
+        std::io::Read::by_ref(&mut file).take(limit).read_to_end(&mut bytes)?;
         if bytes.len() < SIZE {
             bytes.resize(SIZE, 0);
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&bytes)?;
             file.sync_all()?;
         }
-        let lines: Vec<&[u8]> = bytes
-            .split(|byte| *byte == b'\n')
-            .filter(|line| line.first() == Some(&b'{'))
-            .collect();
+        let lines: Vec<&[u8]> =
+            bytes.split(|byte| *byte == b'\n').filter(|line| line.first() == Some(&b'{')).collect();
         // A torn last line doesn't parse and is left out: its effect was never permitted.
-        let waiting: Vec<Entry> = lines
-            .iter()
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .collect();
+        let waiting: Vec<Entry> =
+            lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
         let used = lines.iter().map(|line| line.len().saturating_add(1)).sum();
         let account_key = zeroize::Zeroizing::new(account_key.to_vec());
-        Ok((
-            Self {
-                file,
-                used,
-                count: 0,
-                account_key,
-            },
-            waiting,
-        ))
+        Ok((Self { file, used, count: 0, account_key }, waiting))
     }
 
     /// Records a risk-reducing act, durably.

@@ -18,17 +18,11 @@ pub struct EventId {
 impl EventId {
     pub(crate) fn new(index: u64, leaf: &ibkr_agent_tlog::Hash) -> Self {
         let hash = leaf.to_string();
-        Self {
-            index,
-            text: format!("ev-{index}-{}", hash.get(..12).unwrap_or_default()),
-        }
+        Self { index, text: format!("ev-{index}-{}", hash.get(..12).unwrap_or_default()) }
     }
 
     pub(crate) fn emergency(number: u64) -> Self {
-        Self {
-            index: u64::MAX,
-            text: format!("ev-emergency-{number}"),
-        }
+        Self { index: u64::MAX, text: format!("ev-emergency-{number}") }
     }
 
     /// Position in the log, from 0.
@@ -101,21 +95,10 @@ impl Entry {
             actor: record.actor.label(),
             door: record.door.as_str().to_owned(),
             tool: record.tool.map(str::to_owned),
-            account: record
-                .account
-                .as_ref()
-                .map(|account| account_hash(account_key, account)),
+            account: record.account.as_ref().map(|account| account_hash(account_key, account)),
             decision: record.decision.as_str().to_owned(),
-            codes: record
-                .codes
-                .iter()
-                .map(|code| code.as_str().to_owned())
-                .collect(),
-            details: record
-                .details
-                .iter()
-                .map(|&detail| detail.to_owned())
-                .collect(),
+            codes: record.codes.iter().map(|code| code.as_str().to_owned()).collect(),
+            details: record.details.iter().map(|&detail| detail.to_owned()).collect(),
             input: record.input.as_ref().map(Digest::to_string),
             output: record.output.as_ref().map(Digest::to_string),
             policy: record.policy.as_ref().map(Digest::to_string),
@@ -137,10 +120,7 @@ pub(crate) fn account_hash(key: &[u8], account: &AccountId) -> String {
         .chain_update(pad(0x36))
         .chain_update(account.as_str().as_bytes())
         .finalize();
-    let outer = sha2::Sha256::new()
-        .chain_update(pad(0x5c))
-        .chain_update(inner)
-        .finalize();
+    let outer = sha2::Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
     let digest = Digest::from_bytes(outer.into()).to_string();
     digest.get(..16).unwrap_or_default().to_owned()
 }

@@ -115,10 +115,7 @@ impl Ledger {
     pub fn open(config: LedgerConfig) -> Result<Self, OpenError> {
         let signer = Signer::from_seed(&config.origin, &config.signing_seed)
             .map_err(|error| OpenError::Damaged(error.to_string()))?;
-        let anchor_path = config
-            .path
-            .as_ref()
-            .map(|path| path.with_extension("anchor"));
+        let anchor_path = config.path.as_ref().map(|path| path.with_extension("anchor"));
         let anchor = match &anchor_path {
             Some(path) => read_anchor(path, signer.verifier())?,
             None => None,
@@ -151,14 +148,7 @@ impl Ledger {
         std::thread::Builder::new()
             .name("ledger-writer".to_owned())
             .spawn(move || writer.run(receiver))?;
-        let ledger = Self {
-            database,
-            jobs,
-            writable,
-            committed,
-            verifier,
-            account_key,
-        };
+        let ledger = Self { database, jobs, writable, committed, verifier, account_key };
         if is_new {
             ledger.write_genesis(config.now)?;
         }
@@ -167,12 +157,8 @@ impl Ledger {
 
     fn write_genesis(&self, now: Timestamp) -> Result<(), OpenError> {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let record = Record::new(
-            RecordKind::Genesis,
-            Actor::System,
-            Door::Internal,
-            Decision::Stated,
-        );
+        let record =
+            Record::new(RecordKind::Genesis, Actor::System, Door::Internal, Decision::Stated);
         let job: Job = Box::new(move |batch| {
             let appended = batch.append(record, now).map(|_slot| ());
             batch.wrote = appended.is_err();
@@ -180,12 +166,8 @@ impl Ledger {
                 drop(sender.send(committed.and(appended)));
             })
         });
-        self.jobs
-            .try_send(job)
-            .map_err(|_| OpenError::from(StoreFailure::Stopped))?;
-        receiver
-            .recv()
-            .map_err(|_| OpenError::from(StoreFailure::Stopped))??;
+        self.jobs.try_send(job).map_err(|_| OpenError::from(StoreFailure::Stopped))?;
+        receiver.recv().map_err(|_| OpenError::from(StoreFailure::Stopped))??;
         Ok(())
     }
 
@@ -230,9 +212,7 @@ impl Ledger {
     /// # Errors
     /// [`StoreFailure`] when the database fails.
     pub fn snapshot(&self) -> Result<Snapshot, StoreFailure> {
-        Ok(Snapshot {
-            txn: self.database.begin_read()?,
-        })
+        Ok(Snapshot { txn: self.database.begin_read()? })
     }
 
     /// Whether writes are still accepted.
@@ -245,11 +225,7 @@ impl Ledger {
     #[must_use]
     pub fn head(&self) -> Head {
         let committed = self.committed.borrow().clone();
-        Head {
-            size: committed.size,
-            root: committed.root,
-            checkpoint: committed.checkpoint,
-        }
+        Head { size: committed.size, root: committed.root, checkpoint: committed.checkpoint }
     }
 
     /// The public key that checkpoints are signed with.
@@ -310,21 +286,15 @@ impl NodeSource for Snapshot {
     fn node(&self, level: u8, index: u64) -> Option<Hash> {
         let table = self.txn.open_table(NODES).ok()?;
         let guard = table.get((level, index)).ok()??;
-        <[u8; 32]>::try_from(guard.value())
-            .ok()
-            .map(Hash::from_bytes)
+        <[u8; 32]>::try_from(guard.value()).ok().map(Hash::from_bytes)
     }
 }
 
 /// Writes a file of mode 0600 in one step: a reader sees the old or the new content.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let partial = path.with_extension("partial");
-    let mut file: File = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)?;
+    let mut file: File =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     std::fs::rename(&partial, path)
@@ -338,9 +308,7 @@ fn read_anchor(path: &Path, verifier: &Verifier) -> Result<Option<Checkpoint>, O
     };
     let note = parse_note(&bytes).map_err(|_| OpenError::Anchor)?;
     note.verify_by(verifier).map_err(|_| OpenError::Anchor)?;
-    Checkpoint::parse(note.text())
-        .map(Some)
-        .map_err(|_| OpenError::Anchor)
+    Checkpoint::parse(note.text()).map(Some).map_err(|_| OpenError::Anchor)
 }
 
 fn open_database(
@@ -350,16 +318,11 @@ fn open_database(
     let Some(path) = path else {
         let backend = redb::backends::InMemoryBackend::new();
         let database = Database::builder().create_with_backend(backend);
-        return database
-            .map(Arc::new)
-            .map_err(|error| OpenError::Damaged(error.to_string()));
+        return database.map(Arc::new).map_err(|error| OpenError::Damaged(error.to_string()));
     };
     let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     if let (0, Some(anchor)) = (length, anchor) {
-        return Err(OpenError::RolledBack {
-            found: 0,
-            anchored: anchor.size(),
-        });
+        return Err(OpenError::RolledBack { found: 0, anchored: anchor.size() });
     }
     let file = OpenOptions::new()
         .read(true)
@@ -391,8 +354,7 @@ fn prepare_tables(database: &Database) -> Result<(), OpenError> {
             Some(_) => {}
             None => {
                 let version: &[u8] = &[VERSION];
-                meta.insert("version", version)
-                    .map_err(StoreFailure::from)?;
+                meta.insert("version", version).map_err(StoreFailure::from)?;
             }
         }
     }
@@ -403,10 +365,7 @@ fn prepare_tables(database: &Database) -> Result<(), OpenError> {
 fn load_frontier(database: &Database) -> Result<Frontier, OpenError> {
     let txn = database.begin_read().map_err(StoreFailure::from)?;
     let snapshot = Snapshot { txn };
-    let leaves = snapshot
-        .txn
-        .open_table(LEAVES)
-        .map_err(StoreFailure::from)?;
+    let leaves = snapshot.txn.open_table(LEAVES).map_err(StoreFailure::from)?;
     let last = leaves.last().map_err(StoreFailure::from)?;
     let size = last.map_or(0, |(index, _)| index.value().saturating_add(1));
     Frontier::from_source(size, &snapshot).map_err(|error| OpenError::Damaged(error.to_string()))
@@ -420,29 +379,18 @@ fn check_anchor(
     let Some(anchor) = anchor else { return Ok(()) };
     if frontier.size() < anchor.size() {
         let found = frontier.size();
-        return Err(OpenError::RolledBack {
-            found,
-            anchored: anchor.size(),
-        });
+        return Err(OpenError::RolledBack { found, anchored: anchor.size() });
     }
-    let snapshot = Snapshot {
-        txn: database.begin_read().map_err(StoreFailure::from)?,
-    };
+    let snapshot = Snapshot { txn: database.begin_read().map_err(StoreFailure::from)? };
     let then = Frontier::from_source(anchor.size(), &snapshot)
         .map_err(|error| OpenError::Damaged(error.to_string()))?;
-    if then.root() == anchor.root() {
-        Ok(())
-    } else {
-        Err(OpenError::Forked)
-    }
+    if then.root() == anchor.root() { Ok(()) } else { Err(OpenError::Forked) }
 }
 
 fn stored_checkpoint(database: &Database) -> Result<String, OpenError> {
     let txn = database.begin_read().map_err(StoreFailure::from)?;
     let meta = txn.open_table(META).map_err(StoreFailure::from)?;
     let value = meta.get("checkpoint").map_err(StoreFailure::from)?;
-    let bytes = value
-        .map(|guard| guard.value().to_vec())
-        .unwrap_or_default();
+    let bytes = value.map(|guard| guard.value().to_vec()).unwrap_or_default();
     String::from_utf8(bytes).map_err(|_| OpenError::Damaged("checkpoint".to_owned()))
 }

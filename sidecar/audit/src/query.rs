@@ -48,10 +48,7 @@ impl Snapshot {
         }
         let full = indexes.len() == limit;
         let next_before = indexes.last().copied().filter(|index| full && *index > 0);
-        Ok(Page {
-            entries,
-            next_before,
-        })
+        Ok(Page { entries, next_before })
     }
 
     fn indexes_of(&self, actor: &str, before: u64, limit: usize) -> Result<Vec<u64>, StoreFailure> {

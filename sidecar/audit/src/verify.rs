@@ -58,15 +58,11 @@ impl Snapshot {
             if entry.is_none_or(|entry| entry.index != expected) {
                 return Err(VerifyError::Record(expected));
             }
-            frontier
-                .append(leaf_hash(value.value()))
-                .map_err(|_| VerifyError::Record(expected))?;
+            frontier.append(leaf_hash(value.value())).map_err(|_| VerifyError::Record(expected))?;
         }
         let meta = self.txn.open_table(META).map_err(StoreFailure::from)?;
         let stored = meta.get("checkpoint").map_err(StoreFailure::from)?;
-        let bytes = stored
-            .map(|guard| guard.value().to_vec())
-            .unwrap_or_default();
+        let bytes = stored.map(|guard| guard.value().to_vec()).unwrap_or_default();
         let note = parse_note(&bytes).map_err(|_| VerifyError::Signature)?;
         note.verify_by(key).map_err(|_| VerifyError::Signature)?;
         let checkpoint = Checkpoint::parse(note.text()).map_err(|_| VerifyError::Signature)?;

@@ -123,17 +123,12 @@ impl Writer {
             return Ok(id);
         }
         let checkpoint = self.sign(&frontier)?;
-        txn.open_table(META)?
-            .insert("checkpoint", checkpoint.as_bytes())?;
+        txn.open_table(META)?.insert("checkpoint", checkpoint.as_bytes())?;
         txn.commit()?;
         self.frontier = frontier;
         let size = self.frontier.size();
         let root = self.frontier.root();
-        self.committed.send_replace(Committed {
-            size,
-            root,
-            checkpoint,
-        });
+        self.committed.send_replace(Committed { size, root, checkpoint });
         Ok(id)
     }
 

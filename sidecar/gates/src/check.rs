@@ -109,17 +109,8 @@ impl Check {
         observed: impl fmt::Display,
         limit: impl fmt::Display,
     ) -> Self {
-        let verdict = if passed {
-            Verdict::Passed
-        } else {
-            Verdict::Denied(code)
-        };
-        Self {
-            gate,
-            verdict,
-            observed: observed.to_string(),
-            limit: limit.to_string(),
-        }
+        let verdict = if passed { Verdict::Passed } else { Verdict::Denied(code) };
+        Self { gate, verdict, observed: observed.to_string(), limit: limit.to_string() }
     }
 
     /// The same check, exempt instead of denied.
@@ -145,12 +136,7 @@ impl Check {
             Verdict::Exempt => "doesn't apply to an order that only reduces a position",
             Verdict::Denied(_) => "denies",
         };
-        format!(
-            "{} {word}: {} (limit: {})",
-            self.gate.as_str(),
-            self.observed,
-            self.limit
-        )
+        format!("{} {word}: {} (limit: {})", self.gate.as_str(), self.observed, self.limit)
     }
 }
 
@@ -163,11 +149,7 @@ pub struct Denials {
 impl Denials {
     /// The checks as an error, unless all pass.
     pub(crate) fn from_checks(checks: Vec<Check>) -> Result<Vec<Check>, Self> {
-        if checks.iter().any(Check::is_denied) {
-            Err(Self { checks })
-        } else {
-            Ok(checks)
-        }
+        if checks.iter().any(Check::is_denied) { Err(Self { checks }) } else { Ok(checks) }
     }
 
     /// Every check, passed ones too.

@@ -44,11 +44,9 @@ fn static_checks(policy: &Policy, order: &CanonicalOrder, switches: Switches) ->
         Mode::Live => ErrorCode::LiveTradingDisabled,
         Mode::Paper | Mode::Simulated => ErrorCode::PaperTradingDisabled,
     };
-    let symbol_allowed = limits
-        .allowed_symbols
-        .as_ref()
-        .is_none_or(|allowed| allowed.contains(order.symbol()))
-        && !limits.denied_symbols.contains(order.symbol());
+    let symbol_allowed =
+        limits.allowed_symbols.as_ref().is_none_or(|allowed| allowed.contains(order.symbol()))
+            && !limits.denied_symbols.contains(order.symbol());
     let refused = ErrorCode::OrderPolicyRefused;
     vec![
         Check::new(
@@ -69,20 +67,10 @@ fn static_checks(policy: &Policy, order: &CanonicalOrder, switches: Switches) ->
             Gate::Audit,
             switches.audit_writable,
             ErrorCode::AuditWriteFailed,
-            if switches.audit_writable {
-                "writable"
-            } else {
-                "not writable"
-            },
+            if switches.audit_writable { "writable" } else { "not writable" },
             "writable",
         ),
-        Check::new(
-            Gate::Symbol,
-            symbol_allowed,
-            refused,
-            order.symbol(),
-            "an allowed symbol",
-        ),
+        Check::new(Gate::Symbol, symbol_allowed, refused, order.symbol(), "an allowed symbol"),
         Check::new(
             Gate::AssetClass,
             limits.asset_classes.contains(&order.class()),
@@ -115,11 +103,7 @@ pub fn check_order(
         Gate::InDoubt,
         !facts.in_doubt,
         ErrorCode::OrderInDoubt,
-        if facts.in_doubt {
-            "an order's outcome is unknown"
-        } else {
-            "none"
-        },
+        if facts.in_doubt { "an order's outcome is unknown" } else { "none" },
         "no order in doubt on this account and instrument",
     ));
     checks.push(Check::new(
@@ -131,11 +115,7 @@ pub fn check_order(
     ));
     checks.push(clock_check(facts));
     checks.extend(size_checks(policy, facts, order, reducing));
-    checks.push(data_status_check(
-        policy,
-        facts.quote.as_ref(),
-        order.mode(),
-    ));
+    checks.push(data_status_check(policy, facts.quote.as_ref(), order.mode()));
     checks.push(quote_age_check(policy, facts.quote.as_ref(), now));
     checks.push(collar_check(policy, facts.quote.as_ref(), order));
     checks
@@ -277,11 +257,7 @@ fn data_status_check(policy: &Policy, quote: Option<&Quote>, mode: Mode) -> Chec
             | DataStatus::Unknown => ErrorCode::MarketDataDelayed,
         },
         quote.status.as_str(),
-        if tolerated {
-            "real_time; delayed is accepted with a warning"
-        } else {
-            "real_time"
-        },
+        if tolerated { "real_time; delayed is accepted with a warning" } else { "real_time" },
     );
     let late = matches!(
         quote.status,
@@ -310,13 +286,7 @@ fn quote_age_check(policy: &Policy, quote: Option<&Quote>, now: Timestamp) -> Ch
     } else {
         format!("{} ms ahead of our clock", ahead.as_millis())
     };
-    Check::new(
-        Gate::QuoteAge,
-        passed,
-        ErrorCode::MarketDataStale,
-        observed,
-        limit_text,
-    )
+    Check::new(Gate::QuoteAge, passed, ErrorCode::MarketDataStale, observed, limit_text)
 }
 
 /// The price against which an order of this side trades at once.
@@ -343,13 +313,7 @@ fn collar_check(policy: &Policy, quote: Option<&Quote>, order: &CanonicalOrder) 
     let touch = quote.and_then(|quote| touch_price(quote, order.terms().side));
     let Some(touch) = touch else {
         let code = ErrorCode::MarketDataIncomplete;
-        return Check::new(
-            Gate::PriceCollar,
-            false,
-            code,
-            "no market price",
-            limit_text,
-        );
+        return Check::new(Gate::PriceCollar, false, code, "no market price", limit_text);
     };
     let signed = match order.terms().side {
         Side::Buy => limit.get().checked_sub(touch),
@@ -360,10 +324,8 @@ fn collar_check(policy: &Policy, quote: Option<&Quote>, order: &CanonicalOrder) 
         let code = ErrorCode::OrderPolicyRefused;
         return Check::new(Gate::PriceCollar, false, code, "not computable", limit_text);
     };
-    let observed = format!(
-        "limit {limit} against {touch}: {} % aggressive",
-        beyond.round_dp(2).normalize()
-    );
+    let observed =
+        format!("limit {limit} against {touch}: {} % aggressive", beyond.round_dp(2).normalize());
     let mut check = Check::new(
         Gate::PriceCollar,
         beyond <= limits.collar_percent,
@@ -379,19 +341,11 @@ fn collar_check(policy: &Policy, quote: Option<&Quote>, order: &CanonicalOrder) 
 
 fn approval_check(approval: &Approval, order: &CanonicalOrder, now: Timestamp) -> Check {
     let (passed, code, observed) = if approval.order != order.digest() {
-        (
-            false,
-            ErrorCode::ApprovalPreviewMismatch,
-            "for another order",
-        )
+        (false, ErrorCode::ApprovalPreviewMismatch, "for another order")
     } else if approval.expires_at <= now {
         (false, ErrorCode::ApprovalExpired, "expired")
     } else {
-        (
-            true,
-            ErrorCode::PaperApprovalRequired,
-            "given for this order",
-        )
+        (true, ErrorCode::PaperApprovalRequired, "given for this order")
     };
     let limit = format!("unspent, for this order, before {}", approval.expires_at);
     Check::new(Gate::Approval, passed, code, observed, limit)
@@ -401,13 +355,7 @@ fn drift_check(policy: &Policy, facts: &Facts, approval: &Approval) -> Check {
     let limit = policy.limits().max_drift_percent;
     let text = format!("market within {} %, position unchanged", limit.normalize());
     let moved = |passed, observed: String| {
-        Check::new(
-            Gate::Drift,
-            passed,
-            ErrorCode::OrderDrifted,
-            observed,
-            text.clone(),
-        )
+        Check::new(Gate::Drift, passed, ErrorCode::OrderDrifted, observed, text.clone())
     };
     if facts.position != approval.position {
         let observed = format!("position {} became {}", approval.position, facts.position);
@@ -417,9 +365,7 @@ fn drift_check(policy: &Policy, facts: &Facts, approval: &Approval) -> Check {
     let (Some(then), Some(now)) = (approval.reference_price, now_price) else {
         return moved(false, "no price to compare".to_owned());
     };
-    let drift = now
-        .checked_sub(then)
-        .and_then(|difference| percent_of(difference.abs(), then));
+    let drift = now.checked_sub(then).and_then(|difference| percent_of(difference.abs(), then));
     match drift {
         Some(drift) => {
             let shown = drift.round_dp(3).normalize();
@@ -432,15 +378,8 @@ fn drift_check(policy: &Policy, facts: &Facts, approval: &Approval) -> Check {
 /// The price that an approval remembers: the middle of the market, else the last trade.
 #[must_use]
 pub fn mid_price(quote: &Quote) -> Option<Decimal> {
-    let middle = || {
-        quote
-            .bid?
-            .checked_add(quote.ask?)?
-            .checked_div(Decimal::TWO)
-    };
-    middle()
-        .or(quote.last)
-        .filter(|price| *price > Decimal::ZERO)
+    let middle = || quote.bid?.checked_add(quote.ask?)?.checked_div(Decimal::TWO);
+    middle().or(quote.last).filter(|price| *price > Decimal::ZERO)
 }
 
 /// A wish to cancel an order.
@@ -466,10 +405,8 @@ pub fn decide_cancel(
     request: CancelRequest,
     now: Timestamp,
 ) -> Result<Permit<Cancel>, ErrorCode> {
-    let names_other = request
-        .named_account
-        .as_ref()
-        .is_some_and(|named| *named != request.facts.account);
+    let names_other =
+        request.named_account.as_ref().is_some_and(|named| *named != request.facts.account);
     if names_other {
         return Err(ErrorCode::OrderNotFound);
     }
@@ -481,9 +418,7 @@ pub fn decide_cancel(
             return Err(ErrorCode::OrderNotOurs);
         }
     }
-    let cancel = Cancel {
-        facts: request.facts,
-    };
+    let cancel = Cancel { facts: request.facts };
     Ok(Permit::new(cancel, request.requester, policy.hash(), now))
 }
 
@@ -525,9 +460,7 @@ pub fn decide_reply(
     let known = !ids.is_empty()
         && ids.iter().all(|id| {
             let known = &policy.limits().known_questions;
-            known
-                .iter()
-                .any(|entry| entry.message_id == *id && entry.text == text)
+            known.iter().any(|entry| entry.message_id == *id && entry.text == text)
         });
     let may_answer = request.is_operator || (known && request.confirmed);
     if !may_answer {

@@ -30,10 +30,7 @@ pub struct Switches {
 
 impl Default for Switches {
     fn default() -> Self {
-        Self {
-            halted: true,
-            audit_writable: false,
-        }
+        Self { halted: true, audit_writable: false }
     }
 }
 

@@ -33,12 +33,7 @@ impl<A: Action> Permit<A> {
         policy: Digest,
         decided_at: Timestamp,
     ) -> Self {
-        Self {
-            action,
-            requester,
-            policy,
-            decided_at,
-        }
+        Self { action, requester, policy, decided_at }
     }
 
     /// What is permitted.
@@ -76,9 +71,7 @@ impl<A: Action> Recordable for Permit<A> {
         );
         record.tool = Some(self.requester.tool);
         record.policy = Some(self.policy);
-        record
-            .references
-            .push(Reference::Call(self.requester.call.clone()));
+        record.references.push(Reference::Call(self.requester.call.clone()));
         self.action.describe(&mut record);
         record
     }
@@ -116,15 +109,9 @@ impl sealed::Sealed for Place {}
 impl Action for Place {
     fn describe(&self, record: &mut Record) {
         record.account = Some(self.order.account().clone());
-        record
-            .references
-            .push(Reference::Approval(self.approval.clone()));
-        record
-            .references
-            .push(Reference::ClientOrder(self.client_order_id.clone()));
-        record
-            .references
-            .push(Reference::Order(self.order.digest()));
+        record.references.push(Reference::Approval(self.approval.clone()));
+        record.references.push(Reference::ClientOrder(self.client_order_id.clone()));
+        record.references.push(Reference::Order(self.order.digest()));
     }
 }
 
@@ -158,12 +145,8 @@ impl sealed::Sealed for Cancel {}
 impl Action for Cancel {
     fn describe(&self, record: &mut Record) {
         record.account = Some(self.facts.account.clone());
-        record
-            .references
-            .push(Reference::BrokerOrder(self.facts.order_id.clone()));
-        record
-            .references
-            .extend(self.facts.ours.clone().map(Reference::ClientOrder));
+        record.references.push(Reference::BrokerOrder(self.facts.order_id.clone()));
+        record.references.extend(self.facts.ours.clone().map(Reference::ClientOrder));
     }
 }
 
@@ -207,17 +190,9 @@ impl sealed::Sealed for Reply {}
 impl Action for Reply {
     fn describe(&self, record: &mut Record) {
         record.account = Some(self.account.clone());
-        record
-            .references
-            .push(Reference::ClientOrder(self.client_order_id.clone()));
-        record
-            .references
-            .push(Reference::Order(self.question.text_digest()));
-        record.details.push(if self.confirmed {
-            "reply_yes"
-        } else {
-            "reply_no"
-        });
+        record.references.push(Reference::ClientOrder(self.client_order_id.clone()));
+        record.references.push(Reference::Order(self.question.text_digest()));
+        record.details.push(if self.confirmed { "reply_yes" } else { "reply_no" });
     }
 }
 

@@ -121,23 +121,13 @@ impl Policy {
 }
 
 fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
-    items
-        .into_iter()
-        .map(|item| item.to_string())
-        .collect::<Vec<_>>()
-        .join(",")
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(",")
 }
 
 fn canonical(limits: &PolicyLimits) -> String {
     let mut text = String::from("ibkr-agent-policy/v1\n");
-    let allowed = limits
-        .allowed_symbols
-        .as_ref()
-        .map_or_else(|| "*".to_owned(), list);
-    let questions = limits
-        .known_questions
-        .iter()
-        .map(|q| format!("{}:{}", q.message_id, q.text));
+    let allowed = limits.allowed_symbols.as_ref().map_or_else(|| "*".to_owned(), list);
+    let questions = limits.known_questions.iter().map(|q| format!("{}:{}", q.message_id, q.text));
     // Writing to a String can't fail.
     let _ = write!(
         text,

@@ -15,11 +15,7 @@ impl Engine {
             Ok(()) => Answer::Admitted,
             Err(refusal) => Answer::Refused(refusal),
         };
-        Effect::Reply {
-            ticket,
-            answer,
-            event: None,
-        }
+        Effect::Reply { ticket, answer, event: None }
     }
 
     fn check_admission(&mut self, caller: &Caller, work: Work, now: Now) -> Result<(), Refusal> {
@@ -30,14 +26,9 @@ impl Engine {
             return Ok(());
         }
         let label = caller.requester.actor.label();
-        let taken = self
-            .budgets
-            .take(self.config.budget, &label, work, now.monotonic);
+        let taken = self.budgets.take(self.config.budget, &label, work, now.monotonic);
         taken.map_err(|wait| {
-            let message = format!(
-                "this caller's budget is spent for {} s",
-                wait.as_secs().max(1)
-            );
+            let message = format!("this caller's budget is spent for {} s", wait.as_secs().max(1));
             Refusal::new(ErrorCode::AuthRateLimited, message)
         })
     }

@@ -3,8 +3,8 @@
 use crate::engine::effect::complete_facts;
 use crate::engine::{
     After, Answer, ApprovalEntry, ApprovalStatus, Caller, Effect, Engine, Expired,
-    MAX_APPROVAL_TTL, Now, OperatorAct, Payload, Precondition, Preview, PreviewDraft, Refusal, Row,
-    Ticket, derived_id, owner_of, record_of, refuse, system_record,
+    MAX_APPROVAL_TTL, Now, OperatorAct, OperatorKeyEntry, Payload, Precondition, Preview,
+    PreviewDraft, Refusal, Row, Ticket, derived_id, owner_of, record_of, refuse, system_record,
 };
 use ibkr_agent_domain::{
     AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, PreviewId, RecordKind,
@@ -31,9 +31,7 @@ impl Engine {
         let facts = complete_facts(facts, self.switches(), in_doubt, self.used(now));
         let checks = check_order(&self.config.policy, &facts, &order, now.wall);
         let would_pass = !checks.iter().any(ibkr_agent_gates::Check::is_denied);
-        let warned = checks
-            .iter()
-            .filter(|check| check.verdict == Verdict::Warned);
+        let warned = checks.iter().filter(|check| check.verdict == Verdict::Warned);
         let warnings = warned.map(ibkr_agent_gates::Check::sentence).collect();
         let id = derived_id("pv", &[caller.requester.call.as_str()]);
         let Ok(id) = PreviewId::parse(&id) else {
@@ -54,9 +52,7 @@ impl Engine {
         record.account = Some(preview.order.account().clone());
         record.policy = Some(self.config.policy.hash());
         record.references.push(Reference::Preview(id.clone()));
-        record
-            .references
-            .push(Reference::Order(preview.order.digest()));
+        record.references.push(Reference::Order(preview.order.digest()));
         for check in checks.iter().filter(|check| check.is_denied()) {
             record.details.push(check.gate.as_str());
         }
@@ -64,23 +60,13 @@ impl Engine {
         self.previews.insert(id, preview.clone());
         let answer = Answer::Preview(Box::new(preview.clone()), checks);
         let after = After::Reply(ticket, answer, None);
-        self.commit(
-            Vec::new(),
-            vec![Row::Preview(preview)],
-            Payload::Record(record),
-            after,
-            now,
-        )
+        self.commit(Vec::new(), vec![Row::Preview(preview)], Payload::Record(record), after, now)
     }
 
     fn forget_old_previews(&mut self, now: Now) {
-        self.previews
-            .retain(|_, preview| preview.expires_at > now.wall);
+        self.previews.retain(|_, preview| preview.expires_at > now.wall);
         while self.previews.len() >= MAX_PREVIEWS {
-            let oldest = self
-                .previews
-                .values()
-                .min_by_key(|preview| preview.created_at);
+            let oldest = self.previews.values().min_by_key(|preview| preview.created_at);
             let Some(id) = oldest.map(|preview| preview.id.clone()) else {
                 return;
             };
@@ -101,30 +87,16 @@ impl Engine {
             Ok(entry) => entry,
             Err(refusal) => return self.refuse_recorded(ticket, &caller.requester, refusal, now),
         };
-        let mut record = record_of(
-            &caller.requester,
-            RecordKind::ApprovalAsked,
-            Decision::Stated,
-        );
+        let mut record = record_of(&caller.requester, RecordKind::ApprovalAsked, Decision::Stated);
         record.account = Some(account.clone());
         record.references.push(Reference::Preview(preview.clone()));
-        record
-            .references
-            .push(Reference::Approval(entry.id.clone()));
-        record
-            .references
-            .push(Reference::Order(entry.order.digest()));
+        record.references.push(Reference::Approval(entry.id.clone()));
+        record.references.push(Reference::Order(entry.order.digest()));
         self.approvals.insert(entry.id.clone(), entry.clone());
         let changed = format!("ibkr://approvals/{}", entry.id);
         let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
         let after = After::Reply(ticket, answer, Some(changed));
-        self.commit(
-            Vec::new(),
-            vec![Row::Approval(entry)],
-            Payload::Record(record),
-            after,
-            now,
-        )
+        self.commit(Vec::new(), vec![Row::Approval(entry)], Payload::Record(record), after, now)
     }
 
     fn new_approval(
@@ -136,17 +108,11 @@ impl Engine {
         now: Now,
     ) -> Result<ApprovalEntry, Refusal> {
         let owner = owner_of(&caller.requester);
-        let found = self
-            .previews
-            .get(preview)
-            .filter(|preview| preview.owner == owner);
+        let found = self.previews.get(preview).filter(|preview| preview.owner == owner);
         let not_found = || Refusal::new(ErrorCode::PreviewNotFound, "no such preview");
         let preview = found.ok_or_else(not_found)?;
         if preview.expires_at <= now.wall {
-            return Err(Refusal::new(
-                ErrorCode::PreviewExpired,
-                "the preview has expired",
-            ));
+            return Err(Refusal::new(ErrorCode::PreviewExpired, "the preview has expired"));
         }
         if preview.order.account() != account {
             let message = "the preview is for another account";
@@ -161,14 +127,9 @@ impl Engine {
             .values()
             .filter(|entry| entry.status == ApprovalStatus::Pending && entry.expires_at > now.wall);
         if open.count() >= self.config.max_open_approvals {
-            return Err(Refusal::new(
-                ErrorCode::ApprovalTooMany,
-                "too many approvals are open",
-            ));
+            return Err(Refusal::new(ErrorCode::ApprovalTooMany, "too many approvals are open"));
         }
-        let ttl = ttl
-            .unwrap_or(self.config.approval_ttl)
-            .min(MAX_APPROVAL_TTL);
+        let ttl = ttl.unwrap_or(self.config.approval_ttl).min(MAX_APPROVAL_TTL);
         let id = derived_id("ap", &[caller.requester.call.as_str(), preview.id.as_str()]);
         let id = ApprovalId::parse(&id)
             .map_err(|_| Refusal::new(ErrorCode::InternalError, "no approval id"))?;
@@ -196,19 +157,12 @@ impl Engine {
         now: Now,
     ) -> Effect {
         let owner = owner_of(&caller.requester);
-        let found = self
-            .approvals
-            .get(approval)
-            .filter(|entry| entry.owner == owner);
+        let found = self.approvals.get(approval).filter(|entry| entry.owner == owner);
         let Some(entry) = found else {
             return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
         };
         let answer = Answer::Approval(Box::new(entry.clone()), has_expired(entry, now));
-        Effect::Reply {
-            ticket,
-            answer,
-            event: None,
-        }
+        Effect::Reply { ticket, answer, event: None }
     }
 
     /// An operator's act. Its signature was verified where one is needed.
@@ -220,19 +174,11 @@ impl Engine {
         now: Now,
     ) -> Vec<Effect> {
         match act {
-            OperatorAct::Approve {
-                approval,
-                digest,
-                key,
-            } => {
+            OperatorAct::Approve { approval, digest, key } => {
                 vec![self.approve(ticket, &requester, &approval, digest, key, now)]
             }
             OperatorAct::Deny { approval } => vec![self.deny(ticket, &requester, &approval, now)],
-            OperatorAct::Answer {
-                order,
-                text,
-                confirmed,
-            } => {
+            OperatorAct::Answer { order, text, confirmed } => {
                 vec![self.answer_question(ticket, requester, &order, text, confirmed, now)]
             }
             OperatorAct::Halt { reason } => self.stop(ticket, requester, reason, now),
@@ -240,6 +186,7 @@ impl Engine {
             OperatorAct::Admit { caller } => {
                 vec![self.admit_caller(ticket, &requester, caller, now)]
             }
+            OperatorAct::Enrol(key) => vec![self.enrol(ticket, &requester, key, now)],
             OperatorAct::Settle { order, exists } => {
                 vec![self.settle_by_statement(ticket, &requester, &order, exists, now)]
             }
@@ -259,10 +206,7 @@ impl Engine {
             return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
         };
         let problem = if entry.order.digest() != digest {
-            Some((
-                ErrorCode::SignatureInvalid,
-                "what was signed is not this order",
-            ))
+            Some((ErrorCode::SignatureInvalid, "what was signed is not this order"))
         } else if entry.expires_at <= now.wall {
             Some((ErrorCode::ApprovalExpired, "the request has expired"))
         } else {
@@ -270,11 +214,7 @@ impl Engine {
                 ApprovalStatus::Pending => None,
                 ApprovalStatus::Approved => {
                     let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
-                    return Effect::Reply {
-                        ticket,
-                        answer,
-                        event: None,
-                    };
+                    return Effect::Reply { ticket, answer, event: None };
                 }
                 ApprovalStatus::Denied => Some((ErrorCode::ApprovalDenied, "it was denied")),
                 ApprovalStatus::Consumed => Some((ErrorCode::ApprovalConsumed, "it was spent")),
@@ -286,14 +226,7 @@ impl Engine {
         entry.status = ApprovalStatus::Approved;
         entry.approved_by = Some(key);
         let entry = entry.clone();
-        self.decided(
-            ticket,
-            requester,
-            entry,
-            RecordKind::Approved,
-            ApprovalStatus::Pending,
-            now,
-        )
+        self.decided(ticket, requester, entry, RecordKind::Approved, ApprovalStatus::Pending, now)
     }
 
     fn deny(
@@ -308,11 +241,7 @@ impl Engine {
         };
         let before = entry.status;
         if before == ApprovalStatus::Consumed {
-            return refuse(
-                ticket,
-                ErrorCode::ApprovalConsumed,
-                "it was spent: cancel the order",
-            );
+            return refuse(ticket, ErrorCode::ApprovalConsumed, "it was spent: cancel the order");
         }
         entry.status = ApprovalStatus::Denied;
         let entry = entry.clone();
@@ -332,12 +261,8 @@ impl Engine {
     ) -> Effect {
         let mut record = record_of(requester, kind, Decision::Permitted);
         record.account = Some(entry.order.account().clone());
-        record
-            .references
-            .push(Reference::Approval(entry.id.clone()));
-        record
-            .references
-            .push(Reference::Order(entry.order.digest()));
+        record.references.push(Reference::Approval(entry.id.clone()));
+        record.references.push(Reference::Order(entry.order.digest()));
         let preconditions = vec![Precondition::ApprovalIs(entry.id.clone(), before)];
         let changed = format!("ibkr://approvals/{}", entry.id);
         let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
@@ -358,6 +283,19 @@ impl Engine {
         let row = Row::Admitted(crate::engine::Admitted { caller });
         let after = After::Reply(ticket, Answer::Done, None);
         self.commit(Vec::new(), vec![row], Payload::Record(record), after, now)
+    }
+
+    fn enrol(
+        &mut self,
+        ticket: Ticket,
+        requester: &Requester,
+        key: OperatorKeyEntry,
+        now: Now,
+    ) -> Effect {
+        self.operator_keys.insert(key.id.clone(), key.clone());
+        let record = record_of(requester, RecordKind::KeyEnrolled, Decision::Permitted);
+        let after = After::Reply(ticket, Answer::Done, None);
+        self.commit(Vec::new(), vec![Row::OperatorKey(key)], Payload::Record(record), after, now)
     }
 
     /// Refuses, and answers once the refusal is in the log.
@@ -386,22 +324,13 @@ impl Engine {
         rows.push(Row::Approval(entry.clone()));
         let mut record = system_record(RecordKind::ApprovalReturned);
         record.account = Some(entry.order.account().clone());
-        record
-            .references
-            .push(Reference::Approval(approval.clone()));
+        record.references.push(Reference::Approval(approval.clone()));
         Some(record)
     }
 }
 
 /// Whether an undecided or unspent approval's time has passed.
 pub(super) fn has_expired(entry: &ApprovalEntry, now: Now) -> Expired {
-    let counts = matches!(
-        entry.status,
-        ApprovalStatus::Pending | ApprovalStatus::Approved
-    );
-    if counts && entry.expires_at <= now.wall {
-        Expired::Yes
-    } else {
-        Expired::No
-    }
+    let counts = matches!(entry.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
+    if counts && entry.expires_at <= now.wall { Expired::Yes } else { Expired::No }
 }

@@ -26,10 +26,7 @@ impl Engine {
         let again = copy(&request);
         match decide_cancel(&self.config.policy, request, now.wall) {
             Ok(permit) => {
-                let after = After::SendCancel {
-                    ticket,
-                    facts: Box::new(again),
-                };
+                let after = After::SendCancel { ticket, facts: Box::new(again) };
                 self.commit(Vec::new(), Vec::new(), Payload::Cancel(permit), after, now)
             }
             Err(code) => {
@@ -82,19 +79,11 @@ impl Engine {
         &self,
         cancellation: &Cancellation,
     ) -> Result<ibkr_agent_domain::BrokerName, Refusal> {
-        let known = self
-            .orders
-            .values()
-            .find(|entry| *entry.account() == cancellation.account);
+        let known = self.orders.values().find(|entry| *entry.account() == cancellation.account);
         let broker = known.map(|entry| entry.broker().clone());
-        broker
-            .or_else(|| self.config.default_broker.clone())
-            .ok_or_else(|| {
-                Refusal::new(
-                    ErrorCode::OrderNotFound,
-                    "name the broker: more than one is configured",
-                )
-            })
+        broker.or_else(|| self.config.default_broker.clone()).ok_or_else(|| {
+            Refusal::new(ErrorCode::OrderNotFound, "name the broker: more than one is configured")
+        })
     }
 
     pub(super) fn emergency_cancel(
@@ -105,11 +94,7 @@ impl Engine {
     ) -> Vec<Effect> {
         match decide_cancel(&self.config.policy, request, now.wall) {
             Ok(permit) => vec![Effect::EmergencyCancel { ticket, permit }],
-            Err(code) => vec![refuse(
-                ticket,
-                code,
-                "this order can't be cancelled from here",
-            )],
+            Err(code) => vec![refuse(ticket, code, "this order can't be cancelled from here")],
         }
     }
 
@@ -117,13 +102,8 @@ impl Engine {
         let mut record = system_record(RecordKind::Outcome);
         let answer = match report {
             CancelReport::Requested { message } => {
-                record
-                    .references
-                    .push(Reference::Outcome("cancel_requested"));
-                Answer::CancelRequested {
-                    order: None,
-                    message,
-                }
+                record.references.push(Reference::Outcome("cancel_requested"));
+                Answer::CancelRequested { order: None, message }
             }
             CancelReport::Failed { code, message } => {
                 record.codes.push(code);
@@ -132,11 +112,7 @@ impl Engine {
             }
         };
         if !self.audit_writable {
-            return Effect::Reply {
-                ticket,
-                answer,
-                event: None,
-            };
+            return Effect::Reply { ticket, answer, event: None };
         }
         let after = After::Reply(ticket, answer, None);
         self.commit(Vec::new(), Vec::new(), Payload::Record(record), after, now)
@@ -146,10 +122,7 @@ impl Engine {
     #[must_use]
     pub fn open_orders(&self) -> Vec<&crate::engine::OrderEntry> {
         let open = |state| matches!(state, OrderState::Working | OrderState::Unknown);
-        self.orders
-            .values()
-            .filter(|entry| open(entry.state))
-            .collect()
+        self.orders.values().filter(|entry| open(entry.state)).collect()
     }
 }
 

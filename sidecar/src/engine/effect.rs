@@ -1,7 +1,8 @@
 //! What goes in and what comes out. Effects carry permits and aren't `Clone`.
 
 use crate::engine::state::{
-    Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OrderEntry, Preview,
+    Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
+    Preview,
 };
 use ibkr_agent_audit::{EventId, Recorded};
 use ibkr_agent_domain::{
@@ -216,6 +217,8 @@ pub enum OperatorAct {
         /// The caller, as the log names it.
         caller: String,
     },
+    /// Enrol another operator key.
+    Enrol(OperatorKeyEntry),
     /// State what became of an order in doubt.
     Settle {
         /// The order.
@@ -416,6 +419,8 @@ pub enum Row {
     Halt(HaltEntry),
     /// An admitted caller.
     Admitted(Admitted),
+    /// An enrolled operator key.
+    OperatorKey(OperatorKeyEntry),
 }
 
 /// What the commit records.
@@ -463,11 +468,7 @@ impl Refusal {
     /// A refusal with one sentence.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            details: Vec::new(),
-        }
+        Self { code, message: message.into(), details: Vec::new() }
     }
 }
 

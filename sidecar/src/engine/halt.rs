@@ -23,13 +23,8 @@ impl Engine {
         };
         let row = Row::Halt(self.halt.clone());
         let permit = permit_halt(&self.config.policy, "kill_switch", requester, now.wall);
-        let commit = self.commit(
-            Vec::new(),
-            vec![row],
-            Payload::Halt(permit),
-            After::Halt(ticket),
-            now,
-        );
+        let commit =
+            self.commit(Vec::new(), vec![row], Payload::Halt(permit), After::Halt(ticket), now);
         vec![Effect::SetLatch { halted: true }, commit]
     }
 
@@ -51,11 +46,8 @@ impl Engine {
         };
         let row = Row::Halt(entry.clone());
         let record = record_of(requester, RecordKind::Resumed, Decision::Permitted);
-        let after = After::Resume {
-            ticket,
-            entry: Box::new(entry),
-            generation: self.halt_generation,
-        };
+        let after =
+            After::Resume { ticket, entry: Box::new(entry), generation: self.halt_generation };
         self.commit(Vec::new(), vec![row], Payload::Record(record), after, now)
     }
 }

@@ -54,11 +54,7 @@ pub struct CallBudget {
 
 impl Default for CallBudget {
     fn default() -> Self {
-        Self {
-            reads_per_minute: 600,
-            previews_per_minute: 60,
-            writes_per_minute: 60,
-        }
+        Self { reads_per_minute: 600, previews_per_minute: 60, writes_per_minute: 60 }
     }
 }
 
@@ -95,16 +91,10 @@ impl Budgets {
         if !self.0.contains_key(&key) && self.0.len() >= MAX_CALLERS {
             self.forget_idlest();
         }
-        let window = self.0.entry(key).or_insert(Window {
-            began: now,
-            used: 0,
-        });
+        let window = self.0.entry(key).or_insert(Window { began: now, used: 0 });
         let age = now.saturating_sub(window.began);
         if age >= MINUTE {
-            *window = Window {
-                began: now,
-                used: 0,
-            };
+            *window = Window { began: now, used: 0 };
         }
         if window.used >= budget.of(work) {
             return Err(MINUTE.saturating_sub(age));

@@ -29,11 +29,7 @@ impl Engine {
             effects.extend(self.place_done(&order, PlaceReport::Unknown { why }, now));
         }
         let accounts = self.accounts_to_watch();
-        effects.extend(
-            accounts
-                .into_iter()
-                .map(|account| Effect::SeekEvidence { account }),
-        );
+        effects.extend(accounts.into_iter().map(|account| Effect::SeekEvidence { account }));
         effects
     }
 
@@ -59,9 +55,7 @@ impl Engine {
                 })
             }
             PlaceReport::Rejected { message } => {
-                self.transition(order, OrderEvent::Refused, now, |entry| {
-                    entry.message = message
-                })
+                self.transition(order, OrderEvent::Refused, now, |entry| entry.message = message)
             }
             PlaceReport::Unknown { why } => {
                 let mut effects = self.transition(order, OrderEvent::Lost, now, |entry| {
@@ -98,10 +92,7 @@ impl Engine {
             let limits = self.config.policy.limits();
             let text = question.text_digest();
             let is_known = |id: &String| {
-                limits
-                    .known_questions
-                    .iter()
-                    .any(|k| k.message_id == *id && k.text == text)
+                limits.known_questions.iter().any(|k| k.message_id == *id && k.text == text)
             };
             !question.message_ids.is_empty() && question.message_ids.iter().all(is_known)
         };
@@ -147,17 +138,9 @@ impl Engine {
     ) -> Result<Effect, ErrorCode> {
         let order = request.client_order_id.clone();
         let permit = decide_reply(&self.config.policy, self.switches(), request, now.wall)?;
-        let after = After::SendReply {
-            ticket: ticket.unwrap_or(Ticket(0)),
-        };
+        let after = After::SendReply { ticket: ticket.unwrap_or(Ticket(0)) };
         let preconditions = vec![Precondition::OrderIs(order, OrderState::Question)];
-        Ok(self.commit(
-            preconditions,
-            Vec::new(),
-            Payload::Reply(permit),
-            after,
-            now,
-        ))
+        Ok(self.commit(preconditions, Vec::new(), Payload::Reply(permit), after, now))
     }
 
     /// A human answers the broker's question. What was shown must be what is asked.
@@ -170,23 +153,12 @@ impl Engine {
         confirmed: bool,
         now: Now,
     ) -> Effect {
-        let question = self
-            .orders
-            .get(order)
-            .and_then(|entry| entry.question.clone());
+        let question = self.orders.get(order).and_then(|entry| entry.question.clone());
         let Some(question) = question else {
-            return refuse(
-                ticket,
-                ErrorCode::OrderNotFound,
-                "no question waits for this order",
-            );
+            return refuse(ticket, ErrorCode::OrderNotFound, "no question waits for this order");
         };
         if question.text_digest() != text {
-            return refuse(
-                ticket,
-                ErrorCode::SignatureInvalid,
-                "the broker asks something else",
-            );
+            return refuse(ticket, ErrorCode::SignatureInvalid, "the broker asks something else");
         }
         let Some(request) = self.reply_request(order, question, confirmed, true, requester) else {
             return refuse(ticket, ErrorCode::OrderNotFound, "no such order");
@@ -215,13 +187,7 @@ impl Engine {
         let entry = entry.clone();
         let record = outcome_record(&entry);
         let after = After::Settled(entry.id.clone());
-        vec![self.commit(
-            Vec::new(),
-            vec![Row::Order(entry)],
-            Payload::Record(record),
-            after,
-            now,
-        )]
+        vec![self.commit(Vec::new(), vec![Row::Order(entry)], Payload::Record(record), after, now)]
     }
 
     /// An outcome is durable: whoever waited for the order is told.
@@ -232,17 +198,11 @@ impl Engine {
         if entry.state == OrderState::Intended {
             return Vec::new();
         }
-        let changed = Effect::Changed {
-            resource: format!("ibkr://orders/{order}"),
-        };
+        let changed = Effect::Changed { resource: format!("ibkr://orders/{order}") };
         let mut effects = vec![changed];
         for ticket in self.waiting_for(order) {
             let answer = Answer::Order(Box::new(entry.clone()));
-            effects.push(Effect::Reply {
-                ticket,
-                answer,
-                event: event.cloned(),
-            });
+            effects.push(Effect::Reply { ticket, answer, event: event.cloned() });
         }
         effects
     }
@@ -319,17 +279,9 @@ impl Engine {
         match found {
             Some(entry) => {
                 let answer = Answer::Order(Box::new(entry.clone()));
-                Effect::Reply {
-                    ticket,
-                    answer,
-                    event: None,
-                }
+                Effect::Reply { ticket, answer, event: None }
             }
-            None => refuse(
-                ticket,
-                ErrorCode::OrderNotFound,
-                "no order was recorded for this",
-            ),
+            None => refuse(ticket, ErrorCode::OrderNotFound, "no order was recorded for this"),
         }
     }
 
@@ -342,20 +294,12 @@ impl Engine {
         exists: bool,
         now: Now,
     ) -> Effect {
-        let event = if exists {
-            OrderEvent::Accepted
-        } else {
-            OrderEvent::AbsenceShown
-        };
+        let event = if exists { OrderEvent::Accepted } else { OrderEvent::AbsenceShown };
         let Some(entry) = self.orders.get_mut(order) else {
             return refuse(ticket, ErrorCode::OrderNotFound, "no such order");
         };
         if entry.state != OrderState::Unknown || !entry.apply(event, now) {
-            return refuse(
-                ticket,
-                ErrorCode::OrderValidationFailed,
-                "this order isn't in doubt",
-            );
+            return refuse(ticket, ErrorCode::OrderValidationFailed, "this order isn't in doubt");
         }
         "settled by an operator's statement".clone_into(&mut entry.message);
         let entry = entry.clone();
@@ -364,13 +308,7 @@ impl Engine {
         record.details.push("operator_statement");
         let changed = Some(format!("ibkr://orders/{order}"));
         let after = After::Reply(ticket, Answer::Order(Box::new(entry.clone())), changed);
-        self.commit(
-            Vec::new(),
-            vec![Row::Order(entry)],
-            Payload::Record(record),
-            after,
-            now,
-        )
+        self.commit(Vec::new(), vec![Row::Order(entry)], Payload::Record(record), after, now)
     }
 }
 
@@ -398,11 +336,7 @@ fn sightings(
     };
     let mut candidates: Vec<&BrokerOrder> = orders.iter().filter(same_order).collect();
     candidates.sort_by_key(|o| {
-        (
-            o.status == BrokerOrderStatus::Filled,
-            o.status.is_open(),
-            o.filled.unwrap_or_default(),
-        )
+        (o.status == BrokerOrderStatus::Filled, o.status.is_open(), o.filled.unwrap_or_default())
     });
     let fills: Vec<&Execution> = executions
         .iter()
@@ -412,12 +346,10 @@ fn sightings(
                 && e.conid == order.conid()
         })
         .collect();
-    let filled = fills
+    let filled = fills.iter().try_fold(Decimal::ZERO, |sum, e| sum.checked_add(e.quantity))?;
+    let spent = fills
         .iter()
-        .try_fold(Decimal::ZERO, |sum, e| sum.checked_add(e.quantity))?;
-    let spent = fills.iter().try_fold(Decimal::ZERO, |sum, e| {
-        sum.checked_add(e.quantity.checked_mul(e.price)?)
-    })?;
+        .try_fold(Decimal::ZERO, |sum, e| sum.checked_add(e.quantity.checked_mul(e.price)?))?;
     let average = spent.checked_div(filled);
     let all_filled = filled >= order.terms().quantity.get();
     match (candidates.last(), fills.first()) {
@@ -430,11 +362,7 @@ fn sightings(
         }),
         (Some(seen), _) => Some(Sighting {
             order_id: Some(seen.order_id.clone()),
-            status: Some(if all_filled {
-                BrokerOrderStatus::Filled
-            } else {
-                seen.status
-            }),
+            status: Some(if all_filled { BrokerOrderStatus::Filled } else { seen.status }),
             filled: seen.filled.max((!fills.is_empty()).then_some(filled)),
             average_price: seen.average_price.or(average),
         }),
@@ -443,10 +371,7 @@ fn sightings(
 
 /// Whether evidence can no longer change an order. A cancelled one may still turn out filled.
 fn is_settled(entry: &OrderEntry) -> bool {
-    matches!(
-        entry.state,
-        OrderState::Filled | OrderState::Rejected | OrderState::NotSent
-    )
+    matches!(entry.state, OrderState::Filled | OrderState::Rejected | OrderState::NotSent)
 }
 
 fn outcome_record(entry: &OrderEntry) -> Record {
@@ -457,15 +382,9 @@ fn outcome_record(entry: &OrderEntry) -> Record {
 
 fn describe(record: &mut Record, entry: &OrderEntry) {
     record.account = Some(entry.account().clone());
-    record
-        .references
-        .push(Reference::ClientOrder(entry.id.clone()));
-    record
-        .references
-        .extend(entry.broker_order_id.clone().map(Reference::BrokerOrder));
-    record
-        .references
-        .push(Reference::Outcome(entry.state.as_str()));
+    record.references.push(Reference::ClientOrder(entry.id.clone()));
+    record.references.extend(entry.broker_order_id.clone().map(Reference::BrokerOrder));
+    record.references.push(Reference::Outcome(entry.state.as_str()));
 }
 
 fn system_requester() -> Requester {
@@ -494,11 +413,7 @@ pub fn refusal_of(entry: &OrderEntry) -> Option<Refusal> {
         | OrderState::Cancelled => return None,
     };
     let mut refusal = Refusal::new(code, entry.message.clone());
-    refusal
-        .details
-        .push(format!("client_order_id={}", entry.id));
-    refusal
-        .details
-        .push(format!("approval_id={}", entry.approval));
+    refusal.details.push(format!("client_order_id={}", entry.id));
+    refusal.details.push(format!("approval_id={}", entry.approval));
     Some(refusal)
 }

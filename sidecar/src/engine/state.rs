@@ -188,6 +188,19 @@ pub struct Admitted {
     pub caller: String,
 }
 
+/// An enrolled operator key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorKeyEntry {
+    /// Its id.
+    pub id: OperatorKeyId,
+    /// Hexadecimal Ed25519 public key.
+    pub public_key: String,
+    /// Its holder's name for it.
+    pub label: String,
+    /// When it was enrolled.
+    pub enrolled_at: Timestamp,
+}
+
 /// Everything that is read back at start.
 #[derive(Debug, Clone, Default)]
 pub struct Restored {
@@ -203,4 +216,6 @@ pub struct Restored {
     pub halt: Option<HaltEntry>,
     /// Admitted callers.
     pub admitted: Vec<Admitted>,
+    /// Enrolled operator keys.
+    pub operator_keys: Vec<OperatorKeyEntry>,
 }

@@ -87,10 +87,7 @@ impl Engine {
         now: Now,
     ) -> Result<&ApprovalEntry, Refusal> {
         let owner = owner_of(&caller.requester);
-        let found = self
-            .approvals
-            .get(&submission.approval)
-            .filter(|entry| entry.owner == owner);
+        let found = self.approvals.get(&submission.approval).filter(|entry| entry.owner == owner);
         let not_found = || Refusal::new(ErrorCode::ApprovalNotFound, "no such approval");
         let entry = found.ok_or_else(not_found)?;
         if *entry.order.account() != submission.account {
@@ -112,23 +109,14 @@ impl Engine {
 
     fn replay(&mut self, ticket: Ticket, order: &ClientOrderId) -> Vec<Effect> {
         let Some(entry) = self.orders.get(order) else {
-            return vec![refuse(
-                ticket,
-                ErrorCode::InternalError,
-                "the order is missing",
-            )];
+            return vec![refuse(ticket, ErrorCode::InternalError, "the order is missing")];
         };
         if entry.state == OrderState::Intended {
-            self.submissions
-                .insert(ticket, Flight::Waiting(order.clone()));
+            self.submissions.insert(ticket, Flight::Waiting(order.clone()));
             return Vec::new();
         }
         let answer = Answer::Order(Box::new(entry.clone()));
-        vec![Effect::Reply {
-            ticket,
-            answer,
-            event: None,
-        }]
+        vec![Effect::Reply { ticket, answer, event: None }]
     }
 
     pub(super) fn facts_read(
@@ -169,13 +157,8 @@ impl Engine {
         }
         let approval = self.spendable(caller, submission, now)?.clone();
         let order = approval.order.clone();
-        let id = client_order_id(
-            &self.config.sidecar,
-            order.account(),
-            approval.id.as_str(),
-            0,
-        )
-        .map_err(|_| Refusal::new(ErrorCode::InternalError, "no order reference"))?;
+        let id = client_order_id(&self.config.sidecar, order.account(), approval.id.as_str(), 0)
+            .map_err(|_| Refusal::new(ErrorCode::InternalError, "no order reference"))?;
         let rate = facts.policy_currency_rate;
         let in_doubt = self.in_doubt(&order);
         let facts = complete_facts(facts, self.switches(), in_doubt, self.used(now));
@@ -194,9 +177,7 @@ impl Engine {
         let permit = decide_place(&self.config.policy, &facts, intent, now.wall)
             .map_err(|denials| denied(&denials))?;
         let entry = new_order(caller, submission, &approval, id, rate, now);
-        Ok(vec![
-            self.reserve(ticket, submission, approval, entry, permit, now),
-        ])
+        Ok(vec![self.reserve(ticket, submission, approval, entry, permit, now)])
     }
 
     fn reserve(
@@ -227,15 +208,10 @@ impl Engine {
             fresh,
         ];
         self.approvals.insert(approval.id.clone(), approval.clone());
-        self.keys
-            .insert((key.owner.clone(), key.key.clone()), key.clone());
+        self.keys.insert((key.owner.clone(), key.key.clone()), key.clone());
         self.orders.insert(order.id.clone(), order.clone());
-        self.submissions
-            .insert(ticket, Flight::Waiting(order.id.clone()));
-        let after = After::Place {
-            ticket,
-            order: order.id.clone(),
-        };
+        self.submissions.insert(ticket, Flight::Waiting(order.id.clone()));
+        let after = After::Place { ticket, order: order.id.clone() };
         let rows = vec![Row::Approval(approval), Row::Key(key), Row::Order(order)];
         self.commit(preconditions, rows, Payload::Place(permit), after, now)
     }
@@ -274,17 +250,13 @@ impl Engine {
         }
         why.clone_into(&mut entry.message);
         let entry = entry.clone();
-        let mut rows = vec![
-            Row::ForgetKey(entry.owner.clone(), entry.key.clone()),
-            Row::Order(entry.clone()),
-        ];
+        let mut rows =
+            vec![Row::ForgetKey(entry.owner.clone(), entry.key.clone()), Row::Order(entry.clone())];
         self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
         let record = self.return_approval(&entry.approval, &mut rows);
         let mut record =
             record.unwrap_or_else(|| super::system_record(RecordKind::ApprovalReturned));
-        record
-            .references
-            .push(Reference::ClientOrder(entry.id.clone()));
+        record.references.push(Reference::ClientOrder(entry.id.clone()));
         record.references.push(Reference::Outcome("not_sent"));
         record.details.push(why);
         let after = After::Settled(entry.id);
@@ -315,12 +287,8 @@ impl Engine {
     /// Takes out everyone who waits for an order's outcome.
     pub(super) fn waiting_for(&mut self, order: &ClientOrderId) -> Vec<Ticket> {
         let waits = |flight: &Flight| matches!(flight, Flight::Waiting(id) if id == order);
-        let tickets: Vec<Ticket> = self
-            .submissions
-            .iter()
-            .filter(|(_, f)| waits(f))
-            .map(|(t, _)| *t)
-            .collect();
+        let tickets: Vec<Ticket> =
+            self.submissions.iter().filter(|(_, f)| waits(f)).map(|(t, _)| *t).collect();
         for ticket in &tickets {
             self.submissions.remove(ticket);
         }
@@ -350,9 +318,7 @@ fn new_order(
     now: Now,
 ) -> OrderEntry {
     let value = approval.order.notional().ok();
-    let counted = value
-        .and_then(|value| value.amount.checked_mul(rate?))
-        .unwrap_or_default();
+    let counted = value.and_then(|value| value.amount.checked_mul(rate?)).unwrap_or_default();
     OrderEntry {
         id,
         owner: approval.owner.clone(),
@@ -379,13 +345,6 @@ fn request_digest(submission: &Submission) -> Digest {
 }
 
 fn denied(denials: &Denials) -> Refusal {
-    let details = denials
-        .denied()
-        .map(ibkr_agent_gates::Check::sentence)
-        .collect();
-    Refusal {
-        code: denials.code(),
-        message: format!("denied: {denials}"),
-        details,
-    }
+    let details = denials.denied().map(ibkr_agent_gates::Check::sentence).collect();
+    Refusal { code: denials.code(), message: format!("denied: {denials}"), details }
 }

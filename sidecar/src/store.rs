@@ -1,0 +1,204 @@
+//! The sidecar's tables in the ledger's database: what the engine must find again after a crash.
+//!
+//! [`apply`] runs inside the ledger's one transaction; [`restore`] reads everything back. A value is
+//! one version byte and JSON of the row types in `rows.rs`. An order is stored by its fields and
+//! rebuilt, and its digest must come out as it was stored.
+
+mod rows;
+
+use crate::engine::{
+    ApprovalStatus, CommitJob, Minted, MintedPermit, Payload, Precondition, Restored, Row,
+};
+use ibkr_agent_audit::{
+    Batch, Commit, EventId, Slot, Snapshot, StoreFailure, Table, TransactError,
+};
+use ibkr_agent_domain::{ClientOrderId, OrderState};
+use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+const PREVIEWS: Table = Table::new("previews");
+const APPROVALS: Table = Table::new("approvals");
+const KEYS: Table = Table::new("idempotency_keys");
+const ORDERS: Table = Table::new("orders");
+const HALT: Table = Table::new("halt");
+const ADMITTED: Table = Table::new("admitted_callers");
+const OPERATOR_KEYS: Table = Table::new("operator_keys");
+
+/// The only version of the stored values so far.
+const VERSION: u8 = 1;
+
+/// A precondition of a job didn't hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a precondition of the change no longer holds")]
+pub struct PreconditionFailed;
+
+/// What a job waits for until its batch is committed.
+#[derive(Debug)]
+pub struct Pending {
+    event: EventId,
+    slot: PendingSlot,
+}
+
+#[derive(Debug)]
+enum PendingSlot {
+    None,
+    Place(Slot<Permit<Place>>),
+    Cancel(Slot<Permit<Cancel>>),
+    Reply(Slot<Permit<Reply>>),
+}
+
+impl Pending {
+    /// Turns what waited into what was recorded.
+    ///
+    /// # Errors
+    /// [`StoreFailure::Damaged`] if the commit is another batch's, which is a defect.
+    pub fn redeem(self, commit: &Commit) -> Result<Minted, StoreFailure> {
+        let damaged = |_| StoreFailure::Damaged;
+        let permit = match self.slot {
+            PendingSlot::None => MintedPermit::None,
+            PendingSlot::Place(slot) => MintedPermit::Place(commit.redeem(slot).map_err(damaged)?),
+            PendingSlot::Cancel(slot) => {
+                MintedPermit::Cancel(commit.redeem(slot).map_err(damaged)?)
+            }
+            PendingSlot::Reply(slot) => MintedPermit::Reply(commit.redeem(slot).map_err(damaged)?),
+        };
+        Ok(Minted { event: self.event, permit })
+    }
+}
+
+/// Applies a job: checks what must hold, writes the rows, appends the record.
+///
+/// # Errors
+/// [`TransactError::Refused`] before anything was written, [`TransactError::Store`] otherwise.
+pub fn apply(
+    batch: &mut Batch<'_>,
+    job: CommitJob,
+) -> Result<Pending, TransactError<PreconditionFailed>> {
+    for precondition in &job.preconditions {
+        if !holds(batch, precondition)? {
+            return Err(TransactError::Refused(PreconditionFailed));
+        }
+    }
+    for row in &job.rows {
+        write(batch, row)?;
+    }
+    let now = job.now;
+    let (event, slot) = match job.payload {
+        Payload::Record(record) => (batch.append(record, now)?.event().clone(), PendingSlot::None),
+        Payload::Halt(permit) => (batch.append(permit, now)?.event().clone(), PendingSlot::None),
+        Payload::Place(permit) => {
+            let slot = batch.append(permit, now)?;
+            (slot.event().clone(), PendingSlot::Place(slot))
+        }
+        Payload::Cancel(permit) => {
+            let slot = batch.append(permit, now)?;
+            (slot.event().clone(), PendingSlot::Cancel(slot))
+        }
+        Payload::Reply(permit) => {
+            let slot = batch.append(permit, now)?;
+            (slot.event().clone(), PendingSlot::Reply(slot))
+        }
+    };
+    Ok(Pending { event, slot })
+}
+
+fn holds(batch: &Batch<'_>, precondition: &Precondition) -> Result<bool, StoreFailure> {
+    Ok(match precondition {
+        Precondition::ApprovalIs(id, status) => {
+            let found: Option<rows::Approval> =
+                decode_option(batch.get(APPROVALS, id.as_str().as_bytes())?)?;
+            found.and_then(|row| ApprovalStatus::parse(&row.status)) == Some(*status)
+        }
+        Precondition::KeyUnused(owner, key) => {
+            batch.get(KEYS, &rows::key_of(owner, key))?.is_none()
+        }
+        Precondition::OrderUnknown(id) => stored_state(batch, id)?.is_none(),
+        Precondition::OrderIs(id, state) => stored_state(batch, id)? == Some(*state),
+    })
+}
+
+fn stored_state(batch: &Batch<'_>, id: &ClientOrderId) -> Result<Option<OrderState>, StoreFailure> {
+    let found: Option<rows::Order> = decode_option(batch.get(ORDERS, id.as_str().as_bytes())?)?;
+    Ok(found.and_then(|row| OrderState::parse(&row.state)))
+}
+
+fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
+    match row {
+        Row::Preview(preview) => {
+            let value = encode(&rows::Preview::from(preview))?;
+            batch.put(PREVIEWS, preview.id.as_str().as_bytes(), &value)
+        }
+        Row::Approval(approval) => {
+            let value = encode(&rows::Approval::from(approval))?;
+            batch.put(APPROVALS, approval.id.as_str().as_bytes(), &value)
+        }
+        Row::Key(key) => {
+            let value = encode(&rows::Key::from(key))?;
+            batch.put(KEYS, &rows::key_of(&key.owner, &key.key), &value)
+        }
+        Row::ForgetKey(owner, key) => batch.delete(KEYS, &rows::key_of(owner, key)),
+        Row::Order(order) => {
+            let value = encode(&rows::Order::from(order))?;
+            batch.put(ORDERS, order.id.as_str().as_bytes(), &value)
+        }
+        Row::Halt(halt) => batch.put(HALT, b"now", &encode(&rows::Halt::from(halt))?),
+        Row::Admitted(admitted) => batch.put(ADMITTED, admitted.caller.as_bytes(), &[VERSION]),
+        Row::OperatorKey(key) => {
+            let value = encode(&rows::OperatorKey::from(key))?;
+            batch.put(OPERATOR_KEYS, key.id.as_str().as_bytes(), &value)
+        }
+    }
+}
+
+/// Reads back everything that the engine needs.
+///
+/// # Errors
+/// [`StoreFailure::Damaged`] when a row can't be read: better not to start than to forget an order.
+pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
+    let mut restored = Restored::default();
+    for row in all::<rows::Preview>(snapshot, PREVIEWS)? {
+        restored.previews.push(row.try_into()?);
+    }
+    for row in all::<rows::Approval>(snapshot, APPROVALS)? {
+        restored.approvals.push(row.try_into()?);
+    }
+    for row in all::<rows::Key>(snapshot, KEYS)? {
+        restored.keys.push(row.try_into()?);
+    }
+    for row in all::<rows::Order>(snapshot, ORDERS)? {
+        restored.orders.push(row.try_into()?);
+    }
+    for row in all::<rows::Halt>(snapshot, HALT)? {
+        restored.halt = Some(row.into());
+    }
+    for row in all::<rows::OperatorKey>(snapshot, OPERATOR_KEYS)? {
+        restored.operator_keys.push(row.try_into()?);
+    }
+    for (caller, _) in snapshot.all(ADMITTED)? {
+        let caller = String::from_utf8(caller).map_err(|_| StoreFailure::Damaged)?;
+        restored.admitted.push(crate::engine::Admitted { caller });
+    }
+    Ok(restored)
+}
+
+fn all<T: DeserializeOwned>(snapshot: &Snapshot, table: Table) -> Result<Vec<T>, StoreFailure> {
+    snapshot.all(table)?.iter().map(|(_, value)| decode(value)).collect()
+}
+
+fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, StoreFailure> {
+    let mut bytes = vec![VERSION];
+    serde_json::to_writer(&mut bytes, row).map_err(|_| StoreFailure::Damaged)?;
+    Ok(bytes)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreFailure> {
+    match bytes.split_first() {
+        Some((&VERSION, json)) => serde_json::from_slice(json).map_err(|_| StoreFailure::Damaged),
+        Some(_) | None => Err(StoreFailure::Damaged),
+    }
+}
+
+fn decode_option<T: DeserializeOwned>(bytes: Option<Vec<u8>>) -> Result<Option<T>, StoreFailure> {
+    bytes.as_deref().map(decode).transpose()
+}

@@ -1,0 +1,407 @@
+//! The stored form of the engine's entries: texts and integers, so that the format doesn't follow
+//! changes of the types by accident. Fields are only added, with a default.
+
+use crate::engine::{
+    ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry, Owner,
+    Preview as PreviewEntry,
+};
+use ibkr_agent_audit::StoreFailure;
+use ibkr_agent_domain::{
+    AccountId, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
+    ClientOrderId, Conid, Contract, Currency, Digest, IdempotencyKey, Mode, OperatorKeyId,
+    OrderKind, OrderState, OrderTarget, OrderTerms, PreviewId, Price, Quantity, Side, TimeInForce,
+    Timestamp, Untrusted,
+};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+
+fn damaged<E>(_: E) -> StoreFailure {
+    StoreFailure::Damaged
+}
+
+fn decimal(text: &str) -> Result<Decimal, StoreFailure> {
+    text.parse().map_err(damaged)
+}
+
+fn decimal_option(text: Option<&String>) -> Result<Option<Decimal>, StoreFailure> {
+    text.map(|text| decimal(text)).transpose()
+}
+
+/// The key of an idempotency row: owner, a zero byte, the caller's key.
+pub(super) fn key_of(owner: &Owner, key: &IdempotencyKey) -> Vec<u8> {
+    [owner.0.as_bytes(), &[0], key.as_str().as_bytes()].concat()
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredOrder {
+    broker: String,
+    mode: String,
+    account: String,
+    conid: u64,
+    symbol: String,
+    class: String,
+    exchange: String,
+    currency: String,
+    multiplier: String,
+    side: String,
+    quantity: String,
+    limit_price: String,
+    time_in_force: String,
+    outside_rth: bool,
+    digest: String,
+}
+
+impl From<&CanonicalOrder> for StoredOrder {
+    fn from(order: &CanonicalOrder) -> Self {
+        let terms = order.terms();
+        let OrderKind::Limit(limit) = terms.kind;
+        Self {
+            broker: order.broker().to_string(),
+            mode: order.mode().to_string(),
+            account: order.account().to_string(),
+            conid: order.conid().get(),
+            symbol: order.symbol().to_owned(),
+            class: order.class().to_string(),
+            exchange: order.exchange().to_owned(),
+            currency: order.currency().to_string(),
+            multiplier: order.multiplier().to_string(),
+            side: terms.side.to_string(),
+            quantity: terms.quantity.to_string(),
+            limit_price: limit.to_string(),
+            time_in_force: terms.time_in_force.as_str().to_owned(),
+            outside_rth: terms.outside_rth,
+            digest: order.digest().to_string(),
+        }
+    }
+}
+
+impl TryFrom<StoredOrder> for CanonicalOrder {
+    type Error = StoreFailure;
+
+    fn try_from(row: StoredOrder) -> Result<Self, StoreFailure> {
+        let mode = [Mode::Simulated, Mode::Paper, Mode::Live]
+            .into_iter()
+            .find(|mode| mode.as_str() == row.mode)
+            .ok_or(StoreFailure::Damaged)?;
+        let side = match row.side.as_str() {
+            "buy" => Side::Buy,
+            "sell" => Side::Sell,
+            _ => return Err(StoreFailure::Damaged),
+        };
+        let contract = Contract {
+            conid: Conid::new(row.conid).map_err(damaged)?,
+            symbol: Untrusted::new(&row.symbol),
+            name: Untrusted::default(),
+            class: AssetClass::parse(&row.class).ok_or(StoreFailure::Damaged)?,
+            exchange: row.exchange,
+            listing_exchange: Untrusted::default(),
+            currency: Currency::parse(&row.currency).map_err(damaged)?,
+            multiplier: decimal(&row.multiplier)?,
+            price_increment: None,
+        };
+        let terms = OrderTerms {
+            side,
+            quantity: Quantity::new(decimal(&row.quantity)?).map_err(damaged)?,
+            kind: OrderKind::Limit(Price::new(decimal(&row.limit_price)?).map_err(damaged)?),
+            time_in_force: TimeInForce::parse(&row.time_in_force).ok_or(StoreFailure::Damaged)?,
+            outside_rth: row.outside_rth,
+        };
+        let target = OrderTarget {
+            broker: BrokerName::parse(&row.broker).map_err(damaged)?,
+            mode,
+            account: AccountId::parse(&row.account).map_err(damaged)?,
+        };
+        let order = Self::new(target, &contract, terms).map_err(damaged)?;
+        if order.digest().to_string() != row.digest {
+            return Err(StoreFailure::Damaged);
+        }
+        Ok(order)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Preview {
+    id: String,
+    owner: String,
+    order: StoredOrder,
+    reference_price: Option<String>,
+    position: String,
+    would_pass: bool,
+    warnings: Vec<String>,
+    created_at: i64,
+    expires_at: i64,
+}
+
+impl From<&PreviewEntry> for Preview {
+    fn from(entry: &PreviewEntry) -> Self {
+        Self {
+            id: entry.id.to_string(),
+            owner: entry.owner.0.clone(),
+            order: StoredOrder::from(&entry.order),
+            reference_price: entry.reference_price.map(|price| price.to_string()),
+            position: entry.position.to_string(),
+            would_pass: entry.would_pass,
+            warnings: entry.warnings.clone(),
+            created_at: entry.created_at.as_millis(),
+            expires_at: entry.expires_at.as_millis(),
+        }
+    }
+}
+
+impl TryFrom<Preview> for PreviewEntry {
+    type Error = StoreFailure;
+
+    fn try_from(row: Preview) -> Result<Self, StoreFailure> {
+        Ok(Self {
+            id: PreviewId::parse(&row.id).map_err(damaged)?,
+            owner: Owner(row.owner),
+            order: row.order.try_into()?,
+            reference_price: decimal_option(row.reference_price.as_ref())?,
+            position: decimal(&row.position)?,
+            would_pass: row.would_pass,
+            warnings: row.warnings,
+            created_at: Timestamp::from_millis(row.created_at),
+            expires_at: Timestamp::from_millis(row.expires_at),
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Approval {
+    id: String,
+    owner: String,
+    asked_by: String,
+    preview: String,
+    order: StoredOrder,
+    reference_price: Option<String>,
+    position: String,
+    warnings: Vec<String>,
+    pub(super) status: String,
+    approved_by: Option<String>,
+    created_at: i64,
+    expires_at: i64,
+}
+
+impl From<&ApprovalEntry> for Approval {
+    fn from(entry: &ApprovalEntry) -> Self {
+        Self {
+            id: entry.id.to_string(),
+            owner: entry.owner.0.clone(),
+            asked_by: entry.asked_by.clone(),
+            preview: entry.preview.to_string(),
+            order: StoredOrder::from(&entry.order),
+            reference_price: entry.reference_price.map(|price| price.to_string()),
+            position: entry.position.to_string(),
+            warnings: entry.warnings.clone(),
+            status: entry.status.as_str().to_owned(),
+            approved_by: entry.approved_by.as_ref().map(OperatorKeyId::to_string),
+            created_at: entry.created_at.as_millis(),
+            expires_at: entry.expires_at.as_millis(),
+        }
+    }
+}
+
+impl TryFrom<Approval> for ApprovalEntry {
+    type Error = StoreFailure;
+
+    fn try_from(row: Approval) -> Result<Self, StoreFailure> {
+        let approved_by = row.approved_by.map(|id| OperatorKeyId::parse(&id)).transpose();
+        Ok(Self {
+            id: ApprovalId::parse(&row.id).map_err(damaged)?,
+            owner: Owner(row.owner),
+            asked_by: row.asked_by,
+            preview: PreviewId::parse(&row.preview).map_err(damaged)?,
+            order: row.order.try_into()?,
+            reference_price: decimal_option(row.reference_price.as_ref())?,
+            position: decimal(&row.position)?,
+            warnings: row.warnings,
+            status: ApprovalStatus::parse(&row.status).ok_or(StoreFailure::Damaged)?,
+            approved_by: approved_by.map_err(damaged)?,
+            created_at: Timestamp::from_millis(row.created_at),
+            expires_at: Timestamp::from_millis(row.expires_at),
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Key {
+    owner: String,
+    key: String,
+    request: String,
+    order: String,
+    created_at: i64,
+}
+
+impl From<&KeyEntry> for Key {
+    fn from(entry: &KeyEntry) -> Self {
+        Self {
+            owner: entry.owner.0.clone(),
+            key: entry.key.to_string(),
+            request: entry.request.to_string(),
+            order: entry.order.to_string(),
+            created_at: entry.created_at.as_millis(),
+        }
+    }
+}
+
+impl TryFrom<Key> for KeyEntry {
+    type Error = StoreFailure;
+
+    fn try_from(row: Key) -> Result<Self, StoreFailure> {
+        Ok(Self {
+            owner: Owner(row.owner),
+            key: IdempotencyKey::parse(&row.key).map_err(damaged)?,
+            request: Digest::parse(&row.request).map_err(damaged)?,
+            order: ClientOrderId::parse(&row.order).map_err(damaged)?,
+            created_at: Timestamp::from_millis(row.created_at),
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredQuestion {
+    reply_id: String,
+    message_ids: Vec<String>,
+    messages: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    id: String,
+    owner: String,
+    call: String,
+    approval: String,
+    key: String,
+    order: StoredOrder,
+    pub(super) state: String,
+    broker_order_id: Option<String>,
+    filled: Option<String>,
+    average_price: Option<String>,
+    message: String,
+    question: Option<StoredQuestion>,
+    counted_notional: String,
+    trading_day: i64,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl From<&OrderEntry> for Order {
+    fn from(entry: &OrderEntry) -> Self {
+        let question = entry.question.as_ref().map(|question| StoredQuestion {
+            reply_id: question.reply_id.clone(),
+            message_ids: question.message_ids.clone(),
+            messages: question.messages.clone(),
+        });
+        Self {
+            id: entry.id.to_string(),
+            owner: entry.owner.0.clone(),
+            call: entry.call.to_string(),
+            approval: entry.approval.to_string(),
+            key: entry.key.to_string(),
+            order: StoredOrder::from(&entry.order),
+            state: entry.state.as_str().to_owned(),
+            broker_order_id: entry.broker_order_id.as_ref().map(BrokerOrderId::to_string),
+            filled: entry.filled.map(|value| value.to_string()),
+            average_price: entry.average_price.map(|value| value.to_string()),
+            message: entry.message.clone(),
+            question,
+            counted_notional: entry.counted_notional.to_string(),
+            trading_day: entry.trading_day,
+            created_at: entry.created_at.as_millis(),
+            updated_at: entry.updated_at.as_millis(),
+        }
+    }
+}
+
+impl TryFrom<Order> for OrderEntry {
+    type Error = StoreFailure;
+
+    fn try_from(row: Order) -> Result<Self, StoreFailure> {
+        let broker_order_id = row.broker_order_id.map(|id| BrokerOrderId::parse(&id)).transpose();
+        Ok(Self {
+            id: ClientOrderId::parse(&row.id).map_err(damaged)?,
+            owner: Owner(row.owner),
+            call: CallId::parse(&row.call).map_err(damaged)?,
+            approval: ApprovalId::parse(&row.approval).map_err(damaged)?,
+            key: IdempotencyKey::parse(&row.key).map_err(damaged)?,
+            order: row.order.try_into()?,
+            state: OrderState::parse(&row.state).ok_or(StoreFailure::Damaged)?,
+            broker_order_id: broker_order_id.map_err(damaged)?,
+            filled: decimal_option(row.filled.as_ref())?,
+            average_price: decimal_option(row.average_price.as_ref())?,
+            message: row.message,
+            question: row.question.map(|question| ibkr_agent_gates::Question {
+                reply_id: question.reply_id,
+                message_ids: question.message_ids,
+                messages: question.messages,
+            }),
+            counted_notional: decimal(&row.counted_notional)?,
+            trading_day: row.trading_day,
+            created_at: Timestamp::from_millis(row.created_at),
+            updated_at: Timestamp::from_millis(row.updated_at),
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Halt {
+    halted: bool,
+    since: i64,
+    by: String,
+    reason: String,
+}
+
+impl From<&HaltEntry> for Halt {
+    fn from(entry: &HaltEntry) -> Self {
+        Self {
+            halted: entry.halted,
+            since: entry.since.as_millis(),
+            by: entry.by.clone(),
+            reason: entry.reason.clone(),
+        }
+    }
+}
+
+impl From<Halt> for HaltEntry {
+    fn from(row: Halt) -> Self {
+        Self {
+            halted: row.halted,
+            since: Timestamp::from_millis(row.since),
+            by: row.by,
+            reason: row.reason,
+            audit_event_id: None,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct OperatorKey {
+    id: String,
+    public_key: String,
+    label: String,
+    enrolled_at: i64,
+}
+
+impl From<&OperatorKeyEntry> for OperatorKey {
+    fn from(entry: &OperatorKeyEntry) -> Self {
+        Self {
+            id: entry.id.to_string(),
+            public_key: entry.public_key.clone(),
+            label: entry.label.clone(),
+            enrolled_at: entry.enrolled_at.as_millis(),
+        }
+    }
+}
+
+impl TryFrom<OperatorKey> for OperatorKeyEntry {
+    type Error = StoreFailure;
+
+    fn try_from(row: OperatorKey) -> Result<Self, StoreFailure> {
+        Ok(Self {
+            id: OperatorKeyId::parse(&row.id).map_err(damaged)?,
+            public_key: row.public_key,
+            label: row.label,
+            enrolled_at: Timestamp::from_millis(row.enrolled_at),
+        })
+    }
+}
