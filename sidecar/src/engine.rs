@@ -43,8 +43,8 @@ pub use state::{
 
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, BrokerName, CanonicalOrder, ClientOrderId, Decision, Digest,
-    Door, ErrorCode, IdempotencyKey, OrderState, PreviewId, Record, RecordKind, Reference,
-    SidecarId, Timestamp,
+    Door, ErrorCode, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record, RecordKind,
+    Reference, SidecarId, Timestamp,
 };
 use ibkr_agent_gates::{Policy, Requester, Switches};
 use std::collections::{BTreeMap, BTreeSet};
