@@ -1,7 +1,7 @@
 //! The handle of the log and its database: open, transact, read.
 
 use crate::batch::{BY_ACTOR, Batch, Commit, LEAVES, META, NODES, StoreFailure, Table};
-use crate::writer::{Committed, Job, MAX_WAITING, Writer};
+use crate::writer::{Committed, Job, Writer};
 use ibkr_agent_domain::{AccountId, Actor, Decision, Door, Record, RecordKind, Timestamp};
 use ibkr_agent_tlog::{Checkpoint, Frontier, Hash, NodeSource, Signer, Verifier, parse_note};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
@@ -100,7 +100,7 @@ pub struct Head {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pub(crate) database: Arc<Database>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
     writable: Arc<AtomicBool>,
     committed: watch::Receiver<Committed>,
     verifier: Verifier,
@@ -131,7 +131,8 @@ impl Ledger {
             root: frontier.root(),
             checkpoint: stored_checkpoint(&database)?,
         });
-        let (jobs, receiver) = mpsc::channel(MAX_WAITING);
+        // Bounded by admission: every job belongs to a call in flight.
+        let (jobs, receiver) = mpsc::unbounded_channel();
         let writable = Arc::new(AtomicBool::new(true));
         let account_key = Arc::new(config.account_key);
         let writer = Writer {
@@ -166,22 +167,23 @@ impl Ledger {
                 drop(sender.send(committed.and(appended)));
             })
         });
-        self.jobs.try_send(job).map_err(|_| OpenError::from(StoreFailure::Stopped))?;
+        self.jobs.send(job).map_err(|_| OpenError::from(StoreFailure::Stopped))?;
         receiver.recv().map_err(|_| OpenError::from(StoreFailure::Stopped))??;
         Ok(())
     }
 
-    /// Runs a job in the next batch and waits until it is durable.
+    /// Puts a job into the next batch at once, in the order of the calls of this function; the
+    /// future waits until it is durable.
     ///
     /// The job checks its preconditions before its first write; an error after a write fails the
-    /// whole batch and stops the store.
+    /// whole batch and stops the store. Dropping the future doesn't withdraw the job.
     ///
     /// # Errors
     /// [`TransactError::Refused`] with the job's own error, [`TransactError::Store`] otherwise.
-    pub async fn transact<R, E>(
+    pub fn transact<R, E>(
         &self,
         job: impl FnOnce(&mut Batch<'_>) -> Result<R, TransactError<E>> + Send + 'static,
-    ) -> Result<(R, Commit), TransactError<E>>
+    ) -> impl Future<Output = Result<(R, Commit), TransactError<E>>> + Send + 'static
     where
         R: Send + 'static,
         E: Send + 'static,
@@ -202,9 +204,14 @@ impl Ledger {
                 drop(sender.send(answer));
             })
         });
-        let stopped = || TransactError::Store(StoreFailure::Stopped);
-        self.jobs.send(job).await.map_err(|_| stopped())?;
-        receiver.await.map_err(|_| stopped())?
+        let sent = self.jobs.send(job).is_ok();
+        async move {
+            let stopped = || TransactError::Store(StoreFailure::Stopped);
+            if !sent {
+                return Err(stopped());
+            }
+            receiver.await.map_err(|_| stopped())?
+        }
     }
 
     /// A consistent view of everything committed so far.

@@ -14,8 +14,6 @@ use tokio::sync::{mpsc, watch};
 
 /// Most jobs in one transaction.
 const MAX_BATCH: usize = 512;
-/// Jobs that may wait; a sender beyond it waits.
-pub(crate) const MAX_WAITING: usize = 1024;
 /// The anchor file is renewed at most this often, and when the writer ends.
 const ANCHOR_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -49,7 +47,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Runs until every handle is dropped.
-    pub(crate) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    pub(crate) fn run(mut self, mut jobs: mpsc::UnboundedReceiver<Job>) {
         let mut waiting = Vec::with_capacity(MAX_BATCH);
         let mut anchored_at: Option<Instant> = None;
         while jobs.blocking_recv_many(&mut waiting, MAX_BATCH) > 0 {
