@@ -1,5 +1,7 @@
 //! Arguments are read strictly, forgiving only how clients write values.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use ibkr_agent_domain::{AssetClass, Instrument, OrderKind, Side, TimeInForce};
 use ibkr_agent_protocol::catalogue::{
     self, Tool, account, approvals, audit, market, orders, session,
@@ -13,9 +15,7 @@ fn read<T: Tool>(arguments: &str) -> Result<T::Input, ErrorBody> {
 }
 
 fn refusal<T: Tool>(arguments: &str) -> String {
-    let Err(error) = read::<T>(arguments) else {
-        panic!("accepted: {arguments}")
-    };
+    let Err(error) = read::<T>(arguments) else { panic!("accepted: {arguments}") };
     assert_eq!(error.code, "INPUT_INVALID", "{arguments}");
     error.message
 }
@@ -53,10 +53,7 @@ fn an_unknown_argument_is_refused_by_name() {
 #[test]
 fn an_argument_that_stands_twice_is_refused_by_name() {
     let message = refusal::<Preview>(&ORDER.replace('}', r#","quantity":100}"#));
-    assert!(
-        message.contains("duplicate") && message.contains("quantity"),
-        "{message}"
-    );
+    assert!(message.contains("duplicate") && message.contains("quantity"), "{message}");
 }
 
 #[test]
@@ -64,10 +61,7 @@ fn a_missing_or_mistyped_argument_is_refused_by_name() {
     let message = refusal::<Preview>(&ORDER.replace(r#""side":"buy","#, ""));
     assert!(message.contains("side"), "{message}");
     let message = refusal::<Preview>(&ORDER.replace("\"buy\"", "\"hold\""));
-    assert!(
-        message.starts_with("side: must be one of buy, sell"),
-        "{message}"
-    );
+    assert!(message.starts_with("side: must be one of buy, sell"), "{message}");
     let message =
         refusal::<Preview>(&ORDER.replace("\"quantity\":1", "\"quantity\":0.12345678901234567"));
     assert!(
@@ -103,10 +97,7 @@ fn what_is_not_one_json_object_is_refused() {
 fn outside_text_in_a_refusal_is_escaped_and_bounded() {
     let key = format!("{{\"\\u001b[31m{}\":1}}", "x".repeat(2000));
     let message = refusal::<session::Health>(&key);
-    assert!(
-        !message.contains('\u{1b}') && message.len() < 400,
-        "{message}"
-    );
+    assert!(!message.contains('\u{1b}') && message.len() < 400, "{message}");
 }
 
 #[test]
@@ -119,41 +110,22 @@ fn one_instrument_is_named_in_one_way() {
         matches!(named(r#""contract_id":"265598""#), Ok(Instrument::Conid(id)) if id.get() == 265_598)
     );
     let narrowed = named(r#""symbol":"ASML@AEB","currency":"EUR","asset_class":"STK""#).unwrap();
-    let Instrument::Symbol {
-        symbol,
-        exchange,
-        currency,
-        class,
-    } = narrowed
-    else {
+    let Instrument::Symbol { symbol, exchange, currency, class } = narrowed else {
         panic!("not a symbol")
     };
-    assert_eq!(
-        (symbol.as_str(), exchange.as_deref()),
-        ("ASML", Some("AEB"))
-    );
+    assert_eq!((symbol.as_str(), exchange.as_deref()), ("ASML", Some("AEB")));
     assert_eq!(currency.map(|c| c.to_string()).as_deref(), Some("EUR"));
     assert_eq!(class, Some(AssetClass::Stock));
     assert!(named(r#""outside_rth":false"#).is_err());
     assert!(named(r#""symbol":"AAPL","contract_id":265598"#).is_err());
     let error = named(r#""symbol":"ASML@AEB:EUR","currency":"USD""#).unwrap_err();
-    assert!(
-        error.message.contains("currency differs"),
-        "{}",
-        error.message
-    );
+    assert!(error.message.contains("currency differs"), "{}", error.message);
 }
 
 #[test]
 fn prices_and_quantities_must_be_above_zero_and_a_limit_order_needs_its_price() {
     for (from, to) in [("\"quantity\":1", "\"quantity\":-1"), ("\"100\"", "\"0\"")] {
-        assert!(
-            read::<Preview>(&ORDER.replace(from, to))
-                .unwrap()
-                .terms()
-                .is_err(),
-            "{to}"
-        );
+        assert!(read::<Preview>(&ORDER.replace(from, to)).unwrap().terms().is_err(), "{to}");
     }
     let unpriced = ORDER.replace(r#","limit_price":"100""#, "");
     let error = read::<Preview>(&unpriced).unwrap().terms().unwrap_err();
@@ -163,11 +135,7 @@ fn prices_and_quantities_must_be_above_zero_and_a_limit_order_needs_its_price() 
 #[test]
 fn a_snapshot_takes_one_to_fifty_instruments_in_one_of_four_ways() {
     let count = |arguments: &str| {
-        read::<market::MarketSnapshot>(arguments)
-            .ok()?
-            .instruments()
-            .ok()
-            .map(|list| list.len())
+        read::<market::MarketSnapshot>(arguments).ok()?.instruments().ok().map(|list| list.len())
     };
     assert_eq!(count(r#"{"contract_id":265598}"#), Some(1));
     assert_eq!(count(r#"{"contract_ids":[265598,"8314"]}"#), Some(2));
@@ -185,11 +153,7 @@ fn a_snapshot_takes_one_to_fifty_instruments_in_one_of_four_ways() {
 fn bounds_of_waits_rows_and_ranges_hold_on_both_sides() {
     let wait = |seconds: &str| {
         let input = format!("{{\"approval_id\":\"a\",\"wait_seconds\":{seconds}}}");
-        read::<approvals::ApprovalStatus>(&input)
-            .unwrap()
-            .wait()
-            .ok()
-            .map(|wait| wait.as_secs())
+        read::<approvals::ApprovalStatus>(&input).unwrap().wait().ok().map(|wait| wait.as_secs())
     };
     assert_eq!(wait("25"), Some(25));
     assert_eq!(wait("\"0\""), Some(0));
@@ -204,15 +168,9 @@ fn bounds_of_waits_rows_and_ranges_hold_on_both_sides() {
     assert_eq!(rows("201"), None);
     let range = |from: &str, to: &str| {
         let input = format!("{{\"from\":\"{from}\",\"to\":\"{to}\"}}");
-        read::<orders::ExecutionsList>(&input)
-            .unwrap()
-            .check_range()
-            .map_err(|error| error.code)
+        read::<orders::ExecutionsList>(&input).unwrap().check_range().map_err(|error| error.code)
     };
-    assert_eq!(
-        range("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z"),
-        Ok(())
-    );
+    assert_eq!(range("2026-11-20T00:00:00Z", "2026-11-21T00:00:00Z"), Ok(()));
     assert_eq!(
         range("2026-11-21T00:00:00Z", "2026-11-21T00:00:00Z"),
         Err("INPUT_INVALID_TIME_RANGE".to_owned())
@@ -222,26 +180,15 @@ fn bounds_of_waits_rows_and_ranges_hold_on_both_sides() {
 #[test]
 fn an_outcome_is_asked_for_by_exactly_one_handle() {
     let handle = |arguments: &str| read::<orders::OrderOutcome>(arguments).unwrap().handle();
-    assert!(matches!(
-        handle(r#"{"call_id":"c"}"#),
-        Ok(orders::OutcomeHandle::Call(_))
-    ));
-    assert!(matches!(
-        handle(r#"{"idempotency_key":"k"}"#),
-        Ok(orders::OutcomeHandle::Key(_))
-    ));
+    assert!(matches!(handle(r#"{"call_id":"c"}"#), Ok(orders::OutcomeHandle::Call(_))));
+    assert!(matches!(handle(r#"{"idempotency_key":"k"}"#), Ok(orders::OutcomeHandle::Key(_))));
     assert!(handle("{}").is_err());
     assert!(handle(r#"{"call_id":"c","approval_id":"a"}"#).is_err());
 }
 
 #[test]
 fn a_submit_without_a_key_gets_one_that_only_its_approval_makes() {
-    let key = |arguments: &str| {
-        read::<orders::PaperOrderSubmit>(arguments)
-            .unwrap()
-            .key()
-            .unwrap()
-    };
+    let key = |arguments: &str| read::<orders::PaperOrderSubmit>(arguments).unwrap().key().unwrap();
     let made = key(r#"{"account_id":"DU1","approval_id":"a1"}"#);
     assert_eq!(made.as_str(), "approval:a1");
     let given = key(r#"{"account_id":"DU1","approval_id":"a1","idempotency_key":"mine"}"#);

@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GOLDEN=1` rewrites `fixtures/tools/`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use ibkr_agent_domain::Digest;
 use ibkr_agent_protocol::catalogue::{
     FORBIDDEN, RiskClass, Toolset, all, catalogue_hash, find, tools_markdown,
@@ -46,17 +48,11 @@ fn the_catalogue_holds_the_23_tools_of_this_version_and_22_by_default() {
     assert!(all().iter().filter(|spec| spec.in_default).count() <= 22);
     for name in names {
         assert!(name.starts_with("ibkr_") && name.len() <= 40, "{name}");
-        assert!(
-            name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
-            "{name}"
-        );
+        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
         assert!(find(name).is_some());
     }
     for toolset in Toolset::ALL {
-        assert!(
-            all().iter().any(|spec| spec.toolset == *toolset),
-            "{toolset:?}"
-        );
+        assert!(all().iter().any(|spec| spec.toolset == *toolset), "{toolset:?}");
     }
 }
 
@@ -75,16 +71,10 @@ fn annotations_follow_from_what_a_tool_can_do() {
         let name = spec.name;
         assert_eq!(spec.destructive, spec.risk.is_write(), "{name}");
         if spec.read_only {
-            assert!(
-                matches!(spec.risk, RiskClass::Read | RiskClass::Preview),
-                "{name}"
-            );
+            assert!(matches!(spec.risk, RiskClass::Read | RiskClass::Preview), "{name}");
             assert!(!spec.destructive, "{name}");
         }
-        assert!(
-            spec.description.len() < 900 && spec.description.ends_with('.'),
-            "{name}"
-        );
+        assert!(spec.description.len() < 900 && spec.description.ends_with('.'), "{name}");
         assert!(!spec.description.contains("  "), "{name}");
         assert!(spec.title.len() <= 40, "{name}");
     }
@@ -95,12 +85,7 @@ fn every_schema_is_valid_and_plain() {
     for spec in all() {
         for (kind, schema) in [("in", spec.input_schema()), ("out", spec.output_schema())] {
             compiled(schema);
-            assert_eq!(
-                schema.get("type"),
-                Some(&json!("object")),
-                "{} {kind}",
-                spec.name
-            );
+            assert_eq!(schema.get("type"), Some(&json!("object")), "{} {kind}", spec.name);
             let root = Value::Object(schema.as_ref().clone());
             let mut found = Vec::new();
             each_schema(&format!("{} {kind}", spec.name), &root, &mut found);
@@ -124,29 +109,16 @@ fn every_schema_is_valid_and_plain() {
 fn inputs_are_closed_documented_and_never_advertise_null() {
     for spec in all() {
         let schema = spec.input_schema();
-        assert_eq!(
-            schema.get("additionalProperties"),
-            Some(&json!(false)),
-            "{}",
-            spec.name
-        );
+        assert_eq!(schema.get("additionalProperties"), Some(&json!(false)), "{}", spec.name);
         let properties = schema["properties"].as_object().unwrap();
         for (name, property) in properties {
             let described = property["description"].as_str().unwrap_or_default();
             assert!(described.ends_with('.'), "{}.{name}", spec.name);
-            assert!(
-                !property["type"].to_string().contains("null"),
-                "{}.{name}",
-                spec.name
-            );
+            assert!(!property["type"].to_string().contains("null"), "{}.{name}", spec.name);
         }
         let required = schema.get("required").and_then(Value::as_array);
         for name in required.into_iter().flatten() {
-            assert!(
-                properties.contains_key(name.as_str().unwrap()),
-                "{}",
-                spec.name
-            );
+            assert!(properties.contains_key(name.as_str().unwrap()), "{}", spec.name);
         }
     }
 }
@@ -207,36 +179,16 @@ fn every_input_schema_takes_its_own_required_arguments_and_refuses_to_miss_one()
     for spec in all() {
         let validator = compiled(spec.input_schema());
         let arguments = plausible(spec.name);
-        assert!(
-            validator.is_valid(&arguments),
-            "{} refuses {arguments}",
-            spec.name
-        );
+        assert!(validator.is_valid(&arguments), "{} refuses {arguments}", spec.name);
         let mut surplus = arguments.clone();
         surplus["surplus"] = json!(1);
-        assert!(
-            !validator.is_valid(&surplus),
-            "{} takes a surplus argument",
-            spec.name
-        );
-        for name in spec
-            .input_schema()
-            .get("required")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
+        assert!(!validator.is_valid(&surplus), "{} takes a surplus argument", spec.name);
+        for name in
+            spec.input_schema().get("required").and_then(Value::as_array).into_iter().flatten()
         {
             let mut missing = arguments.clone();
-            missing
-                .as_object_mut()
-                .unwrap()
-                .remove(name.as_str().unwrap())
-                .unwrap();
-            assert!(
-                !validator.is_valid(&missing),
-                "{} can do without {name}",
-                spec.name
-            );
+            missing.as_object_mut().unwrap().remove(name.as_str().unwrap()).unwrap();
+            assert!(!validator.is_valid(&missing), "{} can do without {name}", spec.name);
         }
     }
 }
@@ -248,20 +200,13 @@ fn what_is_published_equals_the_golden_files() {
     let mut expected = BTreeSet::new();
     for spec in all() {
         let file = folder.join(format!("{}.json", spec.name));
-        let text = format!(
-            "{}\n",
-            serde_json::to_string_pretty(&spec.published()).unwrap()
-        );
+        let text = format!("{}\n", serde_json::to_string_pretty(&spec.published()).unwrap());
         expected.insert(format!("{}.json", spec.name));
         if update {
             std::fs::write(&file, &text).unwrap();
         }
         let golden = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(
-            text, golden,
-            "{} changed: bump it knowingly with UPDATE_GOLDEN=1",
-            spec.name
-        );
+        assert_eq!(text, golden, "{} changed: bump it knowingly with UPDATE_GOLDEN=1", spec.name);
     }
     let present: BTreeSet<String> = std::fs::read_dir(&folder)
         .unwrap()
@@ -287,22 +232,10 @@ fn the_catalogue_hash_is_that_of_the_golden_files_in_catalogue_order() {
 fn the_reference_page_names_every_tool_scope_and_argument() {
     let page = tools_markdown();
     for spec in all() {
-        assert!(
-            page.contains(&format!("### `{}`", spec.name)),
-            "{}",
-            spec.name
-        );
+        assert!(page.contains(&format!("### `{}`", spec.name)), "{}", spec.name);
         assert!(page.contains(&format!("`{}`", spec.scope)), "{}", spec.name);
-        for name in spec.input_schema()["properties"]
-            .as_object()
-            .unwrap()
-            .keys()
-        {
-            assert!(
-                page.contains(&format!("| `{name}` |")),
-                "{}.{name}",
-                spec.name
-            );
+        for name in spec.input_schema()["properties"].as_object().unwrap().keys() {
+            assert!(page.contains(&format!("| `{name}` |")), "{}.{name}", spec.name);
         }
     }
 }

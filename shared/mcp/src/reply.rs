@@ -4,7 +4,7 @@
 //! structured content. Failure: the error's JSON as text, marked as an error, without structured
 //! content, since clients would check that against the tool's output schema.
 
-use ibkr_agent_domain::ErrorCode;
+use ibkr_agent_domain::{CallId, ErrorCode};
 use ibkr_agent_protocol::service::{ErrorBody, ToolReply};
 use rmcp::model::{CallToolResult, ContentBlock, MetaObject};
 use serde_json::{Map, Value, json};
@@ -13,14 +13,14 @@ use serde_json::{Map, Value, json};
 pub(crate) fn tool_result(reply: ToolReply) -> CallToolResult {
     let meta = meta(&reply);
     let mut result = match reply.result {
-        Ok(body) => success(body.get()),
+        Ok(body) => success(&reply.call_id, body.get()),
         Err(error) => failure(&error),
     };
     result.meta = Some(meta);
     result
 }
 
-fn success(body: &str) -> CallToolResult {
+fn success(call_id: &CallId, body: &str) -> CallToolResult {
     match serde_json::from_str(body) {
         Ok(Value::Object(answer)) => {
             let mut result = CallToolResult::success(vec![ContentBlock::text(body)]);
@@ -28,11 +28,11 @@ fn success(body: &str) -> CallToolResult {
             result
         }
         Ok(_) | Err(_) => {
-            tracing::error!("a tool answered something else than a JSON object");
-            failure(&ErrorBody::new(
-                ErrorCode::InternalError,
-                "the tool's answer wasn't a JSON object",
-            ))
+            tracing::error!(call.id = %call_id, "a tool answered something else than an object");
+            let message = "the tool's answer wasn't a JSON object";
+            let mut error = ErrorBody::new(ErrorCode::InternalError, message);
+            error.call_id = Some(call_id.to_string());
+            failure(&error)
         }
     }
 }
@@ -51,10 +51,7 @@ fn meta(reply: &ToolReply) -> MetaObject {
         put("audit_event_id", event.clone().into());
     }
     if let Some(receipt) = &reply.receipt {
-        put(
-            "receipt",
-            json!({"key": receipt.key, "signature": receipt.signature}),
-        );
+        put("receipt", json!({"key": receipt.key, "signature": receipt.signature}));
     }
     MetaObject(meta)
 }

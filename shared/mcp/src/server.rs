@@ -12,15 +12,16 @@ use ibkr_agent_protocol::service::{
 };
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult,
-    PaginatedRequestParams, ProgressNotificationParam, ServerCapabilities, ServerConfig, Tool,
-    ToolAnnotations,
+    PaginatedRequestParams, ProgressNotificationParam, ProgressToken, ServerCapabilities,
+    ServerConfig, Tool, ToolAnnotations,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{Peer, RequestContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::value::to_raw_value;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// How long clients may keep a tool list.
 const LIST_TTL_MS: u64 = 60_000;
@@ -52,10 +53,7 @@ pub struct McpServer<S: ToolService> {
 
 impl<S: ToolService> Clone for McpServer<S> {
     fn clone(&self) -> Self {
-        Self {
-            service: Arc::clone(&self.service),
-            caller: Arc::clone(&self.caller),
-        }
+        Self { service: Arc::clone(&self.service), caller: Arc::clone(&self.caller) }
     }
 }
 
@@ -74,10 +72,7 @@ impl<S: ToolService> McpServer<S> {
             let CallerExtension(caller) = parts.extensions.get::<CallerExtension<S::Caller>>()?;
             Some(caller.clone())
         };
-        Self {
-            service,
-            caller: Arc::new(caller),
-        }
+        Self { service, caller: Arc::new(caller) }
     }
 
     /// A server for one client, which is called by the name that it gives itself.
@@ -87,16 +82,10 @@ impl<S: ToolService> McpServer<S> {
         caller: impl Fn(&Untrusted) -> S::Caller + Send + Sync + 'static,
     ) -> Self {
         let caller = move |context: &RequestContext<RoleServer>| {
-            let name = context
-                .client_info()
-                .map(|info| info.name)
-                .unwrap_or_default();
+            let name = context.client_info().map(|info| info.name).unwrap_or_default();
             Some(caller(&Untrusted::bounded(&name, 64)))
         };
-        Self {
-            service,
-            caller: Arc::new(caller),
-        }
+        Self { service, caller: Arc::new(caller) }
     }
 
     fn caller(&self, context: &RequestContext<RoleServer>) -> Result<S::Caller, ErrorData> {
@@ -117,9 +106,7 @@ impl<S: ToolService> McpServer<S> {
         let call_id = call.call_id.clone();
         let spec = find(&call.tool);
         let bound = call.timeout.saturating_add(GRACE);
-        let answer = self
-            .service
-            .call(caller, call, progress, context.ct.clone());
+        let answer = self.service.call(caller, call, progress, context.ct.clone());
         match tokio::time::timeout(bound, answer).await {
             Ok(reply) => reply,
             Err(_) => {
@@ -133,10 +120,7 @@ impl<S: ToolService> McpServer<S> {
 /// What is said of a call that nobody answered: of a write, nothing is known.
 fn unanswered(spec: Option<&ToolSpec>) -> ErrorBody {
     if spec.is_some_and(|spec| spec.risk.is_write()) {
-        ErrorBody::new(
-            ErrorCode::CallOutcomeUnknown,
-            "the call wasn't answered in time",
-        )
+        ErrorBody::new(ErrorCode::CallOutcomeUnknown, "the call wasn't answered in time")
     } else {
         ErrorBody::new(ErrorCode::CallTimedOut, "the call wasn't answered in time")
     }
@@ -160,32 +144,57 @@ fn tool_call(request: CallToolRequestParams) -> Result<ToolCall, ErrorData> {
     let arguments = to_raw_value(&request.arguments.unwrap_or_default())
         .map_err(|_| ErrorData::invalid_params("the arguments can't be read", None))?;
     let tool = request.name.chars().take(MAX_NAME_CHARS).collect();
-    Ok(ToolCall {
-        call_id: fresh_call_id(),
-        tool,
-        arguments,
-        timeout: DEFAULT_TIMEOUT,
-    })
+    Ok(ToolCall { call_id: fresh_call_id(), tool, arguments, timeout: DEFAULT_TIMEOUT })
 }
 
-/// Starts to pass progress on, if the client asked for it.
-fn progress(context: &RequestContext<RoleServer>) -> (Progress, Option<JoinHandle<()>>) {
-    let Some(token) = context.meta.get_progress_token() else {
-        return (Progress::ignored(), None);
-    };
-    let (sender, mut updates) = mpsc::channel::<ProgressUpdate>(PROGRESS_QUEUE);
-    let peer = context.peer.clone();
-    let forward = tokio::spawn(async move {
-        while let Some(update) = updates.recv().await {
-            let steps = u32::try_from(update.progress).unwrap_or(u32::MAX);
-            let note = ProgressNotificationParam::new(token.clone(), f64::from(steps))
-                .with_message(update.message);
-            if peer.notify_progress(note).await.is_err() {
-                break;
-            }
+/// Passes progress on to the client while its call runs.
+struct Forwarder {
+    task: JoinHandle<()>,
+    answered: CancellationToken,
+}
+
+impl Forwarder {
+    /// Starts, if the client asked for progress.
+    fn start(context: &RequestContext<RoleServer>) -> (Progress, Option<Self>) {
+        let Some(token) = context.meta.get_progress_token() else {
+            return (Progress::ignored(), None);
+        };
+        let (sender, updates) = mpsc::channel(PROGRESS_QUEUE);
+        let answered = CancellationToken::new();
+        let task = forward(context.peer.clone(), token, updates, answered.clone());
+        (Progress::to(sender), Some(Self { task: tokio::spawn(task), answered }))
+    }
+
+    /// Lets what is queued leave. Nothing may follow the answer, so the rest is dropped.
+    async fn finish(mut self) {
+        self.answered.cancel();
+        if tokio::time::timeout(PROGRESS_DRAIN, &mut self.task).await.is_err() {
+            self.task.abort();
         }
-    });
-    (Progress::to(sender), Some(forward))
+    }
+}
+
+async fn forward(
+    peer: Peer<RoleServer>,
+    token: ProgressToken,
+    mut updates: mpsc::Receiver<ProgressUpdate>,
+    answered: CancellationToken,
+) {
+    loop {
+        // A service may keep its end of the queue longer than the call lasts.
+        let update = tokio::select! {
+            biased;
+            update = updates.recv() => update,
+            () = answered.cancelled() => None,
+        };
+        let Some(update) = update else { return };
+        let steps = u32::try_from(update.progress).unwrap_or(u32::MAX);
+        let note = ProgressNotificationParam::new(token.clone(), f64::from(steps))
+            .with_message(update.message);
+        if peer.notify_progress(note).await.is_err() {
+            return;
+        }
+    }
 }
 
 impl<S: ToolService> ServerHandler for McpServer<S> {
@@ -203,12 +212,7 @@ impl<S: ToolService> ServerHandler for McpServer<S> {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let caller = self.caller(&context)?;
-        let tools = self
-            .service
-            .tools(&caller)
-            .into_iter()
-            .map(published)
-            .collect();
+        let tools = self.service.tools(&caller).into_iter().map(published).collect();
         // What is listed depends on the caller's permissions, so nobody else may be served it.
         Ok(ListToolsResult::with_all_items(tools)
             .with_ttl_ms(LIST_TTL_MS)
@@ -222,16 +226,10 @@ impl<S: ToolService> ServerHandler for McpServer<S> {
     ) -> Result<CallToolResponse, ErrorData> {
         let caller = self.caller(&context)?;
         let call = tool_call(request)?;
-        let (progress, forward) = progress(&context);
+        let (progress, forwarder) = Forwarder::start(&context);
         let reply = self.run(caller, call, progress, &context).await;
-        if let Some(mut forward) = forward {
-            // Nothing may follow the answer, so what is still queued leaves before it or never.
-            if tokio::time::timeout(PROGRESS_DRAIN, &mut forward)
-                .await
-                .is_err()
-            {
-                forward.abort();
-            }
+        if let Some(forwarder) = forwarder {
+            forwarder.finish().await;
         }
         Ok(tool_result(reply).into())
     }

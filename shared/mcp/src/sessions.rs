@@ -43,11 +43,7 @@ impl CappedSessions {
     pub fn new(most: usize, idle: Duration) -> Self {
         let mut inner = LocalSessionManager::default();
         inner.session_config.keep_alive = Some(idle);
-        Self {
-            inner,
-            most,
-            gate: Mutex::new(()),
-        }
+        Self { inner, most, gate: Mutex::new(()) }
     }
 }
 

@@ -1,0 +1,8 @@
+//! The MCP server against real clients and raw HTTP, in both protocol eras.
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod streams;
