@@ -1,7 +1,7 @@
 //! The tool catalogue: every tool, declared once.
 //!
-//! A tool is a type that implements [`Tool`]: its declaration, its typed input and its typed output.
-//! From that follow the JSON Schemas, the MCP annotations, the scope check, the documentation and
+//! A tool is a type that implements [`Tool`]: its declaration, its typed input and output. From
+//! that follow the JSON Schemas, the MCP annotations, the scope check, the documentation and
 //! the golden files. Nothing here runs a tool. Invariants: names are unique, `ibkr_` and at most 40
 //! characters; an order never changes once published; no name of [`FORBIDDEN`] is in it.
 //!
@@ -102,13 +102,8 @@ pub enum Toolset {
 
 impl Toolset {
     /// Every toolset, in catalogue order.
-    pub const ALL: &'static [Self] = &[
-        Self::Session,
-        Self::Account,
-        Self::Market,
-        Self::Orders,
-        Self::Control,
-    ];
+    pub const ALL: &'static [Self] =
+        &[Self::Session, Self::Account, Self::Market, Self::Orders, Self::Control];
 
     /// Our name, in snake case.
     #[must_use]
@@ -138,31 +133,16 @@ pub struct Hints {
 
 impl Hints {
     /// Reads from the broker.
-    pub const BROKER_READ: Self = Self {
-        read_only: true,
-        destructive: false,
-        idempotent: true,
-        open_world: true,
-    };
+    pub const BROKER_READ: Self =
+        Self { read_only: true, destructive: false, idempotent: true, open_world: true };
     /// Reads what the gateway itself holds.
-    pub const LOCAL_READ: Self = Self {
-        open_world: false,
-        ..Self::BROKER_READ
-    };
+    pub const LOCAL_READ: Self = Self { open_world: false, ..Self::BROKER_READ };
     /// Adds something inside the gateway; every call adds anew.
-    pub const LOCAL_ADD: Self = Self {
-        read_only: false,
-        destructive: false,
-        idempotent: false,
-        open_world: false,
-    };
+    pub const LOCAL_ADD: Self =
+        Self { read_only: false, destructive: false, idempotent: false, open_world: false };
     /// Changes orders at the broker; its idempotency key makes a repetition harmless.
-    pub const ORDER_WRITE: Self = Self {
-        read_only: false,
-        destructive: true,
-        idempotent: true,
-        open_world: true,
-    };
+    pub const ORDER_WRITE: Self =
+        Self { read_only: false, destructive: true, idempotent: true, open_world: true };
 }
 
 /// What a tool says of itself.
@@ -227,22 +207,9 @@ pub struct ToolSpec {
 
 impl ToolSpec {
     fn of<T: Tool>() -> Self {
-        let Declaration {
-            name,
-            title,
-            description,
-            scope,
-            risk,
-            toolset,
-            hints,
-            in_default,
-        } = T::DECLARATION;
-        let Hints {
-            read_only,
-            destructive,
-            idempotent,
-            open_world,
-        } = hints;
+        let Declaration { name, title, description, scope, risk, toolset, hints, in_default } =
+            T::DECLARATION;
+        let Hints { read_only, destructive, idempotent, open_world } = hints;
         Self {
             name,
             title,
@@ -350,10 +317,7 @@ pub fn spec<T: Tool>() -> Option<&'static ToolSpec> {
 #[must_use]
 pub fn catalogue_hash() -> Digest {
     static HASH: LazyLock<Digest> = LazyLock::new(|| {
-        let lines: Vec<String> = all()
-            .iter()
-            .map(|spec| spec.published().to_string())
-            .collect();
+        let lines: Vec<String> = all().iter().map(|spec| spec.published().to_string()).collect();
         Digest::of(lines.join("\n").as_bytes())
     });
     *HASH
@@ -362,13 +326,11 @@ pub fn catalogue_hash() -> Digest {
 /// Reads a call's arguments.
 ///
 /// # Errors
-/// `INPUT_INVALID` that names the argument: unknown, doubled, missing, of a wrong type, or too long.
+/// `INPUT_INVALID` that names the argument: unknown, doubled, missing, or of a wrong type.
 pub fn decode<T: Tool>(call: &ToolCall) -> Result<T::Input, ErrorBody> {
     let text = call.arguments.get();
     if text.len() > MAX_ARGUMENT_BYTES {
-        return Err(invalid(format!(
-            "the arguments are longer than {MAX_ARGUMENT_BYTES} bytes"
-        )));
+        return Err(invalid(format!("the arguments are longer than {MAX_ARGUMENT_BYTES} bytes")));
     }
     if !text.trim_start().starts_with('{') {
         return Err(invalid("the arguments must be a JSON object"));
@@ -376,9 +338,7 @@ pub fn decode<T: Tool>(call: &ToolCall) -> Result<T::Input, ErrorBody> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let input = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|error| refused_argument(&error))?;
-    deserializer
-        .end()
-        .map_err(|_| invalid("the arguments must be one JSON object"))?;
+    deserializer.end().map_err(|_| invalid("the arguments must be one JSON object"))?;
     Ok(input)
 }
 
@@ -392,8 +352,5 @@ fn refused_argument(error: &serde_path_to_error::Error<serde_json::Error>) -> Er
     } else {
         format!("{path}: {reason}")
     };
-    ErrorBody::new(
-        ErrorCode::InputInvalid,
-        Untrusted::bounded(&message, 300).as_str(),
-    )
+    ErrorBody::new(ErrorCode::InputInvalid, Untrusted::bounded(&message, 300).as_str())
 }

@@ -2,9 +2,9 @@
 //! id, and how decimals leave.
 //!
 //! Decimals leave as strings. They come in as strings, or as JSON numbers that a double holds
-//! exactly; a longer number may have been rounded on its way and is refused. Some clients send every
-//! argument as a string, so integers, booleans and lists in string form are taken too. Domain rules
-//! (above zero, not too large) are not checked here.
+//! exactly; a longer number may have been rounded on its way and is refused. Some clients send
+//! every argument as a string, so integers, booleans and lists in string form are taken too. Domain
+//! rules (above zero, not too large) are not checked here.
 
 use ibkr_agent_domain::{Conid, Currency, Money};
 use rust_decimal::Decimal;
@@ -31,7 +31,8 @@ pub enum InvalidNumber {
     TooLong,
     /// The JSON number may have been rounded before it arrived.
     #[error(
-        "has more than {DOUBLE_DIGITS} digits, which a JSON number can't carry exactly: give it as a string"
+        "has more than {DOUBLE_DIGITS} digits, which a JSON number can't carry exactly: \
+         give it as a string"
     )]
     Inexact,
 }
@@ -90,12 +91,9 @@ fn parse_json_number(text: &str) -> Result<Decimal, InvalidNumber> {
         None => (false, text),
     };
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (
-            mantissa,
-            exponent
-                .parse::<i32>()
-                .map_err(|_| InvalidNumber::Inexact)?,
-        ),
+        Some((mantissa, exponent)) => {
+            (mantissa, exponent.parse::<i32>().map_err(|_| InvalidNumber::Inexact)?)
+        }
         None => (unsigned, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -106,9 +104,7 @@ fn parse_json_number(text: &str) -> Result<Decimal, InvalidNumber> {
         return Ok(Decimal::ZERO);
     }
     let fraction_digits = i32::try_from(fraction.len()).map_err(|_| InvalidNumber::Inexact)?;
-    let scale = fraction_digits
-        .checked_sub(exponent)
-        .ok_or(InvalidNumber::Inexact)?;
+    let scale = fraction_digits.checked_sub(exponent).ok_or(InvalidNumber::Inexact)?;
     let zeros = usize::try_from(scale.min(0).unsigned_abs()).map_err(|_| InvalidNumber::Inexact)?;
     if digits.len().saturating_add(zeros) > DOUBLE_DIGITS {
         return Err(InvalidNumber::Inexact);
@@ -267,10 +263,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for InputList<T> {
         let items: Vec<T> = serde_json::from_str(&array)
             .map_err(|error| D::Error::custom(format!("must be a list: {error}")))?;
         if items.is_empty() || items.len() > Self::MAX {
-            return Err(D::Error::custom(format!(
-                "must hold 1 to {} items",
-                Self::MAX
-            )));
+            return Err(D::Error::custom(format!("must hold 1 to {} items", Self::MAX)));
         }
         Ok(Self(items))
     }
@@ -351,10 +344,7 @@ impl OutputMoney {
     /// An amount of a currency.
     #[must_use]
     pub fn new(amount: Decimal, currency: Currency) -> Self {
-        Self {
-            amount: OutputNumber(amount),
-            currency: currency.to_string(),
-        }
+        Self { amount: OutputNumber(amount), currency: currency.to_string() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use ibkr_agent_domain::{AssetClass, Instrument, OrderKind, Side, TimeInForce};
+use ibkr_agent_domain::{AssetClass, Conid, Instrument, OrderKind, Side, TimeInForce};
 use ibkr_agent_protocol::catalogue::{
     self, Tool, account, approvals, audit, market, orders, session,
 };
@@ -106,9 +106,8 @@ fn one_instrument_is_named_in_one_way() {
         let order = ORDER.replace(r#""symbol":"AAPL""#, extra);
         read::<Preview>(&order).unwrap().instrument()
     };
-    assert!(
-        matches!(named(r#""contract_id":"265598""#), Ok(Instrument::Conid(id)) if id.get() == 265_598)
-    );
+    let apple = Conid::new(265_598).unwrap();
+    assert!(matches!(named(r#""contract_id":"265598""#), Ok(Instrument::Conid(id)) if id == apple));
     let narrowed = named(r#""symbol":"ASML@AEB","currency":"EUR","asset_class":"STK""#).unwrap();
     let Instrument::Symbol { symbol, exchange, currency, class } = narrowed else {
         panic!("not a symbol")

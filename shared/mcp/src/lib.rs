@@ -5,8 +5,8 @@
 //! the older revisions (`initialize`). This crate doesn't authenticate: over HTTP the front layer
 //! puts a [`CallerExtension`] into the request, and a request without one is refused. It holds no
 //! state of its own, validates no arguments and grants nothing; whoever answers the call does.
-//! Only tools are advertised. Invariants: every call reaches the service, known tool or not, so that
-//! refusals are recorded; a failed call has no structured content.
+//! Only tools are advertised. Invariants: every call reaches the service, known tool or not, so
+//! that refusals are recorded; a failed call has no structured content.
 //!
 //! See the MCP specification 2026-07-28, sections "Tools" and "Transports".
 

@@ -1,7 +1,7 @@
 //! From a [`ToolReply`] to MCP's result.
 //!
-//! Success: the answer's exact bytes as text, which is what the receipt signs, and the same object as
-//! structured content. Failure: the error's JSON as text, marked as an error, without structured
+//! Success: the answer's exact bytes as text, which is what the receipt signs, and the same object
+//! as structured content. Failure: the error's JSON as text, marked as an error, without structured
 //! content, since clients would check that against the tool's output schema.
 
 use ibkr_agent_domain::{CallId, ErrorCode};

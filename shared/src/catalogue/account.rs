@@ -264,9 +264,7 @@ impl PositionsListInput {
     pub fn admits(&self, position: &Position) -> bool {
         let symbol = self.symbol.as_ref().map(|symbol| symbol.0.as_str());
         symbol.is_none_or(|symbol| position.symbol.as_str().eq_ignore_ascii_case(symbol))
-            && self
-                .asset_class
-                .is_none_or(|class| position.class == Some(class.0))
+            && self.asset_class.is_none_or(|class| position.class == Some(class.0))
     }
 }
 
@@ -432,13 +430,7 @@ pub fn cash_table(ledger: &[LedgerLine]) -> Table {
         ]
     });
     Table::new(
-        &[
-            "currency",
-            "cash",
-            "settled_cash",
-            "net_liquidation",
-            "exchange_rate",
-        ],
+        &["currency", "cash", "settled_cash", "net_liquidation", "exchange_rate"],
         &[],
         rows.collect(),
     )
@@ -458,15 +450,7 @@ pub fn allocation_table(positions: &[Position]) -> Table {
         };
     }
     let rows = groups.into_iter().map(|((class, currency), value)| {
-        vec![
-            class.map(|class| class.to_string()),
-            Some(currency),
-            cell(value),
-        ]
+        vec![class.map(|class| class.to_string()), Some(currency), cell(value)]
     });
-    Table::new(
-        &["asset_class", "currency", "market_value"],
-        &[],
-        rows.collect(),
-    )
+    Table::new(&["asset_class", "currency", "market_value"], &[], rows.collect())
 }

@@ -58,10 +58,7 @@ impl Tool for OrderPreview {
         scope: Scope::OrdersPreview,
         risk: RiskClass::Preview,
         toolset: Toolset::Orders,
-        hints: Hints {
-            idempotent: false,
-            ..Hints::BROKER_READ
-        },
+        hints: Hints { idempotent: false, ..Hints::BROKER_READ },
         in_default: true,
     };
     type Input = OrderPreviewInput;
@@ -340,9 +337,7 @@ impl ApprovalStatusInput {
             return Ok(Duration::ZERO);
         };
         let seconds = seconds.within(0, MAX_WAIT.as_secs());
-        seconds
-            .map(Duration::from_secs)
-            .ok_or_else(|| invalid("wait_seconds must be 0 to 25"))
+        seconds.map(Duration::from_secs).ok_or_else(|| invalid("wait_seconds must be 0 to 25"))
     }
 }
 

@@ -216,9 +216,7 @@ pub fn audit_table(events: &[AuditEventOutput]) -> Table {
         ]
     });
     Table::new(
-        &[
-            "event_id", "time", "kind", "actor", "tool", "decision", "codes",
-        ],
+        &["event_id", "time", "kind", "actor", "tool", "decision", "codes"],
         &["actor"],
         rows.collect(),
     )

@@ -71,11 +71,7 @@ impl Table {
     #[must_use]
     pub fn new(columns: &[&str], broker_text: &[&str], rows: Vec<Vec<Option<String>>>) -> Self {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Self {
-            columns: owned(columns),
-            rows,
-            broker_text: owned(broker_text),
-        }
+        Self { columns: owned(columns), rows, broker_text: owned(broker_text) }
     }
 }
 
@@ -100,10 +96,7 @@ pub struct BrokerText {
 
 impl From<Untrusted> for BrokerText {
     fn from(text: Untrusted) -> Self {
-        Self {
-            source: "broker".to_owned(),
-            text: Wire(text),
-        }
+        Self { source: "broker".to_owned(), text: Wire(text) }
     }
 }
 
@@ -163,9 +156,7 @@ impl InstrumentArguments<'_> {
     /// `INPUT_INVALID` when none or more than one is named, or when what narrows it down says
     /// something else than the name itself.
     pub fn instrument(&self) -> Result<Instrument, ErrorBody> {
-        let by_id = self
-            .contract_id
-            .map(|InputConid(conid)| Instrument::Conid(conid));
+        let by_id = self.contract_id.map(|InputConid(conid)| Instrument::Conid(conid));
         let by_name = self.instrument.map(|Wire(instrument)| instrument.clone());
         let by_symbol = self.symbol.map(|Wire(instrument)| instrument.clone());
         let mut named = [by_id, by_name, by_symbol].into_iter().flatten();
@@ -173,33 +164,20 @@ impl InstrumentArguments<'_> {
             return Err(invalid("give contract_id, instrument or symbol"));
         };
         if named.next().is_some() {
-            return Err(invalid(
-                "give only one of contract_id, instrument and symbol",
-            ));
+            return Err(invalid("give only one of contract_id, instrument and symbol"));
         }
         self.narrow(first)
     }
 
     fn narrow(&self, instrument: Instrument) -> Result<Instrument, ErrorBody> {
-        let Instrument::Symbol {
-            symbol,
-            exchange,
-            currency,
-            class,
-        } = instrument
-        else {
+        let Instrument::Symbol { symbol, exchange, currency, class } = instrument else {
             return Ok(instrument);
         };
         let asked_exchange = self.exchange.map(|e| e.0.as_str().to_ascii_uppercase());
         let exchange = agree("exchange", exchange, asked_exchange)?;
         let currency = agree("currency", currency, self.currency.map(|c| c.0))?;
         let class = agree("asset_class", class, self.class.map(|c| c.0))?;
-        Ok(Instrument::Symbol {
-            symbol,
-            exchange,
-            currency,
-            class,
-        })
+        Ok(Instrument::Symbol { symbol, exchange, currency, class })
     }
 }
 
@@ -209,9 +187,9 @@ fn agree<T: PartialEq>(
     apart: Option<T>,
 ) -> Result<Option<T>, ErrorBody> {
     match (in_name, apart) {
-        (Some(a), Some(b)) if a != b => Err(invalid(format!(
-            "{what} differs from what the instrument's name says"
-        ))),
+        (Some(a), Some(b)) if a != b => {
+            Err(invalid(format!("{what} differs from what the instrument's name says")))
+        }
         (Some(value), _) | (None, Some(value)) => Ok(Some(value)),
         (None, None) => Ok(None),
     }

@@ -24,15 +24,11 @@ pub fn tools_markdown() -> String {
 
 fn write_tool(page: &mut String, spec: &ToolSpec) {
     let yes_no = |value: bool| if value { "yes" } else { "no" };
-    let default = if spec.in_default {
-        ""
-    } else {
-        " · not in the default set"
-    };
+    let default = if spec.in_default { "" } else { " · not in the default set" };
     let _ = write!(
         page,
-        "\n### `{}`\n\n{}. {}\n\nScope `{}` · risk {}{default}\n\nRead-only: {} · destructive: {} · \
-         idempotent: {} · reaches beyond the gateway: {}\n",
+        "\n### `{}`\n\n{}. {}\n\nScope `{}` · risk {}{default}\n\nRead-only: {} · \
+         destructive: {} · idempotent: {} · reaches beyond the gateway: {}\n",
         spec.name,
         spec.title,
         spec.description,
@@ -60,53 +56,31 @@ fn write_fields(page: &mut String, what: &str, schema: &Map<String, Value>) {
         .unwrap_or_default();
     let mut names: Vec<&String> = properties.keys().collect();
     names.sort();
-    let _ = write!(
-        page,
-        "\n| {what} | type | always | meaning |\n|---|---|---|---|\n"
-    );
+    let _ = write!(page, "\n| {what} | type | always | meaning |\n|---|---|---|---|\n");
     for name in names {
         let Some(property) = properties.get(name) else {
             continue;
         };
-        let always = if required.contains(&name.as_str()) {
-            "yes"
-        } else {
-            ""
-        };
-        let meaning = property
-            .get("description")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let always = if required.contains(&name.as_str()) { "yes" } else { "" };
+        let meaning = property.get("description").and_then(Value::as_str).unwrap_or_default();
         let meaning = meaning.replace('\n', " ").replace('|', "\\|");
-        let _ = writeln!(
-            page,
-            "| `{name}` | {} | {always} | {meaning} |",
-            type_of(property)
-        );
+        let _ = writeln!(page, "| `{name}` | {} | {always} | {meaning} |", type_of(property));
     }
 }
 
 fn type_of(property: &Value) -> String {
     let names = |list: &Value| -> Vec<String> {
         match list {
-            Value::Array(items) => items
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
+            Value::Array(items) => {
+                items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
             Value::String(name) => vec![name.clone()],
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
         }
     };
     if let Some(choices) = property.get("enum") {
-        let quoted: Vec<String> = names(choices)
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect();
+        let quoted: Vec<String> = names(choices).iter().map(|name| format!("`{name}`")).collect();
         return quoted.join(" ");
     }
-    property
-        .get("type")
-        .map(|types| names(types).join(" or "))
-        .unwrap_or_default()
+    property.get("type").map(|types| names(types).join(" or ")).unwrap_or_default()
 }

@@ -122,14 +122,7 @@ pub fn contracts_table(contracts: &[Contract]) -> Table {
         ]
     });
     Table::new(
-        &[
-            "contract_id",
-            "symbol",
-            "name",
-            "asset_class",
-            "listing_exchange",
-            "currency",
-        ],
+        &["contract_id", "symbol", "name", "asset_class", "listing_exchange", "currency"],
         &["symbol", "name", "listing_exchange"],
         rows.collect(),
     )
@@ -265,20 +258,13 @@ impl MarketSnapshotInput {
         let one_id = self.contract_id.map(|id| vec![Instrument::Conid(id.0)]);
         let ids = self.contract_ids.as_ref();
         let many_ids = ids.map(|ids| ids.0.iter().map(|id| Instrument::Conid(id.0)).collect());
-        let one_name = self
-            .instrument
-            .as_ref()
-            .map(|Wire(instrument)| vec![instrument.clone()]);
+        let one_name = self.instrument.as_ref().map(|Wire(instrument)| vec![instrument.clone()]);
         let names = self.instruments.as_ref();
         let many_names = names.map(|names| names.0.iter().map(|Wire(name)| name.clone()).collect());
-        let mut given = [one_id, many_ids, one_name, many_names]
-            .into_iter()
-            .flatten();
+        let mut given = [one_id, many_ids, one_name, many_names].into_iter().flatten();
         match (given.next(), given.next()) {
             (Some(instruments), None) => Ok(instruments),
-            (None, _) => Err(invalid(
-                "give contract_id, contract_ids, instrument or instruments",
-            )),
+            (None, _) => Err(invalid("give contract_id, contract_ids, instrument or instruments")),
             (Some(_), Some(_)) => Err(invalid(
                 "give only one of contract_id, contract_ids, instrument and instruments",
             )),
@@ -322,27 +308,15 @@ impl MarketSnapshotOutput {
         backend: Backend,
         now: Timestamp,
     ) -> Self {
-        let shown: Vec<QuoteOutput> = quotes
-            .iter()
-            .map(|quote| QuoteOutput::new(quote, now).only(input))
-            .collect();
+        let shown: Vec<QuoteOutput> =
+            quotes.iter().map(|quote| QuoteOutput::new(quote, now).only(input)).collect();
         let backend = Wire(backend);
         let as_of = Wire(now);
         if input.wants_table() {
             let table = Some(quotes_table(&shown));
-            return Self {
-                backend,
-                as_of,
-                quotes: None,
-                table,
-            };
+            return Self { backend, as_of, quotes: None, table };
         }
-        Self {
-            backend,
-            as_of,
-            quotes: Some(shown),
-            table: None,
-        }
+        Self { backend, as_of, quotes: Some(shown), table: None }
     }
 }
 

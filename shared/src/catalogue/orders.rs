@@ -224,10 +224,9 @@ impl ExecutionsListInput {
     /// `INPUT_INVALID_TIME_RANGE` when `from` isn't before `to`.
     pub fn check_range(&self) -> Result<(), ErrorBody> {
         match (self.from, self.to) {
-            (Some(Wire(from)), Some(Wire(to))) if from >= to => Err(ErrorBody::new(
-                ErrorCode::InputInvalidTimeRange,
-                "from must be before to",
-            )),
+            (Some(Wire(from)), Some(Wire(to))) if from >= to => {
+                Err(ErrorBody::new(ErrorCode::InputInvalidTimeRange, "from must be before to"))
+            }
             (_, _) => Ok(()),
         }
     }
@@ -326,15 +325,7 @@ pub fn executions_table(executions: &[Execution]) -> Table {
         ]
     });
     Table::new(
-        &[
-            "time",
-            "broker_order_id",
-            "symbol",
-            "side",
-            "quantity",
-            "price",
-            "commission",
-        ],
+        &["time", "broker_order_id", "symbol", "side", "quantity", "price", "commission"],
         &["symbol"],
         rows.collect(),
     )
@@ -476,18 +467,9 @@ impl OrderOutcomeInput {
     /// # Errors
     /// `INPUT_INVALID` for none or several.
     pub fn handle(&self) -> Result<OutcomeHandle, ErrorBody> {
-        let call = self
-            .call_id
-            .as_ref()
-            .map(|id| OutcomeHandle::Call(id.0.clone()));
-        let approval = self
-            .approval_id
-            .as_ref()
-            .map(|id| OutcomeHandle::Approval(id.0.clone()));
-        let key = self
-            .idempotency_key
-            .as_ref()
-            .map(|key| OutcomeHandle::Key(key.0.clone()));
+        let call = self.call_id.as_ref().map(|id| OutcomeHandle::Call(id.0.clone()));
+        let approval = self.approval_id.as_ref().map(|id| OutcomeHandle::Approval(id.0.clone()));
+        let key = self.idempotency_key.as_ref().map(|key| OutcomeHandle::Key(key.0.clone()));
         let client = self.client_order_id.as_ref();
         let client = client.map(|id| OutcomeHandle::ClientOrder(id.0.clone()));
         let mut given = [call, approval, key, client].into_iter().flatten();

@@ -1,7 +1,7 @@
 //! JSON Schemas of inputs and outputs, made plain enough for every client.
 //!
-//! Clients differ in what they understand: references, `$schema` addresses, Rust's number formats and
-//! `null` for an argument that may be left out all fail somewhere. None of them is published.
+//! Clients differ in what they understand: references, `$schema` addresses, Rust's number formats
+//! and `null` for an argument that may be left out all fail somewhere. None of them is published.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -30,9 +30,7 @@ fn generate<T: JsonSchema>(settings: SchemaSettings) -> Map<String, Value> {
         Value::Object(mut schema) => {
             // The description of the type is for readers of the code.
             schema.remove("description");
-            schema
-                .entry("properties")
-                .or_insert_with(|| Value::Object(Map::new()));
+            schema.entry("properties").or_insert_with(|| Value::Object(Map::new()));
             schema
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
@@ -50,11 +48,9 @@ fn simplify(schema: &mut Value) {
         schema.remove(key);
     }
     let required: Vec<String> = match schema.get("required") {
-        Some(Value::Array(names)) => names
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
+        Some(Value::Array(names)) => {
+            names.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        }
         _ => Vec::new(),
     };
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
@@ -96,12 +92,7 @@ pub(super) fn sorted(value: Value) -> Value {
         Value::Object(map) => {
             let mut entries: Vec<(String, Value)> = map.into_iter().collect();
             entries.sort_by(|(a, _), (b, _)| a.cmp(b));
-            Value::Object(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| (key, sorted(value)))
-                    .collect(),
-            )
+            Value::Object(entries.into_iter().map(|(key, value)| (key, sorted(value))).collect())
         }
         Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,

@@ -238,10 +238,7 @@ impl Tool for SessionRenew {
         scope: Scope::HealthRead,
         risk: RiskClass::Read,
         toolset: Toolset::Session,
-        hints: Hints {
-            read_only: false,
-            ..Hints::BROKER_READ
-        },
+        hints: Hints { read_only: false, ..Hints::BROKER_READ },
         in_default: true,
     };
     type Input = NoInput;

@@ -225,25 +225,12 @@ impl TextForm for Instrument {
     fn to_text(&self) -> String {
         match self {
             Self::Conid(conid) => conid.to_string(),
-            Self::Symbol {
-                symbol,
-                exchange,
-                currency,
-                class: _,
-            } => {
-                let exchange = exchange
-                    .as_ref()
-                    .map(|e| format!("@{e}"))
-                    .unwrap_or_default();
+            Self::Symbol { symbol, exchange, currency, class: _ } => {
+                let exchange = exchange.as_ref().map(|e| format!("@{e}")).unwrap_or_default();
                 let currency = currency.map(|c| format!(":{c}")).unwrap_or_default();
                 format!("{symbol}{exchange}{currency}")
             }
-            Self::Option {
-                symbol,
-                expiry,
-                right,
-                strike,
-            } => {
+            Self::Option { symbol, expiry, right, strike } => {
                 format!("{symbol} {expiry} {right} {strike}")
             }
         }
@@ -269,10 +256,7 @@ impl TextForm for ShortText {
         let text = text.trim();
         let fits = !text.is_empty() && text.len() <= Self::MAX;
         if !fits || !text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
-            return Err(format!(
-                "must be 1 to {} printable ASCII characters",
-                Self::MAX
-            ));
+            return Err(format!("must be 1 to {} printable ASCII characters", Self::MAX));
         }
         Ok(Self(text.to_owned()))
     }
@@ -312,7 +296,9 @@ impl TextForm for Cursor {
 
 /// Declares a set of names: an enum whose text forms are fixed.
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)? })*) => {$(
+    ($($(#[$doc:meta])* $name:ident {
+        $($(#[$vdoc:meta])* $variant:ident = $text:literal),* $(,)?
+    })*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $($(#[$vdoc])* $variant,)* }

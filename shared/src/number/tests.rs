@@ -4,9 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn read(json: &str) -> Result<Decimal, String> {
-    serde_json::from_str::<InputNumber>(json)
-        .map(|n| n.0)
-        .map_err(|error| error.to_string())
+    serde_json::from_str::<InputNumber>(json).map(|n| n.0).map_err(|error| error.to_string())
 }
 
 fn decimal(text: &str) -> Decimal {
@@ -26,10 +24,7 @@ fn strings_and_exact_numbers_are_taken_as_written() {
         ("-2.50E1", "-25"),
         ("999999999999999", "999999999999999"),
         ("0.000", "0"),
-        (
-            "\"12345678901234567890.12345678\"",
-            "12345678901234567890.12345678",
-        ),
+        ("\"12345678901234567890.12345678\"", "12345678901234567890.12345678"),
     ] {
         assert_eq!(read(json).unwrap(), decimal(expected), "{json}");
     }
@@ -84,16 +79,7 @@ fn integers_booleans_ids_and_lists_are_taken_in_string_form_too() {
     assert_eq!(integer("5"), Some(5));
     assert_eq!(integer("\"5\""), Some(5));
     assert_eq!(integer("5.0"), Some(5));
-    for json in [
-        "-1",
-        "\"-1\"",
-        "5.5",
-        "\"+5\"",
-        "\"\"",
-        "true",
-        "1e3",
-        "99999999999999999999",
-    ] {
+    for json in ["-1", "\"-1\"", "5.5", "\"+5\"", "\"\"", "true", "1e3", "99999999999999999999"] {
         assert_eq!(integer(json), None, "{json}");
     }
     let boolean = |json: &str| serde_json::from_str::<InputBool>(json).map(|b| b.0).ok();
@@ -102,11 +88,7 @@ fn integers_booleans_ids_and_lists_are_taken_in_string_form_too() {
     for json in ["1", "\"yes\"", "null"] {
         assert_eq!(boolean(json), None, "{json}");
     }
-    let conid = |json: &str| {
-        serde_json::from_str::<InputConid>(json)
-            .map(|c| c.0.get())
-            .ok()
-    };
+    let conid = |json: &str| serde_json::from_str::<InputConid>(json).map(|c| c.0.get()).ok();
     assert_eq!(conid("265598"), Some(265_598));
     assert_eq!(conid("\"265598\""), Some(265_598));
     for json in ["0", "\"AAPL\"", "4294967296"] {
@@ -124,19 +106,16 @@ fn integers_booleans_ids_and_lists_are_taken_in_string_form_too() {
 #[test]
 fn decimals_leave_as_strings_without_needless_zeros() {
     let money = OutputMoney::new(decimal("100.2500"), Currency::USD);
-    assert_eq!(
-        serde_json::to_string(&money).unwrap(),
-        r#"{"amount":"100.25","currency":"USD"}"#
-    );
-    assert_eq!(
-        serde_json::to_string(&OutputNumber(decimal("500"))).unwrap(),
-        "\"500\""
-    );
+    assert_eq!(serde_json::to_string(&money).unwrap(), r#"{"amount":"100.25","currency":"USD"}"#);
+    assert_eq!(serde_json::to_string(&OutputNumber(decimal("500"))).unwrap(), "\"500\"");
 }
 
 proptest! {
     #[test]
-    fn every_decimal_survives_out_and_in(mantissa in -(10_i128.pow(27))..10_i128.pow(27), scale in 0_u32..=27) {
+    fn every_decimal_survives_out_and_in(
+        mantissa in -(10_i128.pow(27))..10_i128.pow(27),
+        scale in 0_u32..=27,
+    ) {
         let value = Decimal::from_i128_with_scale(mantissa, scale);
         let json = serde_json::to_string(&OutputNumber(value)).unwrap();
         let back: OutputNumber = serde_json::from_str(&json).unwrap();
@@ -148,7 +127,10 @@ proptest! {
     }
 
     #[test]
-    fn an_accepted_number_is_the_one_that_was_written(mantissa in -(10_i64.pow(15) - 1)..10_i64.pow(15), scale in 0_u32..=10) {
+    fn an_accepted_number_is_the_one_that_was_written(
+        mantissa in -(10_i64.pow(15) - 1)..10_i64.pow(15),
+        scale in 0_u32..=10,
+    ) {
         let value = Decimal::new(mantissa, scale);
         // The way of a value through a client that knows only doubles.
         let double: f64 = value.to_string().parse().unwrap();
