@@ -130,18 +130,9 @@ impl Endpoint {
         let path = url.path().trim_end_matches('/');
         let prefix = if path.is_empty() { API_PATH } else { path }.to_owned();
         let is_loopback = host == "localhost"
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback());
+            || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         let base = format!("{}://{shown}:{port}{prefix}", url.scheme());
-        Ok(Self {
-            base,
-            host,
-            port,
-            prefix,
-            is_tls,
-            is_loopback,
-        })
+        Ok(Self { base, host, port, prefix, is_tls, is_loopback })
     }
 }
 

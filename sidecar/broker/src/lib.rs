@@ -16,13 +16,24 @@
 //!   written, for placing and for a reply that confirms.
 
 mod api;
+mod broker;
+mod client;
 mod clock;
 mod config;
+mod contracts;
+mod effects;
 mod error;
 mod latch;
 mod outcome;
+mod pacing;
+mod reads;
+mod session;
+mod tls;
+mod transport;
+mod wire;
 
 pub use api::{Broker, BrokerFuture, Resolution, ResolveFilters, WhatIf};
+pub use client::{ClientPortal, connect, keep_alive};
 pub use clock::{Clock, SystemClock};
 pub use config::{BrokerConfig, Pacing, TlsPolicy};
 pub use error::{BrokerError, ConnectError};

@@ -46,12 +46,16 @@ pub enum PlaceOutcome {
 pub struct Asked {
     question: Question,
     permit: Recorded<Permit<Place>>,
+    round: u8,
 }
+
+/// Most questions about one order.
+const MAX_ROUNDS: u8 = 20;
 
 impl Asked {
     /// A question about a permitted order.
     pub const fn new(question: Question, permit: Recorded<Permit<Place>>) -> Self {
-        Self { question, permit }
+        Self { question, permit, round: 1 }
     }
 
     /// The question.
@@ -65,9 +69,14 @@ impl Asked {
         &self.permit
     }
 
-    /// Takes the permit on to the next question of the chain.
-    pub(crate) fn into_permit(self) -> Recorded<Permit<Place>> {
-        self.permit
+    /// The number of the question that may follow this one, unless there were too many.
+    pub(crate) const fn next_round(&self) -> Option<u8> {
+        if self.round < MAX_ROUNDS { Some(self.round.saturating_add(1)) } else { None }
+    }
+
+    /// The next question of the chain, holding the same permit.
+    pub(crate) fn followed_by(self, question: Question, round: u8) -> Self {
+        Self { question, permit: self.permit, round }
     }
 }
 

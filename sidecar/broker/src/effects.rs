@@ -1,0 +1,149 @@
+//! The three effects: place, reply, cancel. Each writes one request at most.
+//!
+//! Before anything is written: the permit is for this login and mode, the account is one that this
+//! login shows, and the login is of the expected kind. What fails here is `NotSent`.
+
+use crate::client::ClientPortal;
+use crate::pacing::Lane;
+use crate::transport::{Answer, Method, Request, Sent};
+use crate::wire::replies::{cancellation, is_reply_id, placement};
+use crate::wire::{scalar, ticket};
+use crate::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
+use ibkr_agent_audit::Recorded;
+use ibkr_agent_domain::{CanonicalOrder, ClientOrderId, Mode};
+use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+
+impl ClientPortal {
+    pub(crate) async fn place_once(&self, permit: Recorded<Permit<Place>>) -> PlaceOutcome {
+        let action = permit.get().action();
+        let order = action.order();
+        if let Err(why) = self.may_place(order) {
+            return PlaceOutcome::NotSent { why };
+        }
+        let reference = action.client_order_id().clone();
+        let Ok(body) = ticket::orders(order, Some(&reference)) else {
+            let why = "order_not_writable";
+            return PlaceOutcome::NotSent { why };
+        };
+        let path = format!("/iserver/account/{}/orders", order.account());
+        let request = Request::post(path).json(body).lane(Lane::Place);
+        let sent = self.transport().send_once(&request, Some(self.latch())).await;
+        self.settle(sent, &reference, |question| {
+            PlaceOutcome::Question(Asked::new(question, permit))
+        })
+    }
+
+    pub(crate) async fn reply_once(
+        &self,
+        asked: Asked,
+        permit: Recorded<Permit<Reply>>,
+    ) -> PlaceOutcome {
+        let reply = permit.get().action();
+        let place = asked.permit().get().action();
+        let is_answer_to_it = reply.reply_id() == asked.question().reply_id
+            && reply.client_order_id() == place.client_order_id();
+        if !is_answer_to_it || !is_reply_id(reply.reply_id()) {
+            let why = "reply_to_another_question";
+            return PlaceOutcome::NotSent { why };
+        }
+        if reply.broker() != self.broker_name() {
+            let why = "another_broker";
+            return PlaceOutcome::NotSent { why };
+        }
+        if let Err(why) = self.may_place(place.order()) {
+            return PlaceOutcome::NotSent { why };
+        }
+        let Some(next) = asked.next_round() else {
+            let why = "too_many_questions";
+            return PlaceOutcome::NotSent { why };
+        };
+        let (body, latch): (&[u8], Option<&HaltLatch>) = if reply.confirmed() {
+            (br#"{"confirmed":true}"#, Some(self.latch()))
+        } else {
+            (br#"{"confirmed":false}"#, None)
+        };
+        let request = Request::post(format!("/iserver/reply/{}", reply.reply_id()))
+            .json(body.to_vec())
+            .lane(Lane::Place);
+        let reference = place.client_order_id().clone();
+        let sent = self.transport().send_once(&request, latch).await;
+        self.settle(sent, &reference, |question| {
+            PlaceOutcome::Question(asked.followed_by(question, next))
+        })
+    }
+
+    pub(crate) async fn cancel_once(&self, permit: Recorded<Permit<Cancel>>) -> CancelOutcome {
+        let cancel = permit.get().action();
+        if cancel.broker() != self.broker_name() {
+            let why = "another_broker";
+            return CancelOutcome::NotSent { why };
+        }
+        // `-1` would cancel every order of the account.
+        let Some(order) = scalar::order_id(cancel.order_id().as_str()) else {
+            let why = "order_id_not_numeric";
+            return CancelOutcome::NotSent { why };
+        };
+        if let Err(error) = self.require(cancel.account()).await {
+            tracing::warn!(code = error.code().as_str(), "cancel held back");
+            let why = "account_not_shown_by_login";
+            return CancelOutcome::NotSent { why };
+        }
+        let path = format!("/iserver/account/{}/order/{order}", cancel.account());
+        let request = Request::new(Method::Delete, path).lane(Lane::Cancel);
+        match self.transport().send_once(&request, None).await {
+            Sent::NotSent(why) => CancelOutcome::NotSent { why },
+            Sent::Unknown(why) => CancelOutcome::Unknown { why },
+            Sent::Answered(answer) => {
+                self.learn(&answer);
+                cancellation(&answer, &order)
+            }
+        }
+    }
+
+    fn settle(
+        &self,
+        sent: Sent,
+        reference: &ClientOrderId,
+        ask: impl FnOnce(ibkr_agent_gates::Question) -> PlaceOutcome,
+    ) -> PlaceOutcome {
+        match sent {
+            Sent::NotSent(why) => PlaceOutcome::NotSent { why },
+            Sent::Unknown(why) => PlaceOutcome::Unknown { why },
+            Sent::Answered(answer) => {
+                self.learn(&answer);
+                placement(&answer, reference).settle(ask)
+            }
+        }
+    }
+
+    /// A refused effect may tell that the session is gone.
+    fn learn(&self, answer: &Answer) {
+        if let Err(fault) = crate::session::check(answer) {
+            match fault.state() {
+                Some(state) => self.note_state(state),
+                None if fault == crate::session::Fault::PreflightMissing => self.session().forget(),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether this login may take the order, by what it showed in this session.
+    fn may_place(&self, order: &CanonicalOrder) -> Result<(), &'static str> {
+        if order.broker() != self.broker_name() {
+            return Err("another_broker");
+        }
+        if order.mode() != self.expected_mode() {
+            return Err("another_mode");
+        }
+        let known = self.session().known().ok_or("session_not_ready")?;
+        if !known.has(order.account()) {
+            return Err("account_not_shown_by_login");
+        }
+        let is_expected = match self.expected_mode() {
+            Mode::Simulated => known.is_simulated,
+            Mode::Paper => known.is_paper == Some(true),
+            Mode::Live => known.is_paper == Some(false) && !known.is_simulated,
+        };
+        if is_expected { Ok(()) } else { Err("login_of_another_kind") }
+    }
+}

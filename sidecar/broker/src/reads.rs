@@ -1,0 +1,260 @@
+//! Reads of accounts, quotes, orders and trades. Contracts have a module of their own.
+
+use crate::client::ClientPortal;
+use crate::pacing::Lane;
+use crate::session::Primed;
+use crate::transport::Request;
+use crate::wire::market::{FIELDS, SnapshotRow, empty_quote};
+use crate::wire::orders::{OrderStatus, Orders, TradeRow, WhatIfAnswer, orders};
+use crate::wire::portfolio::{Figure, LedgerBlock, PositionRow, ledger, summary};
+use crate::wire::{accounts::PortfolioAccount, contracts::Rate};
+use crate::wire::{parse, parse_list, ticket};
+use crate::{BrokerError, WhatIf};
+use core::time::Duration;
+use ibkr_agent_domain::{
+    AccountId, AccountInfo, AccountSummary, BrokerOrder, BrokerOrderId, CanonicalOrder, Conid,
+    Currency, Execution, LedgerLine, Position, Quote,
+};
+use rust_decimal::Decimal;
+use std::collections::BTreeMap;
+use tokio::time::Instant;
+
+/// Most contracts of one snapshot.
+const MAX_QUOTES: usize = 100;
+/// How often a snapshot is asked for until its values are there, and the first pause between.
+const SNAPSHOT_TRIES: u32 = 4;
+const SNAPSHOT_PAUSE: Duration = Duration::from_millis(150);
+/// Rows per page and most pages of the older position list.
+const PAGE_ROWS: usize = 100;
+const MAX_PAGES: u32 = 50;
+/// Days of trades to read.
+const TRADE_DAYS: &str = "7";
+
+impl ClientPortal {
+    pub(crate) async fn read_metadata(
+        &self,
+        account: &AccountId,
+    ) -> Result<AccountInfo, BrokerError> {
+        let known = self.require(account).await?;
+        let request = Request::get(format!("/portfolio/{account}/meta"));
+        let raw: PortfolioAccount = self.fetch_as(&request, "account description").await?;
+        let mut read = AccountInfo::try_from(raw)?;
+        if let Some(listed) = known.accounts.iter().find(|listed| listed.id == *account) {
+            read.is_paper = listed.is_paper;
+            read.can_trade &= listed.can_trade;
+            read.alias = read.alias.or_else(|| listed.alias.clone());
+        }
+        Ok(read)
+    }
+
+    pub(crate) async fn read_summary(
+        &self,
+        account: &AccountId,
+    ) -> Result<AccountSummary, BrokerError> {
+        self.require(account).await?;
+        let request = Request::get(format!("/portfolio/{account}/summary"));
+        let answer = self.fetch(&request).await?;
+        let figures: BTreeMap<String, Figure> = parse(&answer.body, "account summary")?;
+        Ok(summary(account.clone(), &figures, answer.sent_at))
+    }
+
+    pub(crate) async fn read_ledger(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<LedgerLine>, BrokerError> {
+        self.require(account).await?;
+        let request = Request::get(format!("/portfolio/{account}/ledger"));
+        let blocks: BTreeMap<String, LedgerBlock> = self.fetch_as(&request, "ledger").await?;
+        ledger(blocks)
+    }
+
+    /// The near-real-time list; the paged one where that isn't served, or says that there is
+    /// nothing, which a cold read may.
+    pub(crate) async fn read_positions(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<Position>, BrokerError> {
+        self.require(account).await?;
+        let request = Request::get(format!("/portfolio2/{account}/positions"));
+        let rows = match self.fetch(&request).await {
+            Ok(answer) => parse_list::<PositionRow>(&answer.body, "positions")?,
+            Err(
+                BrokerError::Upstream { .. }
+                | BrokerError::AccessDenied { .. }
+                | BrokerError::Rejected { .. },
+            ) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let rows = if rows.is_empty() { self.read_position_pages(account).await? } else { rows };
+        rows.into_iter().map(|row| row.into_position(account)).collect()
+    }
+
+    async fn read_position_pages(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<PositionRow>, BrokerError> {
+        let mut all = Vec::new();
+        for page in 0..MAX_PAGES {
+            let request = Request::get(format!("/portfolio/{account}/positions/{page}"));
+            let answer = self.fetch(&request).await?;
+            let rows: Vec<PositionRow> = parse_list(&answer.body, "positions")?;
+            let is_last = rows.len() < PAGE_ROWS;
+            all.extend(rows);
+            if is_last {
+                return Ok(all);
+            }
+        }
+        Err(BrokerError::InvalidResponse { what: "number of positions" })
+    }
+
+    /// Asks until every contract has values, the tries are used up or the time is.
+    pub(crate) async fn read_quotes(&self, conids: &[Conid]) -> Result<Vec<Quote>, BrokerError> {
+        if conids.is_empty() || conids.len() > MAX_QUOTES {
+            let what = "a snapshot takes 1 to 100 contracts";
+            return Err(BrokerError::InvalidRequest { what });
+        }
+        let list: Vec<String> = conids.iter().map(Conid::to_string).collect();
+        let request = Request::get("/iserver/marketdata/snapshot")
+            .param("conids", list.join(","))
+            .param("fields", FIELDS);
+        let deadline = Instant::now() + self.transport().request_timeout();
+        let mut pause = SNAPSHOT_PAUSE;
+        let mut tries = 1;
+        loop {
+            let answer = self.fetch(&request).await?;
+            let rows: Vec<SnapshotRow> = parse_list(&answer.body, "snapshot")?;
+            let mut rows: BTreeMap<Conid, SnapshotRow> =
+                rows.into_iter().filter_map(|row| Some((row.conid()?, row))).collect();
+            let lacks = |conid: &&Conid| !rows.get(*conid).is_some_and(SnapshotRow::is_complete);
+            let lacking: Vec<Conid> = conids.iter().filter(lacks).copied().collect();
+            if lacking.is_empty() || tries >= SNAPSHOT_TRIES || Instant::now() + pause > deadline {
+                let quote = |conid: &Conid| match rows.remove(conid) {
+                    Some(row) => row.into_quote(*conid, answer.sent_at),
+                    None => empty_quote(*conid, answer.sent_at),
+                };
+                return Ok(conids.iter().map(quote).collect());
+            }
+            if tries == 2 {
+                self.open_underlyings(&lacking).await;
+            }
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2);
+            tries += 1;
+        }
+    }
+
+    pub(crate) async fn read_orders(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<BrokerOrder>, BrokerError> {
+        self.require(account).await?;
+        let request = Request::get("/iserver/account/orders")
+            .param("accountId", account.as_str())
+            .lane(Lane::Orders);
+        if !self.session().is_primed(Primed::Orders) {
+            self.fetch(&request).await?;
+            self.session().note_primed(Primed::Orders);
+        }
+        let list: Orders = self.fetch_as(&request, "orders").await?;
+        orders(list.orders.unwrap_or_default(), account)
+    }
+
+    pub(crate) async fn read_order(
+        &self,
+        order: &BrokerOrderId,
+    ) -> Result<BrokerOrder, BrokerError> {
+        if !order.as_str().bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(BrokerError::UnknownOrder);
+        }
+        let request = Request::get(format!("/iserver/account/order/status/{order}"));
+        let raw: OrderStatus = match self.fetch_as(&request, "order status").await {
+            Err(error) if says_not_found(&error) => return Err(BrokerError::UnknownOrder),
+            other => other?,
+        };
+        BrokerOrder::try_from(raw)
+    }
+
+    pub(crate) async fn read_executions(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<Execution>, BrokerError> {
+        self.require(account).await?;
+        let request = Request::get("/iserver/account/trades")
+            .param("days", TRADE_DAYS)
+            .param("accountId", account.as_str())
+            .lane(Lane::Trades);
+        if !self.session().is_primed(Primed::Trades) {
+            self.fetch(&request).await?;
+            self.session().note_primed(Primed::Trades);
+        }
+        let answer = self.fetch(&request).await?;
+        let rows: Vec<TradeRow> = parse_list(&answer.body, "trades")?;
+        rows.into_iter()
+            .filter(|row| !row.is_of_another(account))
+            .map(|row| row.into_execution(account))
+            .collect()
+    }
+
+    pub(crate) async fn read_rate(
+        &self,
+        from: Currency,
+        to: Currency,
+    ) -> Result<Decimal, BrokerError> {
+        if from == to {
+            return Ok(Decimal::ONE);
+        }
+        let request = Request::get("/iserver/exchangerate")
+            .param("source", from.as_str())
+            .param("target", to.as_str());
+        let raw: Rate = self.fetch_as(&request, "exchange rate").await?;
+        raw.rate
+            .decimal()
+            .filter(|rate| *rate > Decimal::ZERO)
+            .ok_or(BrokerError::InvalidResponse { what: "exchange rate" })
+    }
+
+    /// The broker wants a snapshot of the contract before it previews an order on it.
+    pub(crate) async fn read_what_if(&self, order: &CanonicalOrder) -> Result<WhatIf, BrokerError> {
+        if order.broker() != self.broker_name() {
+            let what = "the order is for another broker login";
+            return Err(BrokerError::InvalidRequest { what });
+        }
+        let account = order.account();
+        self.require(account).await?;
+        let opener = Request::get("/iserver/marketdata/snapshot")
+            .param("conids", order.conid().to_string())
+            .param("fields", FIELDS);
+        self.fetch(&opener).await?;
+        let body = ticket::orders(order, None)
+            .map_err(|_| BrokerError::InvalidRequest { what: "the order can't be written" })?;
+        let path = format!("/iserver/account/{account}/orders/whatif");
+        let raw: WhatIfAnswer = self.fetch_as(&Request::post(path).json(body), "what-if").await?;
+        Ok(WhatIf::from(raw))
+    }
+}
+
+/// An unknown order is a 503 (or 400) with these words.
+fn says_not_found(error: &BrokerError) -> bool {
+    let text = match error {
+        BrokerError::Upstream { message, .. } => message.as_ref(),
+        BrokerError::Rejected { message } => Some(message),
+        BrokerError::Unreachable { .. }
+        | BrokerError::TimedOut
+        | BrokerError::AccessDenied { .. }
+        | BrokerError::SessionRequired
+        | BrokerError::SessionExpired
+        | BrokerError::WrongLogin { .. }
+        | BrokerError::RateLimited { .. }
+        | BrokerError::InvalidResponse { .. }
+        | BrokerError::UnknownAccount
+        | BrokerError::UnknownContract
+        | BrokerError::UnknownOrder
+        | BrokerError::InvalidRequest { .. } => None,
+    };
+    text.is_some_and(|text| {
+        let text = text.as_str().to_ascii_lowercase();
+        text.contains("not found")
+            || text.contains("doesn't exist")
+            || text.contains("invalid order id")
+    })
+}

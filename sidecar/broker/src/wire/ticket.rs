@@ -1,0 +1,125 @@
+//! The order ticket, made of a canonical order and nothing else.
+//!
+//! Price and quantity are JSON numbers with the decimal's own digits; they never pass a float.
+
+use ibkr_agent_domain::{CanonicalOrder, ClientOrderId, OrderKind, Side, TimeInForce};
+use rust_decimal::Decimal;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    orders: [Ticket<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ticket<'a> {
+    acct_id: &'a str,
+    conid: u64,
+    sec_type: String,
+    #[serde(rename = "cOID", skip_serializing_if = "Option::is_none")]
+    client_order_id: Option<&'a str>,
+    order_type: &'static str,
+    price: Box<RawValue>,
+    side: &'static str,
+    quantity: Box<RawValue>,
+    tif: &'static str,
+    #[serde(rename = "outsideRTH")]
+    outside_rth: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listing_exchange: Option<&'a str>,
+}
+
+/// The body of a placement; with a reference for a real order, without one for a what-if.
+pub(crate) fn orders(
+    order: &CanonicalOrder,
+    reference: Option<&ClientOrderId>,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let terms = order.terms();
+    let OrderKind::Limit(limit) = terms.kind;
+    let ticket = Ticket {
+        acct_id: order.account().as_str(),
+        conid: order.conid().get(),
+        sec_type: format!("{}:{}", order.conid(), order.class().broker_name()),
+        client_order_id: reference.map(ClientOrderId::as_str),
+        order_type: "LMT",
+        price: number(limit.get())?,
+        side: match terms.side {
+            Side::Buy => "BUY",
+            Side::Sell => "SELL",
+        },
+        quantity: number(terms.quantity.get())?,
+        tif: match terms.time_in_force {
+            TimeInForce::Day => "DAY",
+            TimeInForce::GoodTillCancelled => "GTC",
+        },
+        outside_rth: terms.outside_rth,
+        listing_exchange: Some(order.exchange()).filter(|exchange| *exchange != "SMART"),
+    };
+    serde_json::to_vec(&Body { orders: [ticket] })
+}
+
+fn number(value: Decimal) -> Result<Box<RawValue>, serde_json::Error> {
+    RawValue::from_string(value.normalize().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ibkr_agent_domain::{
+        AccountId, AssetClass, BrokerName, Conid, Contract, Currency, Mode, OrderTarget,
+        OrderTerms, Price, Quantity, Untrusted,
+    };
+    use rust_decimal::dec;
+
+    fn order(exchange: &str, price: Decimal) -> CanonicalOrder {
+        let contract = Contract {
+            conid: Conid::new(265_598).unwrap(),
+            symbol: Untrusted::new("AAPL"),
+            name: Untrusted::new("APPLE INC"),
+            class: AssetClass::Stock,
+            exchange: exchange.to_owned(),
+            listing_exchange: Untrusted::new("NASDAQ"),
+            currency: Currency::USD,
+            multiplier: Decimal::ONE,
+            price_increment: None,
+        };
+        let target = OrderTarget {
+            broker: BrokerName::parse("paper").unwrap(),
+            mode: Mode::Paper,
+            account: AccountId::parse("DU1234567").unwrap(),
+        };
+        let terms = OrderTerms {
+            side: Side::Buy,
+            quantity: Quantity::new(dec!(3)).unwrap(),
+            kind: OrderKind::Limit(Price::new(price).unwrap()),
+            time_in_force: TimeInForce::Day,
+            outside_rth: false,
+        };
+        CanonicalOrder::new(target, &contract, terms).unwrap()
+    }
+
+    #[test]
+    fn the_ticket_has_exactly_the_documented_fields() {
+        let reference = ClientOrderId::parse("ia0123").unwrap();
+        let body = orders(&order("SMART", dec!(0.1)), Some(&reference)).unwrap();
+        assert_eq!(
+            String::from_utf8(body).unwrap(),
+            concat!(
+                r#"{"orders":[{"acctId":"DU1234567","conid":265598,"secType":"265598:STK","#,
+                r#""cOID":"ia0123","orderType":"LMT","price":0.1,"side":"BUY","quantity":3,"#,
+                r#""tif":"DAY","outsideRTH":false}]}"#,
+            )
+        );
+    }
+
+    #[test]
+    fn numbers_keep_every_digit() {
+        let precise = dec!(123456789.123456789);
+        let body = String::from_utf8(orders(&order("AEB", precise), None).unwrap()).unwrap();
+        assert!(body.contains(r#""price":123456789.123456789,"#), "{body}");
+        assert!(body.contains(r#""listingExchange":"AEB""#), "{body}");
+        assert!(!body.contains("cOID"), "{body}");
+    }
+}
