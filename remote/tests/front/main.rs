@@ -1,0 +1,18 @@
+//! The whole HTTP front end on a loopback socket: real tokens of a small issuer, a tool service
+//! that counts what reaches it.
+//!
+//! | module | about |
+//! |---|---|
+//! | `auth` | metadata, challenges, bad tokens, scopes |
+//! | `http` | host, origin, bodies, messages, rates |
+//! | `mcp` | both protocol eras, legacy sessions |
+//! | `sockets` | idle, broken and drained connections |
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
+
+mod auth;
+mod http;
+mod issuer;
+mod mcp;
+mod sockets;
+mod world;
