@@ -15,6 +15,14 @@
 //! - The kill switch ([`HaltLatch`]) is read after the connection stands and before the request is
 //!   written, for placing and for a reply that confirms.
 
+/// A decimal literal of a test.
+#[cfg(test)]
+macro_rules! dec {
+    ($number:literal) => {
+        stringify!($number).parse::<rust_decimal::Decimal>().unwrap()
+    };
+}
+
 mod api;
 mod broker;
 mod client;

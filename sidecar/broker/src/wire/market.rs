@@ -123,7 +123,6 @@ impl Last {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rust_decimal::dec;
 
     fn quote(json: &str) -> Quote {
         let row: SnapshotRow = serde_json::from_str(json).unwrap();

@@ -71,7 +71,6 @@ mod tests {
         AccountId, AssetClass, BrokerName, Conid, Contract, Currency, Mode, OrderTarget,
         OrderTerms, Price, Quantity, Untrusted,
     };
-    use rust_decimal::dec;
 
     fn order(exchange: &str, price: Decimal) -> CanonicalOrder {
         let contract = Contract {
