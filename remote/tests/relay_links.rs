@@ -1,4 +1,10 @@
 //! Links over real sockets: who gets one, who loses it, and what calls see of that.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's helpers fail the test where they can't go on"
+)]
 
 #[path = "relay_support/world.rs"]
 mod relay_support;

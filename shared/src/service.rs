@@ -64,7 +64,6 @@ pub fn fresh_call_id() -> CallId {
 
 /// An error as every door shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ErrorBody {
     /// Stable code.
     pub code: String,
@@ -113,7 +112,6 @@ impl ErrorBody {
 ///
 /// The signed text is `ibkr-agent-receipt/v1\n<call_id>\n<output hash>\n<audit event id or ->\n`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Receipt {
     /// The sidecar's identity key: hexadecimal Ed25519 public key.
     pub key: String,
@@ -203,7 +201,6 @@ impl Progress {
 
 /// Something that happened outside any call: an approval was decided, an order changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ToolEvent {
     /// The resource that changed, such as `ibkr://approvals/<id>`.
     pub resource: String,

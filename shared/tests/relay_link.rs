@@ -1,4 +1,5 @@
 //! The sans-IO link, both ends against each other in simulated time.
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test where they can't go on")]
 
 use core::time::Duration;
 use ibkr_agent_domain::{CallId, Digest, ErrorCode, SidecarId};
@@ -49,11 +50,7 @@ fn success(call_id: &CallId) -> Box<ToolReply> {
 }
 
 fn code(reply: &ToolReply) -> Option<ErrorCode> {
-    reply
-        .result
-        .as_ref()
-        .err()
-        .and_then(ibkr_agent_protocol::service::ErrorBody::error_code)
+    reply.result.as_ref().err().and_then(ibkr_agent_protocol::service::ErrorBody::error_code)
 }
 
 /// Two ends joined by a perfect wire, and a clock.
@@ -129,11 +126,7 @@ impl World {
     fn call(&mut self, number: u64, tool: &str, timeout: Duration) -> CallId {
         let call = call(tool, timeout);
         let id = call.call_id.clone();
-        self.remote(RemoteInput::Call {
-            number,
-            call,
-            token: token(),
-        });
+        self.remote(RemoteInput::Call { number, call, token: token() });
         id
     }
 
@@ -152,26 +145,14 @@ fn a_call_is_started_once_and_its_reply_comes_back() {
     assert_eq!(world.started[0].1.timeout, Duration::from_secs(30));
     world.sidecar(SidecarInput::Progress {
         number: 1,
-        update: ProgressUpdate {
-            progress: 1,
-            message: "half".to_owned(),
-        },
+        update: ProgressUpdate { progress: 1, message: "half".to_owned() },
     });
-    world.sidecar(SidecarInput::Finished {
-        number: 1,
-        reply: success(&id),
-    });
-    world.sidecar(SidecarInput::Finished {
-        number: 1,
-        reply: success(&id),
-    });
+    world.sidecar(SidecarInput::Finished { number: 1, reply: success(&id) });
+    world.sidecar(SidecarInput::Finished { number: 1, reply: success(&id) });
     assert_eq!(world.answers.len(), 1);
     assert!(world.answers[0].1.result.is_ok());
     assert_eq!(world.progress.len(), 1);
-    assert_eq!(
-        (world.remote.in_flight(), world.sidecar.in_flight()),
-        (0, 0)
-    );
+    assert_eq!((world.remote.in_flight(), world.sidecar.in_flight()), (0, 0));
 }
 
 #[test]
@@ -182,11 +163,7 @@ fn a_cut_link_leaves_a_write_unknown_and_a_read_to_be_repeated() {
     let unlisted = world.call(3, "not_in_the_catalogue", Duration::from_secs(30));
     world.remote(RemoteInput::Closed);
     world.answers.sort_by_key(|(number, _)| *number);
-    let codes: Vec<_> = world
-        .answers
-        .iter()
-        .map(|(_, reply)| code(reply).unwrap())
-        .collect();
+    let codes: Vec<_> = world.answers.iter().map(|(_, reply)| code(reply).unwrap()).collect();
     assert_eq!(
         codes,
         [
@@ -195,20 +172,13 @@ fn a_cut_link_leaves_a_write_unknown_and_a_read_to_be_repeated() {
             ErrorCode::CallOutcomeUnknown
         ]
     );
-    let ids: Vec<_> = world
-        .answers
-        .iter()
-        .map(|(_, reply)| reply.call_id.clone())
-        .collect();
+    let ids: Vec<_> = world.answers.iter().map(|(_, reply)| reply.call_id.clone()).collect();
     assert_eq!(ids, [read, write.clone(), unlisted]);
     let error = world.answers[1].1.result.as_ref().unwrap_err();
     assert!(!error.retryable && error.message.contains(write.as_str()));
     assert_eq!(world.remote_ended, Some(Ended::Closed));
     world.call(4, READ, Duration::from_secs(30));
-    assert_eq!(
-        code(&world.answers[3].1),
-        Some(ErrorCode::SidecarUnavailable)
-    );
+    assert_eq!(code(&world.answers[3].1), Some(ErrorCode::SidecarUnavailable));
 }
 
 #[test]
@@ -219,32 +189,18 @@ fn a_deadline_ends_a_read_as_timed_out_and_a_write_as_unknown() {
     world.pass(Duration::from_millis(5_499));
     assert!(world.answers.is_empty());
     world.pass(Duration::from_millis(1));
-    let codes: Vec<_> = world
-        .answers
-        .iter()
-        .map(|(_, reply)| code(reply).unwrap())
-        .collect();
-    assert_eq!(
-        codes,
-        [ErrorCode::CallTimedOut, ErrorCode::CallOutcomeUnknown]
-    );
+    let codes: Vec<_> = world.answers.iter().map(|(_, reply)| code(reply).unwrap()).collect();
+    assert_eq!(codes, [ErrorCode::CallTimedOut, ErrorCode::CallOutcomeUnknown]);
     assert_eq!(world.cancelled, [1, 2]);
     assert_eq!(world.remote.late_replies(), 0);
-    world.sidecar(SidecarInput::Finished {
-        number: 1,
-        reply: success(&id),
-    });
+    world.sidecar(SidecarInput::Finished { number: 1, reply: success(&id) });
     assert_eq!(world.remote.late_replies(), 1);
     assert_eq!(world.answers.len(), 2);
 }
 
 #[test]
 fn calls_beyond_the_credit_wait_and_go_when_replies_return_it() {
-    let settings = Settings {
-        window: 2,
-        waiting: 2,
-        ..Settings::default()
-    };
+    let settings = Settings { window: 2, waiting: 2, ..Settings::default() };
     let mut world = World::open(&settings);
     for number in 1..=5 {
         world.call(number, WRITE, Duration::from_secs(30));
@@ -253,10 +209,7 @@ fn calls_beyond_the_credit_wait_and_go_when_replies_return_it() {
     assert_eq!(code(&world.answers[0].1), Some(ErrorCode::SidecarBusy));
     assert_eq!(world.answers[0].0, 5);
     let id = world.started[0].1.call_id.clone();
-    world.sidecar(SidecarInput::Finished {
-        number: 1,
-        reply: success(&id),
-    });
+    world.sidecar(SidecarInput::Finished { number: 1, reply: success(&id) });
     assert_eq!(world.started.len(), 3);
     world.remote(RemoteInput::Cancel { number: 4 });
     assert_eq!(code(&world.answers[2].1), Some(ErrorCode::CallCancelled));
@@ -264,10 +217,7 @@ fn calls_beyond_the_credit_wait_and_go_when_replies_return_it() {
 
 #[test]
 fn a_write_that_was_never_sent_is_not_unknown() {
-    let settings = Settings {
-        window: 1,
-        ..Settings::default()
-    };
+    let settings = Settings { window: 1, ..Settings::default() };
     let mut world = World::open(&settings);
     world.call(1, WRITE, Duration::from_secs(30));
     world.call(2, WRITE, Duration::from_secs(10));
@@ -275,11 +225,8 @@ fn a_write_that_was_never_sent_is_not_unknown() {
     world.pass(Duration::from_secs(10));
     assert_eq!(code(&world.answers[0].1), Some(ErrorCode::SidecarBusy));
     world.remote(RemoteInput::Closed);
-    let ended: Vec<_> = world
-        .answers
-        .iter()
-        .map(|(number, reply)| (*number, code(reply).unwrap()))
-        .collect();
+    let ended: Vec<_> =
+        world.answers.iter().map(|(number, reply)| (*number, code(reply).unwrap())).collect();
     assert!(ended.contains(&(1, ErrorCode::CallOutcomeUnknown)));
     assert!(ended.contains(&(3, ErrorCode::SidecarUnavailable)));
     assert_eq!(world.started.len(), 1);
@@ -292,10 +239,7 @@ fn cancelling_asks_the_sidecar_and_the_reply_still_counts() {
     world.remote(RemoteInput::Cancel { number: 1 });
     assert_eq!(world.cancelled, [1]);
     assert!(world.answers.is_empty());
-    world.sidecar(SidecarInput::Finished {
-        number: 1,
-        reply: success(&id),
-    });
+    world.sidecar(SidecarInput::Finished { number: 1, reply: success(&id) });
     assert!(world.answers[0].1.result.is_ok());
 }
 
@@ -317,12 +261,15 @@ fn a_silent_peer_ends_the_link_and_a_talking_one_does_not() {
         let now = world.now + Duration::from_secs(second);
         for action in remote.handle(RemoteInput::Tick, now) {
             match action {
-                RemoteAction::Send(Message {
-                    frame: Frame::Ping(_),
-                    ..
-                }) => pings += 1,
+                RemoteAction::Send(Message { frame: Frame::Ping(_), .. }) => pings += 1,
                 RemoteAction::Close(reason) => ended = Some((second, reason)),
-                other => panic!("unexpected {other:?}"),
+                RemoteAction::Send(_)
+                | RemoteAction::Verify(_)
+                | RemoteAction::Answer { .. }
+                | RemoteAction::Progress { .. }
+                | RemoteAction::Event(_)
+                | RemoteAction::Renew { .. }
+                | RemoteAction::Checkpoint { .. } => panic!("unexpected"),
             }
         }
     }
@@ -339,11 +286,7 @@ fn a_handshake_that_dawdles_is_ended_on_both_sides() {
     let (mut sidecar, _) = SidecarEnd::start(settings.clone(), hello(vec![1]), now);
     let due = remote.next_deadline().unwrap();
     assert_eq!(due, now + settings.handshake);
-    assert!(
-        remote
-            .handle(RemoteInput::Tick, due - Duration::from_nanos(1))
-            .is_empty()
-    );
+    assert!(remote.handle(RemoteInput::Tick, due - Duration::from_nanos(1)).is_empty());
     assert!(matches!(
         remote.handle(RemoteInput::Tick, due).as_slice(),
         [RemoteAction::Close(Ended::HandshakeTimeout)]
@@ -362,30 +305,18 @@ fn versions_are_negotiated_or_the_link_is_refused() {
     let message = Message::link(Frame::Hello(hello(vec![9, 8])));
     remote.handle(RemoteInput::Received(message), now);
     let actions = remote.handle(RemoteInput::Accept(welcome()), now);
-    let [
-        RemoteAction::Send(message),
-        RemoteAction::Close(Ended::Refused(_)),
-    ] = actions.as_slice()
+    let [RemoteAction::Send(message), RemoteAction::Close(Ended::Refused(_))] = actions.as_slice()
     else {
         panic!("not refused: {actions:?}");
     };
-    let Frame::Refuse(refuse) = &message.frame else {
-        panic!("not a refusal")
-    };
+    let Frame::Refuse(refuse) = &message.frame else { panic!("not a refusal") };
     assert_eq!(refuse.versions, [1]);
 
     let (mut sidecar, _) = SidecarEnd::start(settings, hello(vec![1]), now);
-    let wrong = Frame::Welcome(Welcome {
-        version: 2,
-        ..welcome()
-    });
+    let wrong = Frame::Welcome(Welcome { version: 2, ..welcome() });
     assert!(matches!(
-        sidecar
-            .handle(SidecarInput::Received(Message::link(wrong)), now)
-            .as_slice(),
-        [SidecarAction::Close(Ended::Violation(
-            Violation::WrongVersion { version: 2 }
-        ))]
+        sidecar.handle(SidecarInput::Received(Message::link(wrong)), now).as_slice(),
+        [SidecarAction::Close(Ended::Violation(Violation::WrongVersion { version: 2 }))]
     ));
 }
 
@@ -401,9 +332,7 @@ fn a_refused_hello_tells_the_sidecar_why() {
         versions: vec![1],
     };
     let mut actions = remote.handle(RemoteInput::Refuse(refuse.clone()), now);
-    let RemoteAction::Send(message) = actions.remove(0) else {
-        panic!("nothing sent")
-    };
+    let RemoteAction::Send(message) = actions.remove(0) else { panic!("nothing sent") };
     assert!(matches!(
         sidecar.handle(SidecarInput::Received(message), now).as_slice(),
         [SidecarAction::Close(Ended::Refused(why))] if *why == refuse
@@ -416,15 +345,9 @@ fn going_away_lets_calls_in_flight_finish_and_takes_no_new_ones() {
     let id = world.call(1, WRITE, Duration::from_secs(30));
     world.remote(RemoteInput::GoAway(GoAwayReason::ShuttingDown));
     world.call(2, READ, Duration::from_secs(30));
-    assert_eq!(
-        code(&world.answers[0].1),
-        Some(ErrorCode::SidecarUnavailable)
-    );
+    assert_eq!(code(&world.answers[0].1), Some(ErrorCode::SidecarUnavailable));
     assert_eq!(world.remote_ended, None);
-    world.sidecar(SidecarInput::Finished {
-        number: 1,
-        reply: success(&id),
-    });
+    world.sidecar(SidecarInput::Finished { number: 1, reply: success(&id) });
     assert!(world.answers[1].1.result.is_ok());
     let drained = Some(Ended::Drained(GoAwayReason::ShuttingDown));
     assert_eq!(world.remote_ended, drained);
@@ -440,10 +363,7 @@ fn a_drain_that_lasts_too_long_is_cut() {
     assert_eq!(world.remote_ended, None);
     world.pass(Duration::from_secs(15));
     assert!(world.remote_ended.is_some() && world.sidecar_ended.is_some());
-    assert_eq!(
-        code(&world.answers[0].1),
-        Some(ErrorCode::CallOutcomeUnknown)
-    );
+    assert_eq!(code(&world.answers[0].1), Some(ErrorCode::CallOutcomeUnknown));
 }
 
 #[test]
@@ -453,38 +373,27 @@ fn a_revoked_pairing_ends_both_at_once() {
     world.remote(RemoteInput::Revoke);
     assert_eq!(world.remote_ended, Some(Ended::Revoked));
     assert_eq!(world.sidecar_ended, Some(Ended::Revoked));
-    assert_eq!(
-        code(&world.answers[0].1),
-        Some(ErrorCode::CallOutcomeUnknown)
-    );
+    assert_eq!(code(&world.answers[0].1), Some(ErrorCode::CallOutcomeUnknown));
 }
 
 #[test]
 fn frames_out_of_place_end_the_link() {
-    let settings = Settings {
-        window: 1,
-        ..Settings::default()
-    };
+    let settings = Settings { window: 1, ..Settings::default() };
     let now = Instant::now();
     let mut remote = RemoteEnd::new(settings.clone(), now);
     let early = Message::link(Frame::Credit(Credit { calls: 1 }));
     assert!(matches!(
         remote.handle(RemoteInput::Received(early), now).as_slice(),
-        [RemoteAction::Close(Ended::Violation(
-            Violation::OutOfPlace { kind: "credit" }
-        ))]
+        [RemoteAction::Close(Ended::Violation(Violation::OutOfPlace { kind: "credit" }))]
     ));
 
     let mut world = World::open(&settings);
-    world.sidecar(SidecarInput::Received(Message::link(Frame::Credit(
-        Credit { calls: 1 },
-    ))));
+    world.sidecar(SidecarInput::Received(Message::link(Frame::Credit(Credit { calls: 1 }))));
     assert!(matches!(world.sidecar_ended, Some(Ended::Violation(_))));
 
-    for (number, expected) in [
-        (1, Violation::NumberInUse { number: 1 }),
-        (2, Violation::BeyondCredit { granted: 1 }),
-    ] {
+    for (number, expected) in
+        [(1, Violation::NumberInUse { number: 1 }), (2, Violation::BeyondCredit { granted: 1 })]
+    {
         let mut world = World::open(&settings);
         world.call(1, READ, Duration::from_secs(30));
         let frame = Frame::Call(ibkr_agent_protocol::relay::frame::Call {
@@ -505,30 +414,20 @@ fn a_reply_with_another_call_id_ends_the_link() {
     let mut world = World::open(&Settings::default());
     world.call(1, READ, Duration::from_secs(30));
     let other = CallId::parse("another").unwrap();
-    let frame = Frame::Reply(Box::new(Reply {
-        reply: *success(&other),
-        credit: 1,
-    }));
+    let frame = Frame::Reply(Box::new(Reply { reply: *success(&other), credit: 1 }));
     world.remote(RemoteInput::Received(Message::call(1, frame)));
-    assert_eq!(
-        world.remote_ended,
-        Some(Ended::Violation(Violation::WrongCallId { number: 1 }))
-    );
+    assert_eq!(world.remote_ended, Some(Ended::Violation(Violation::WrongCallId { number: 1 })));
 }
 
 #[test]
 fn a_ping_is_answered_with_its_nonce() {
     let mut world = World::open(&Settings::default());
-    let actions = world.remote.handle(
-        RemoteInput::Received(Message::link(Frame::Ping(Beat { nonce: 42 }))),
-        world.now,
-    );
+    let actions = world
+        .remote
+        .handle(RemoteInput::Received(Message::link(Frame::Ping(Beat { nonce: 42 }))), world.now);
     assert!(matches!(
         actions.as_slice(),
-        [RemoteAction::Send(Message {
-            id: 0,
-            frame: Frame::Pong(Beat { nonce: 42 })
-        })]
+        [RemoteAction::Send(Message { id: 0, frame: Frame::Pong(Beat { nonce: 42 }) })]
     ));
 }
 
@@ -545,15 +444,11 @@ fn an_answer_larger_than_a_frame_becomes_an_error() {
 #[test]
 fn sixty_four_calls_answered_in_reverse_each_get_their_own_reply() {
     let mut world = World::open(&Settings::default());
-    let ids: Vec<_> = (1..=64)
-        .map(|number| world.call(number, READ, Duration::from_secs(30)))
-        .collect();
+    let ids: Vec<_> =
+        (1..=64).map(|number| world.call(number, READ, Duration::from_secs(30))).collect();
     for (index, id) in ids.iter().enumerate().rev() {
         let number = u64::try_from(index).unwrap() + 1;
-        world.sidecar(SidecarInput::Finished {
-            number,
-            reply: success(id),
-        });
+        world.sidecar(SidecarInput::Finished { number, reply: success(id) });
     }
     assert_eq!(world.answers.len(), 64);
     for (number, reply) in &world.answers {

@@ -101,6 +101,12 @@ pub(super) async fn run<S>(
     };
     while !session.end.is_ended() {
         let woken = wait(&session, &mut stream, &mut inbox, &mut renewed).await;
+        if matches!(woken, Woken::Cancel(_)) {
+            // The call that it cancels was ordered before: it must not be taken after.
+            while let Ok(order) = inbox.orders.try_recv() {
+                session.order(order);
+            }
+        }
         session.take(woken);
     }
     session.shared.routes.unregister(&session.sidecar, &session.link);
@@ -207,6 +213,9 @@ impl Session<'_> {
 
     fn order(&mut self, order: Order) {
         let Order { number, call, token, reply, progress } = order;
+        if reply.is_closed() {
+            return; // The caller left before anything was sent.
+        }
         self.callers.insert(number, Caller { reply, progress });
         self.handle(RemoteInput::Call { number, call, token });
     }

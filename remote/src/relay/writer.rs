@@ -10,6 +10,10 @@ use futures_util::{Sink, SinkExt as _};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+/// The WebSocket library logs whole frames, tokens and all, at trace level through `log`. Those
+/// lines are compiled out, whatever a filter asks for; our own logs go through `tracing`.
+const _: () = assert!(matches!(log::STATIC_MAX_LEVEL, log::LevelFilter::Debug));
+
 /// Messages that may wait to be written.
 pub(super) const QUEUE: usize = 1024;
 /// Messages per flush.

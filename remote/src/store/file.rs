@@ -97,9 +97,13 @@ fn open_database(path: &Path, shown: &str) -> Result<Database, StoreError> {
         .open(path)
         .map_err(io)?;
     file.set_permissions(Permissions::from_mode(PRIVATE_FILE)).map_err(io)?;
-    let refused = |error: DatabaseError| match error {
-        DatabaseError::DatabaseAlreadyOpen => StoreError::Locked { path: shown.to_owned() },
-        other => StoreError::Damaged { path: shown.to_owned(), what: other.to_string() },
+    let refused = |error: DatabaseError| {
+        let path = shown.to_owned();
+        if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
+            StoreError::Locked { path }
+        } else {
+            StoreError::Damaged { path, what: error.to_string() }
+        }
     };
     let backend = FileBackend::new(file).map_err(refused)?;
     Builder::new().create_with_backend(backend).map_err(refused)

@@ -1,4 +1,9 @@
 //! A running relay on port 0 and a client that speaks to it by hand, honest or not.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's helpers fail the test where they can't go on"
+)]
 #![expect(dead_code, reason = "each test program uses its own part")]
 
 use std::net::SocketAddr;
@@ -146,7 +151,7 @@ impl Relay {
         let uri = format!("wss://localhost:{}/relay", self.address().port());
         let request =
             ClientRequestBuilder::new(uri.parse().unwrap()).with_sub_protocol(SUBPROTOCOL);
-        soon(client_async(request, stream)).await.map(|(socket, _)| socket)
+        soon(Box::pin(client_async(request, stream))).await.map(|(socket, _)| socket)
     }
 
     /// Opens the WebSocket of a certificate, without a hello yet.

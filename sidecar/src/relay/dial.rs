@@ -92,7 +92,7 @@ async fn connect(credentials: &Credentials) -> Result<Dialled, DialError> {
         .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
         .max_message_size(Some(MAX_FRAME_BYTES))
         .max_frame_size(Some(MAX_FRAME_BYTES));
-    let (socket, _) = client_async_with_config(request, stream, Some(limits))
+    let (socket, _) = Box::pin(client_async_with_config(request, stream, Some(limits)))
         .await
         .map_err(|error| from_websocket(&error))?;
     Ok(Dialled { socket, exporter })
