@@ -23,7 +23,7 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE,
     COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
-use http::{Method, Request, Response, StatusCode, request};
+use http::{Method, Request, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_mcp::{CallerExtension, HttpOptions, http_service};
@@ -42,6 +42,10 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The first protocol revision without sessions; revisions are dates, so they compare as text.
 const FIRST_STATELESS: &str = "2026-07-28";
+
+/// Host and path that every request behind the front layer has.
+const INNER_HOST: &str = "localhost";
+const INNER_PATH: &str = "/mcp";
 
 /// Sessions beyond the cap that may be open while others are being closed.
 const SESSION_SLACK: usize = 64;
@@ -62,8 +66,8 @@ where
 {
     let (_, sessions) = config.session_caps;
     let options = HttpOptions {
-        // Host and origin are checked before, by one policy; an empty list asks for no second one.
-        allowed_hosts: Vec::new(),
+        // Host and origin are checked before, by one policy that knows ports and schemes.
+        allowed_hosts: vec![INNER_HOST.to_owned()],
         legacy_sessions: config.legacy_sessions,
         // A new session is opened before the one that gives way is closed.
         max_sessions: sessions.saturating_add(SESSION_SLACK),
@@ -351,12 +355,14 @@ fn check_session(
     }
 }
 
-/// What goes on behind the front layer: no token, no cookie, the caller as an extension.
+/// What goes on behind the front layer: no token, no cookie, no outside host, the caller as an
+/// extension.
 fn prepare(parts: &mut request::Parts, bearer: Bearer) {
     parts.headers.remove(AUTHORIZATION);
     parts.headers.remove(COOKIE);
-    // Checked here, by rules that know ports and schemes.
     parts.headers.remove(ORIGIN);
+    parts.headers.insert(HOST, HeaderValue::from_static(INNER_HOST));
+    parts.uri = Uri::from_static(INNER_PATH);
     repair_accept(&mut parts.headers);
     parts.extensions.insert(CallerExtension(bearer));
 }
@@ -404,11 +410,10 @@ fn follow_session(
 
 /// Ends a session that gave way, as its own client would.
 async fn close(front: Arc<Front>, id: String) {
-    let host = front.config.resource.authority().to_owned();
     let request = Request::builder()
         .method(Method::DELETE)
-        .uri("/mcp")
-        .header(HOST, host)
+        .uri(INNER_PATH)
+        .header(HOST, INNER_HOST)
         .header(SESSION_ID, id)
         .body(Body::empty());
     let Ok(request) = request else { return };

@@ -82,7 +82,7 @@ async fn a_drain_lets_the_call_in_flight_finish_and_takes_no_new_one() {
     *world.door.hold.lock().unwrap() = Some(Arc::clone(&release));
     let token = world.issuer.token("alice", READS);
     let call = tokio::spawn(world.call(&token, "ibkr_health").send());
-    world.door.reached.notified().await;
+    world.reached().await;
     let lingering = idle(&world, 4).await;
     world.shutdown.cancel();
     // The listener closes before the call is released.
@@ -103,7 +103,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_call_cancels_only_its_own() {
     *world.door.hold.lock().unwrap() = Some(Arc::clone(&release));
     let token = world.issuer.token("alice", READS);
     let call = tokio::spawn(world.call(&token, "ibkr_health").send());
-    world.door.reached.notified().await;
+    world.reached().await;
     call.abort();
     *world.door.hold.lock().unwrap() = None;
     let response = world.post(&token, &modern_call("ibkr_health"));

@@ -139,6 +139,12 @@ impl World {
         Self { issuer, address, url, door, refusals, log, client, shutdown, server }
     }
 
+    /// Waits until a call has reached the service.
+    pub(crate) async fn reached(&self) {
+        let reached = self.door.reached.notified();
+        tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap();
+    }
+
     pub(crate) fn at(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
