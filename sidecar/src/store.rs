@@ -107,7 +107,7 @@ fn holds(batch: &Batch<'_>, precondition: &Precondition) -> Result<bool, StoreFa
     Ok(match precondition {
         Precondition::ApprovalIs(id, status) => {
             let found: Option<rows::Approval> =
-                decode_option(batch.get(APPROVALS, id.as_str().as_bytes())?)?;
+                decode_option(batch.get(APPROVALS, id.as_str().as_bytes())?.as_deref())?;
             found.and_then(|row| ApprovalStatus::parse(&row.status)) == Some(*status)
         }
         Precondition::KeyUnused(owner, key) => {
@@ -119,7 +119,8 @@ fn holds(batch: &Batch<'_>, precondition: &Precondition) -> Result<bool, StoreFa
 }
 
 fn stored_state(batch: &Batch<'_>, id: &ClientOrderId) -> Result<Option<OrderState>, StoreFailure> {
-    let found: Option<rows::Order> = decode_option(batch.get(ORDERS, id.as_str().as_bytes())?)?;
+    let found: Option<rows::Order> =
+        decode_option(batch.get(ORDERS, id.as_str().as_bytes())?.as_deref())?;
     Ok(found.and_then(|row| OrderState::parse(&row.state)))
 }
 
@@ -199,6 +200,6 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreFailure> {
     }
 }
 
-fn decode_option<T: DeserializeOwned>(bytes: Option<Vec<u8>>) -> Result<Option<T>, StoreFailure> {
-    bytes.as_deref().map(decode).transpose()
+fn decode_option<T: DeserializeOwned>(bytes: Option<&[u8]>) -> Result<Option<T>, StoreFailure> {
+    bytes.map(decode).transpose()
 }

@@ -240,9 +240,10 @@ impl Engine {
             Some(BrokerOrderStatus::Cancelled | BrokerOrderStatus::PreCancelled) => {
                 OrderEvent::CancelSeen
             }
-            Some(BrokerOrderStatus::Inactive) => OrderEvent::Refused,
+            // Inactive is held or rejected at its destination: a held one may work again.
             Some(
-                BrokerOrderStatus::PendingSubmit
+                BrokerOrderStatus::Inactive
+                | BrokerOrderStatus::PendingSubmit
                 | BrokerOrderStatus::PreSubmitted
                 | BrokerOrderStatus::Submitted
                 | BrokerOrderStatus::PendingCancel
@@ -261,7 +262,13 @@ impl Engine {
             if sighting.order_id.is_some() {
                 entry.broker_order_id = sighting.order_id;
             }
-            "as the broker's orders and trades show".clone_into(&mut entry.message);
+            let message = match sighting.status {
+                Some(BrokerOrderStatus::Inactive) => {
+                    "the broker shows it inactive: held, or rejected at its destination"
+                }
+                Some(_) | None => "as the broker's orders and trades show",
+            };
+            message.clone_into(&mut entry.message);
         })
     }
 

@@ -152,6 +152,14 @@ pub struct OrderEntry {
     pub updated_at: Timestamp,
 }
 
+impl ApprovalEntry {
+    /// The account that it is for.
+    #[must_use]
+    pub const fn account(&self) -> &AccountId {
+        self.order.account()
+    }
+}
+
 impl OrderEntry {
     /// The broker login that it went through.
     #[must_use]

@@ -1,0 +1,424 @@
+//! The composition root: configuration in, a running sidecar out, an orderly stop.
+//!
+//! One sidecar owns one state folder: its store, its keys, its approval domain. The simulator has a
+//! folder of its own, and demo keys exist only there.
+
+use crate::brokers::Brokers;
+use crate::clock::Clock;
+use crate::desk::OperatorDesk;
+use crate::driver::{self, DriverParts, EngineHandle};
+use crate::engine::{CallBudget, Engine, EngineConfig, Input, OperatorAct, OperatorKeyEntry};
+use crate::operator::keys::{KeyError, NewKey, create_key, describe_key};
+use crate::operator::{OperatorDomain, OperatorPublicKey};
+use crate::relay::{CredentialsError, Identity};
+use crate::secrets::{self, Secrets, SecretsError};
+use crate::store;
+use crate::tools::{Agents, Ceilings, Core, Enabled};
+use ibkr_agent_audit::{Emergency, Ledger, LedgerConfig, OpenError};
+use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing, SystemClock};
+use ibkr_agent_domain::{
+    AccountId, Actor, AssetClass, BrokerName, Currency, Decision, Door, ErrorCode, Mode, Money,
+    Record, RecordKind, ScopeSet, SidecarId, Tier,
+};
+use ibkr_agent_gates::{InvalidPolicy, Policy, PolicyLimits, Requester};
+use ibkr_agent_protocol::catalogue::Backend;
+use ibkr_agent_protocol::service::fresh_call_id;
+use ibkr_agent_token::IssuerConfig;
+use rust_decimal::Decimal;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long the start waits for the brokers' sessions before it serves without them.
+const SESSION_WAIT: Duration = Duration::from_secs(10);
+/// How long a stop waits for what is in flight.
+const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+/// The store's file in the state folder.
+const STORE_FILE: &str = "store.redb";
+/// The emergency file in the state folder.
+const EMERGENCY_FILE: &str = "emergency.log";
+/// The simulator's open operator key in its state folder.
+const DEMO_KEY_FILE: &str = "operator-demo.key";
+
+/// How a sidecar is set up.
+#[derive(Debug, Clone)]
+pub struct SidecarConfig {
+    /// Its own folder, made 0700.
+    pub state_dir: PathBuf,
+    /// Whether its approvals are good for the simulator or for a real broker.
+    pub domain: OperatorDomain,
+    /// The broker logins; market data comes from the first.
+    pub brokers: Vec<BrokerConfig>,
+    /// The limits; their accounts are the ones that callers may see.
+    pub limits: PolicyLimits,
+    /// The most that any caller may do.
+    pub scope_ceiling: ScopeSet,
+    /// How long a preview can be asked about.
+    pub preview_ttl: Duration,
+    /// How long an approval lives when the caller doesn't say.
+    pub approval_ttl: Duration,
+    /// Undecided approvals that may be open at once.
+    pub max_open_approvals: usize,
+    /// Calls per minute and caller.
+    pub budget: CallBudget,
+    /// Issuers whose tokens are accepted over relay and local HTTP.
+    pub issuers: Vec<IssuerConfig>,
+    /// What is switched on.
+    pub enabled: Enabled,
+    /// How often open orders are looked up at the broker.
+    pub watch_interval: Duration,
+}
+
+impl SidecarConfig {
+    /// Read, preview and paper on a simulator at `base_url`, for its two paper accounts.
+    #[must_use]
+    pub fn simulator(state_dir: PathBuf, base_url: &str) -> Self {
+        let name = BrokerName::parse("simulator");
+        let accounts = ["DU1234567", "DU7654321"];
+        let brokers = name.map(|name| {
+            let mut broker = BrokerConfig::new(name, base_url, Mode::Simulated);
+            broker.pacing = Pacing::Off;
+            broker
+        });
+        Self {
+            state_dir,
+            domain: OperatorDomain::Simulator,
+            brokers: brokers.into_iter().collect(),
+            limits: PolicyLimits {
+                id: "simulator".to_owned(),
+                modes: BTreeSet::from([Mode::Simulated]),
+                accounts: accounts.iter().filter_map(|id| AccountId::parse(id).ok()).collect(),
+                allowed_symbols: None,
+                denied_symbols: BTreeSet::new(),
+                asset_classes: BTreeSet::from([AssetClass::Stock]),
+                max_quantity: Decimal::from(1_000),
+                max_notional: Money::new(Decimal::from(100_000), Currency::USD),
+                collar_percent: Decimal::from(2),
+                passive_warning_percent: Decimal::from(10),
+                max_quote_age: Duration::from_secs(60),
+                max_drift_percent: Decimal::from(2),
+                max_orders_per_minute: 120,
+                max_orders_per_day: 2_000,
+                max_notional_per_day: Money::new(Decimal::from(10_000_000), Currency::USD),
+                delayed_data_modes: BTreeSet::from([Mode::Simulated, Mode::Paper]),
+                known_questions: BTreeSet::new(),
+            },
+            scope_ceiling: ScopeSet::up_to(Tier::Paper),
+            preview_ttl: Duration::from_secs(600),
+            approval_ttl: Duration::from_secs(900),
+            max_open_approvals: 200,
+            budget: CallBudget::default(),
+            issuers: Vec::new(),
+            enabled: Enabled { preview: true, paper: true, remote: false },
+            watch_interval: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Why a sidecar can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder can't be made or read.
+    #[error("the state folder can't be used: {0}")]
+    Folder(#[from] std::io::Error),
+    /// The installation's secrets can't be read.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// The identity key can't be read.
+    #[error(transparent)]
+    Identity(#[from] CredentialsError),
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// What is in the store can't be read back.
+    #[error("the store's contents can't be read back")]
+    Restore,
+    /// A broker login's configuration is wrong.
+    #[error(transparent)]
+    Broker(#[from] ConnectError),
+    /// The limits are wrong.
+    #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
+    /// The operator's key can't be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The exchange's time zone is missing.
+    #[error("the time zone of the exchange is missing")]
+    Clock,
+    /// A real broker under the simulator's domain, or the other way round.
+    #[error("the simulator's state folder and keys serve only the simulator")]
+    Domain,
+}
+
+impl StartError {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Store(OpenError::Locked(_)) => ErrorCode::StoreLocked,
+            Self::Store(_) | Self::Restore | Self::Secrets(_) => ErrorCode::StoreDamaged,
+            Self::Broker(error) => error.code(),
+            Self::Folder(_)
+            | Self::Identity(_)
+            | Self::Policy(_)
+            | Self::Key(_)
+            | Self::Clock
+            | Self::Domain => ErrorCode::ConfigInvalid,
+        }
+    }
+}
+
+/// A running sidecar: the one owner of its store.
+#[derive(Debug)]
+pub struct Sidecar {
+    agents: Arc<Agents>,
+    desk: Arc<OperatorDesk>,
+    ledger: Ledger,
+    engine: EngineHandle,
+    shutdown: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Sidecar {
+    /// Opens the store, brings the brokers up, rebuilds the engine, looks for orders in doubt.
+    ///
+    /// # Errors
+    /// [`StartError`]. A broker that can't be reached is not one: health says so.
+    pub async fn start(config: SidecarConfig) -> Result<Self, StartError> {
+        Self::start_with(config, Vec::new()).await
+    }
+
+    /// As [`Sidecar::start`], with brokers of one's own beside the configured ones.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_with(
+        config: SidecarConfig,
+        own: Vec<Arc<dyn Broker>>,
+    ) -> Result<Self, StartError> {
+        check_domain(&config)?;
+        secrets::make_folder(&config.state_dir)?;
+        let clock = Clock::system().map_err(|_| StartError::Clock)?;
+        let secrets = Secrets::load_or_create(&config.state_dir)?;
+        let ledger = open_ledger(&config.state_dir, &secrets, &clock)?;
+        let identity = Identity::load_or_create(&config.state_dir)?;
+        let emergency = open_emergency(&config.state_dir, &secrets, &ledger).await?;
+        let policy = Policy::new(config.limits.clone())?;
+        let latch = HaltLatch::default();
+        let shutdown = CancellationToken::new();
+        let tracker = TaskTracker::new();
+        let brokers = connect(&config, own, &latch, &shutdown, &tracker)?;
+        bring_up(&brokers).await;
+        let engine_config = engine_config(&config, policy, secrets.sidecar().clone());
+        let snapshot = ledger.snapshot().map_err(|_| StartError::Restore)?;
+        let restored = store::restore(&snapshot).map_err(|_| StartError::Restore)?;
+        drop(snapshot);
+        let (engine, first) = Engine::restore(engine_config, restored, clock.now());
+        let parts = DriverParts {
+            ledger: ledger.clone(),
+            emergency: Some(emergency),
+            brokers: Arc::clone(&brokers),
+            latch,
+            clock,
+            watch_interval: config.watch_interval,
+        };
+        let engine = driver::spawn(engine, first, parts, shutdown.clone(), &tracker);
+        let issuers = config.issuers.iter();
+        let core = Core {
+            engine: engine.clone(),
+            ledger: ledger.clone(),
+            brokers,
+            ceilings: Ceilings {
+                local: config.scope_ceiling.clone(),
+                issuers: issuers
+                    .map(|issuer| (issuer.issuer.clone(), config.scope_ceiling.clone()))
+                    .collect::<BTreeMap<_, _>>(),
+            },
+            identity,
+            backend: match config.domain {
+                OperatorDomain::Simulator => Backend::Simulator,
+                OperatorDomain::Broker => Backend::ClientPortal,
+            },
+            enabled: config.enabled,
+            tracker: tracker.clone(),
+        };
+        let core = Arc::new(core);
+        record_start(&engine).await;
+        if config.domain == OperatorDomain::Simulator {
+            enrol_demo_key(&config.state_dir, &engine).await?;
+        }
+        let sidecar = secrets.sidecar().clone();
+        let desk = OperatorDesk::new(Arc::clone(&core), sidecar, config.domain).await;
+        let agents = Arc::new(Agents { core });
+        Ok(Self { agents, desk: Arc::new(desk), ledger, engine, shutdown, tracker })
+    }
+
+    /// The agents' door.
+    #[must_use]
+    pub fn agents(&self) -> Arc<Agents> {
+        Arc::clone(&self.agents)
+    }
+
+    /// The operator's desk.
+    #[must_use]
+    pub fn desk(&self) -> Arc<OperatorDesk> {
+        Arc::clone(&self.desk)
+    }
+
+    /// The log and store.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The engine's handle.
+    #[must_use]
+    pub const fn engine(&self) -> &EngineHandle {
+        &self.engine
+    }
+
+    /// Finishes what is in flight and stops.
+    pub async fn shutdown(self) {
+        self.shutdown.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(STOP_TIMEOUT, self.tracker.wait()).await.is_err() {
+            tracing::warn!("sidecar.stop_timed_out");
+        }
+    }
+}
+
+/// Where the simulator's open operator key lies in a state folder.
+#[must_use]
+pub fn demo_key_path(state_dir: &Path) -> PathBuf {
+    state_dir.join(DEMO_KEY_FILE)
+}
+
+fn check_domain(config: &SidecarConfig) -> Result<(), StartError> {
+    let simulated = config.domain == OperatorDomain::Simulator;
+    let fits = config.brokers.iter().all(|b| (b.expect == Mode::Simulated) == simulated);
+    if fits { Ok(()) } else { Err(StartError::Domain) }
+}
+
+fn open_ledger(state_dir: &Path, secrets: &Secrets, clock: &Clock) -> Result<Ledger, OpenError> {
+    Ledger::open(LedgerConfig {
+        path: Some(state_dir.join(STORE_FILE)),
+        origin: format!("ibkr-agent/{}", secrets.sidecar()),
+        signing_seed: secrets.log_seed(),
+        account_key: secrets.account_key(),
+        now: clock.now().wall,
+    })
+}
+
+/// Opens the emergency file and folds what waits in it into the log.
+async fn open_emergency(
+    state_dir: &Path,
+    secrets: &Secrets,
+    ledger: &Ledger,
+) -> Result<Emergency, StartError> {
+    let path = state_dir.join(EMERGENCY_FILE);
+    let (mut emergency, waiting) = Emergency::open(&path, &secrets.account_key())?;
+    if !waiting.is_empty() {
+        let folded = ledger.transact::<(), ()>(move |batch| {
+            for entry in waiting {
+                batch.fold(entry)?;
+            }
+            Ok(())
+        });
+        folded.await.map_err(|_| StartError::Restore)?;
+        emergency.clear()?;
+    }
+    Ok(emergency)
+}
+
+fn connect(
+    config: &SidecarConfig,
+    own: Vec<Arc<dyn Broker>>,
+    latch: &HaltLatch,
+    shutdown: &CancellationToken,
+    tracker: &TaskTracker,
+) -> Result<Arc<Brokers>, ConnectError> {
+    let mut list: Vec<Arc<dyn Broker>> = Vec::new();
+    for broker in &config.brokers {
+        let clock = Arc::new(SystemClock);
+        let client = ibkr_agent_broker::connect(broker.clone(), latch.clone(), clock)?;
+        tracker.spawn(ibkr_agent_broker::keep_alive(client.clone(), shutdown.clone()));
+        list.push(Arc::new(client));
+    }
+    list.extend(own);
+    Ok(Arc::new(Brokers::new(list, config.limits.accounts.clone())))
+}
+
+async fn bring_up(brokers: &Brokers) {
+    for broker in brokers.all() {
+        let renewed = tokio::time::timeout(SESSION_WAIT, broker.renew()).await;
+        if !matches!(renewed, Ok(Ok(_))) {
+            tracing::warn!(broker = %broker.name(), "broker.session_not_ready");
+        }
+    }
+}
+
+fn engine_config(config: &SidecarConfig, policy: Policy, sidecar: SidecarId) -> EngineConfig {
+    let default_broker = match config.brokers.as_slice() {
+        [only] => Some(only.name.clone()),
+        _ => None,
+    };
+    EngineConfig {
+        sidecar,
+        policy,
+        default_broker,
+        preview_ttl: config.preview_ttl,
+        approval_ttl: config.approval_ttl,
+        max_open_approvals: config.max_open_approvals,
+        max_write_token_age: Duration::from_secs(15 * 60),
+        budget: config.budget,
+    }
+}
+
+async fn record_start(engine: &EngineHandle) {
+    let mut record =
+        Record::new(RecordKind::Started, Actor::System, Door::Internal, Decision::Stated);
+    record.policy = engine.look(|engine, _| engine.policy().hash()).await.ok();
+    engine.ask(|ticket| Input::Record { ticket, record }).await;
+}
+
+/// Makes and enrols the simulator's open key, once.
+async fn enrol_demo_key(state_dir: &Path, engine: &EngineHandle) -> Result<(), StartError> {
+    let path = demo_key_path(state_dir);
+    let public_key = if path.exists() {
+        describe_key(&path)?.public_key
+    } else {
+        create_key(&path, &NewKey::Simulator { passphrase: None })?
+    };
+    enrol_first(engine, public_key, "simulator demo key").await;
+    Ok(())
+}
+
+/// Enrols a key if none is; says whether it did.
+pub(crate) async fn enrol_first(
+    engine: &EngineHandle,
+    public_key: OperatorPublicKey,
+    label: &str,
+) -> bool {
+    let is_first = engine.look(|engine, _| engine.operator_keys().next().is_none()).await;
+    if !matches!(is_first, Ok(true)) {
+        return false;
+    }
+    let key = OperatorKeyEntry {
+        id: public_key.id(),
+        public_key: public_key.to_string(),
+        label: label.to_owned(),
+        enrolled_at: engine.clock().now().wall,
+    };
+    let requester = Requester {
+        call: fresh_call_id(),
+        actor: Actor::System,
+        door: Door::Internal,
+        tool: "operator init",
+    };
+    let act = OperatorAct::Enrol(key);
+    engine.ask(|ticket| Input::Operator { ticket, requester, act }).await;
+    true
+}

@@ -1,0 +1,144 @@
+//! The named broker logins and which account goes through which.
+//!
+//! An account belongs to the broker that reports it, and only if the sidecar's own list has it. A
+//! pseudo-account such as `All` never is one.
+
+use ibkr_agent_broker::{Broker, BrokerError};
+use ibkr_agent_domain::{AccountId, AccountInfo, BrokerName, ErrorCode, Mode};
+use ibkr_agent_protocol::service::ErrorBody;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// How long the list of accounts is believed; IBKR serves it once in five seconds.
+const ACCOUNTS_TTL: Duration = Duration::from_secs(30);
+
+/// An account with the login that reports it.
+#[derive(Debug, Clone)]
+pub struct Routed {
+    /// The account.
+    pub info: AccountInfo,
+    /// Its broker.
+    pub broker: Arc<dyn Broker>,
+}
+
+/// The broker logins of this sidecar.
+#[derive(Debug)]
+pub struct Brokers {
+    list: Vec<Arc<dyn Broker>>,
+    allowed: BTreeSet<AccountId>,
+    known: Mutex<Option<(Instant, Arc<Vec<Routed>>)>>,
+}
+
+impl Brokers {
+    /// Brokers and the accounts that may be seen through them.
+    #[must_use]
+    pub fn new(list: Vec<Arc<dyn Broker>>, allowed: BTreeSet<AccountId>) -> Self {
+        Self { list, allowed, known: Mutex::new(None) }
+    }
+
+    /// Every login.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<dyn Broker>] {
+        &self.list
+    }
+
+    /// The login of a name.
+    #[must_use]
+    pub fn named(&self, name: &BrokerName) -> Option<&Arc<dyn Broker>> {
+        self.list.iter().find(|broker| broker.name() == name)
+    }
+
+    /// The login that market data comes from: the first one.
+    ///
+    /// # Errors
+    /// `BROKER_BACKEND_UNAVAILABLE` when none is configured.
+    pub fn market(&self) -> Result<&Arc<dyn Broker>, ErrorBody> {
+        self.list.first().ok_or_else(|| {
+            ErrorBody::new(ErrorCode::BrokerBackendUnavailable, "no broker is configured")
+        })
+    }
+
+    /// The accounts that callers may see.
+    ///
+    /// # Errors
+    /// What the first broker said, when none answered.
+    pub async fn accounts(&self) -> Result<Arc<Vec<Routed>>, ErrorBody> {
+        let mut known = self.known.lock().await;
+        if let Some((read_at, accounts)) = known.as_ref()
+            && read_at.elapsed() < ACCOUNTS_TTL
+        {
+            return Ok(Arc::clone(accounts));
+        }
+        let mut found = Vec::new();
+        let mut failure = None;
+        for broker in &self.list {
+            match broker.accounts().await {
+                Ok(accounts) => found.extend(
+                    accounts
+                        .into_iter()
+                        .filter(|info| self.allowed.contains(&info.id))
+                        .map(|info| Routed { info, broker: Arc::clone(broker) }),
+                ),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        match failure {
+            Some(error) if found.is_empty() => Err(error_body(&error)),
+            // One login down doesn't hide the other's accounts, but isn't remembered either.
+            Some(_) => Ok(Arc::new(found)),
+            None => {
+                let found = Arc::new(found);
+                *known = Some((Instant::now(), Arc::clone(&found)));
+                Ok(found)
+            }
+        }
+    }
+
+    /// The account that a caller names, or the only one it may see.
+    ///
+    /// # Errors
+    /// `INPUT_*` when there is no such account or the choice is ambiguous.
+    pub async fn account(&self, named: Option<&AccountId>) -> Result<Routed, ErrorBody> {
+        let accounts = self.accounts().await?;
+        match (named, accounts.as_slice()) {
+            (Some(id), all) => all.iter().find(|routed| routed.info.id == *id).cloned().ok_or_else(
+                || {
+                    let message = format!("{id} is not an account that this gateway serves");
+                    ErrorBody::new(ErrorCode::InputUnauthorizedAccount, message)
+                },
+            ),
+            (None, [only]) => Ok(only.clone()),
+            (None, []) => {
+                Err(ErrorBody::new(ErrorCode::InputMissingAccount, "no account is visible"))
+            }
+            (None, several) => {
+                let message = "more than one account is visible: name one";
+                let mut error = ErrorBody::new(ErrorCode::InputAmbiguousAccount, message);
+                error.details =
+                    several.iter().map(|routed| routed.info.id.to_string()).collect();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The mode of an account: the login's, but never less than what the broker reports.
+#[must_use]
+pub fn account_mode(routed: &Routed) -> Mode {
+    match (routed.broker.mode(), routed.info.is_paper) {
+        (Mode::Simulated, _) => Mode::Simulated,
+        (Mode::Paper, Some(true) | None) => Mode::Paper,
+        (Mode::Paper | Mode::Live, _) => Mode::Live,
+    }
+}
+
+/// A broker's error as callers see it.
+#[must_use]
+pub fn error_body(error: &BrokerError) -> ErrorBody {
+    let mut body = ErrorBody::new(error.code(), error.to_string());
+    body.retry_after_ms =
+        error.retry_after().and_then(|wait| u64::try_from(wait.as_millis()).ok());
+    body
+}

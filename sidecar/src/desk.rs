@@ -1,0 +1,470 @@
+//! The operator's desk: performs verbs whose signatures the socket has checked.
+//!
+//! The only way to an operator's act. Nothing that an agent or the remote can send leads here.
+
+use crate::engine::{
+    Answer, ApprovalEntry, ApprovalStatus, Caller, Cancellation, Expired, Input, OperatorAct,
+    OperatorKeyEntry, OrderEntry, Standing,
+};
+use crate::operator::{
+    EnrolledKey, Keyring, OperatorDomain, OperatorDoor, OperatorPublicKey, Verb,
+};
+use crate::tools::{Core, refusal_body, refused};
+use arc_swap::ArcSwap;
+use ibkr_agent_audit::TailQuery;
+use ibkr_agent_domain::{
+    AccountId, Actor, ApprovalId, BrokerOrderId, ClientOrderId, Decision, Digest, Door, ErrorCode,
+    OperatorKeyId, Record, RecordKind, ScopeSet, SidecarId, Tier, Untrusted,
+};
+use ibkr_agent_gates::Requester;
+use ibkr_agent_protocol::catalogue::approvals::OrderOutput;
+use ibkr_agent_protocol::catalogue::audit::AuditEventOutput;
+use ibkr_agent_protocol::service::{ErrorBody, fresh_call_id};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Performs operator verbs.
+#[derive(Debug)]
+pub struct OperatorDesk {
+    core: Arc<Core>,
+    sidecar: SidecarId,
+    domain: OperatorDomain,
+    keyring: ArcSwap<Keyring>,
+}
+
+impl OperatorDesk {
+    pub(crate) async fn new(core: Arc<Core>, sidecar: SidecarId, domain: OperatorDomain) -> Self {
+        let desk =
+            Self { core, sidecar, domain, keyring: ArcSwap::from_pointee(Keyring::new(domain)) };
+        desk.reload_keys().await;
+        desk
+    }
+
+    async fn reload_keys(&self) {
+        let keys = self
+            .core
+            .engine
+            .look(|engine, _| engine.operator_keys().cloned().collect::<Vec<OperatorKeyEntry>>());
+        let mut keyring = Keyring::new(self.domain);
+        for key in keys.await.unwrap_or_default() {
+            let parsed = EnrolledKey::parse(&key.public_key, &key.label, key.enrolled_at);
+            if parsed.and_then(|key| keyring.enrol(key)).is_err() {
+                tracing::error!(key = %key.id, "operator.key_unreadable");
+            }
+        }
+        self.keyring.store(Arc::new(keyring));
+    }
+
+    /// Enrols the first operator key of this installation; later ones need a signature.
+    ///
+    /// # Errors
+    /// `SIGNATURE_REQUIRED` when a key is enrolled already.
+    pub async fn enrol_first(&self, key: OperatorPublicKey, label: &str) -> Result<(), ErrorBody> {
+        if !crate::app::enrol_first(&self.core.engine, key, label).await {
+            let message = "a key is enrolled already: sign with it to enrol another";
+            return Err(ErrorBody::new(ErrorCode::SignatureRequired, message));
+        }
+        self.reload_keys().await;
+        Ok(())
+    }
+
+    fn requester(verb: &Verb, key: Option<OperatorKeyId>) -> Requester {
+        Requester {
+            call: fresh_call_id(),
+            actor: Actor::Operator { key },
+            door: Door::Operator,
+            tool: verb.name(),
+        }
+    }
+
+    async fn act(&self, requester: Requester, act: OperatorAct) -> Result<Value, ErrorBody> {
+        let told = self.core.engine.ask(|ticket| Input::Operator { ticket, requester, act }).await;
+        match &told.answer {
+            Answer::Done => Ok(json!({ "done": true, "audit_event_id": told.event })),
+            Answer::Approval(entry, expired) => {
+                let mut value = approval(entry, *expired);
+                set(&mut value, "audit_event_id", json!(told.event));
+                Ok(value)
+            }
+            Answer::Order(entry) => Ok(order(entry)),
+            Answer::Refused(_)
+            | Answer::Admitted
+            | Answer::Recorded
+            | Answer::Preview(..)
+            | Answer::CancelRequested { .. } => Err(refused(told)),
+        }
+    }
+
+    async fn read(&self, verb: &Verb) -> Result<Value, ErrorBody> {
+        match verb {
+            Verb::Status {} => self.status().await,
+            Verb::Approvals { all } => self.approvals(*all).await,
+            Verb::Approval { id } => self.approval(id).await,
+            Verb::Questions {} => self.questions().await,
+            Verb::Orders {} => self.orders().await,
+            Verb::HaltStatus {} => self.halt_status().await,
+            Verb::Limits {} => self.limits().await,
+            Verb::AuditTail { limit, before } => self.audit_tail(*limit, *before).await,
+            Verb::AuditVerify {} => self.audit_verify().await,
+            Verb::Approve { .. }
+            | Verb::Deny { .. }
+            | Verb::Answer { .. }
+            | Verb::Halt { .. }
+            | Verb::Resume { .. }
+            | Verb::Cancel { .. }
+            | Verb::Settle { .. }
+            | Verb::Admit { .. }
+            | Verb::EnrolKey { .. } => {
+                Err(ErrorBody::new(ErrorCode::InternalError, "this verb isn't a read"))
+            }
+        }
+    }
+
+    async fn status(&self) -> Result<Value, ErrorBody> {
+        let halt = self.look_halt().await?;
+        let brokers: Vec<Value> = self
+            .core
+            .brokers
+            .all()
+            .iter()
+            .map(|broker| {
+                let health = broker.health();
+                json!({
+                    "broker": broker.name().as_str(),
+                    "mode": broker.mode().as_str(),
+                    "session": health.state.as_str(),
+                    "since": health.since.to_string(),
+                })
+            })
+            .collect();
+        let pending = self.core.engine.look(|engine, now| {
+            engine
+                .approvals()
+                .filter(|a| a.status == ApprovalStatus::Pending && a.expires_at > now.wall)
+                .count()
+        });
+        let in_doubt = self
+            .core
+            .engine
+            .look(|engine, _| engine.orders().filter(|o| o.state.is_in_doubt()).count());
+        let head = self.core.ledger.head();
+        Ok(json!({
+            "sidecar": self.sidecar.as_str(),
+            "domain": self.domain.as_str(),
+            "brokers": brokers,
+            "halt": halt,
+            "pending_approvals": pending.await.map_err(refusal_body)?,
+            "orders_in_doubt": in_doubt.await.map_err(refusal_body)?,
+            "audit": {
+                "writable": self.core.ledger.is_writable(),
+                "size": head.size,
+                "root": head.root.to_string(),
+                "key": self.core.ledger.verifier().to_string(),
+            },
+        }))
+    }
+
+    async fn look_halt(&self) -> Result<Value, ErrorBody> {
+        let halt = self.core.engine.look(|engine, _| engine.halt_entry().clone()).await;
+        let halt = halt.map_err(refusal_body)?;
+        Ok(json!({
+            "halted": halt.halted,
+            "since": halt.since.to_string(),
+            "by": Untrusted::bounded(&halt.by, 128).as_str(),
+            "reason": Untrusted::bounded(&halt.reason, 200).as_str(),
+            "audit_event_id": halt.audit_event_id,
+        }))
+    }
+
+    async fn halt_status(&self) -> Result<Value, ErrorBody> {
+        self.look_halt().await
+    }
+
+    async fn approvals(&self, all: bool) -> Result<Value, ErrorBody> {
+        let found = self.core.engine.look(move |engine, now| {
+            let mut rows: Vec<(ApprovalEntry, Expired)> = engine
+                .approvals()
+                .map(|entry| {
+                    let over = entry.expires_at <= now.wall;
+                    (entry.clone(), if over { Expired::Yes } else { Expired::No })
+                })
+                .filter(|(entry, expired)| {
+                    let open = entry.status == ApprovalStatus::Pending;
+                    all || (open && *expired == Expired::No)
+                })
+                .collect();
+            rows.sort_by_key(|(entry, _)| core::cmp::Reverse(entry.created_at));
+            rows.truncate(200);
+            rows
+        });
+        let rows = found.await.map_err(refusal_body)?;
+        let rows: Vec<Value> =
+            rows.iter().map(|(entry, expired)| approval(entry, *expired)).collect();
+        Ok(json!({ "approvals": rows }))
+    }
+
+    async fn approval(&self, id: &str) -> Result<Value, ErrorBody> {
+        let id = parse(ApprovalId::parse(id))?;
+        let found = self.core.engine.look(move |engine, now| {
+            engine.approvals().find(|entry| entry.id == id).cloned().map(|entry| {
+                let over = entry.expires_at <= now.wall;
+                (entry, if over { Expired::Yes } else { Expired::No })
+            })
+        });
+        match found.await.map_err(refusal_body)? {
+            Some((entry, expired)) => Ok(approval(&entry, expired)),
+            None => Err(ErrorBody::new(ErrorCode::ApprovalNotFound, "no such approval")),
+        }
+    }
+
+    async fn questions(&self) -> Result<Value, ErrorBody> {
+        let found = self.core.engine.look(|engine, _| {
+            engine.orders().filter(|o| o.question.is_some()).cloned().collect::<Vec<_>>()
+        });
+        let orders = found.await.map_err(refusal_body)?;
+        let rows: Vec<Value> = orders.iter().map(order).collect();
+        Ok(json!({ "questions": rows }))
+    }
+
+    async fn orders(&self) -> Result<Value, ErrorBody> {
+        let found = self.core.engine.look(|engine, _| {
+            let mut orders: Vec<OrderEntry> = engine.orders().cloned().collect();
+            orders.sort_by_key(|order| core::cmp::Reverse(order.created_at));
+            orders.truncate(200);
+            orders
+        });
+        let orders = found.await.map_err(refusal_body)?;
+        Ok(json!({ "orders": orders.iter().map(order).collect::<Vec<_>>() }))
+    }
+
+    async fn limits(&self) -> Result<Value, ErrorBody> {
+        let seen = self.core.engine.look(|engine, now| (engine.policy().clone(), engine.used(now)));
+        let (policy, used) = seen.await.map_err(refusal_body)?;
+        let limits = policy.limits();
+        Ok(json!({
+            "policy_id": limits.id,
+            "policy_hash": policy.hash().to_string(),
+            "max_quantity": limits.max_quantity.to_string(),
+            "max_notional": limits.max_notional.to_string(),
+            "max_notional_per_day": limits.max_notional_per_day.to_string(),
+            "notional_today": used.notional_today.to_string(),
+            "max_orders_per_day": limits.max_orders_per_day,
+            "orders_today": used.orders_today,
+            "max_orders_per_minute": limits.max_orders_per_minute,
+            "orders_last_minute": used.orders_last_minute,
+            "price_collar_percent": limits.collar_percent.to_string(),
+            "max_drift_percent": limits.max_drift_percent.to_string(),
+            "max_quote_age_seconds": limits.max_quote_age.as_secs(),
+            "resets_at": self.core.engine.clock().next_trading_day().map(|t| t.to_string()),
+        }))
+    }
+
+    async fn audit_tail(&self, limit: usize, before: Option<u64>) -> Result<Value, ErrorBody> {
+        let ledger = self.core.ledger.clone();
+        let query = TailQuery { actor: None, before, limit };
+        let read = tokio::task::spawn_blocking(move || ledger.snapshot()?.tail(&query)).await;
+        let failed = || ErrorBody::new(ErrorCode::InternalError, "the log can't be read");
+        let page = read.map_err(|_| failed())?.map_err(|_| failed())?;
+        let events: Vec<AuditEventOutput> =
+            page.entries.iter().map(crate::tools::audit_event).collect();
+        Ok(json!({
+            "log_size": self.core.ledger.head().size,
+            "events": events,
+            "next_cursor": page.next_before.map(|index| index.to_string()),
+        }))
+    }
+
+    async fn audit_verify(&self) -> Result<Value, ErrorBody> {
+        let ledger = self.core.ledger.clone();
+        let verified = tokio::task::spawn_blocking(move || {
+            ledger.snapshot().map(|snapshot| snapshot.verify(ledger.verifier()))
+        });
+        let failed = || ErrorBody::new(ErrorCode::InternalError, "the log can't be read");
+        match verified.await.map_err(|_| failed())?.map_err(|_| failed())? {
+            Ok(report) => Ok(json!({
+                "verified": true,
+                "size": report.size,
+                "root": report.root,
+                "key": self.core.ledger.verifier().to_string(),
+                "checkpoint": report.checkpoint,
+            })),
+            Err(error) => Err(ErrorBody::new(ErrorCode::AuditChainInvalid, error.to_string())),
+        }
+    }
+
+    async fn cancel(
+        &self,
+        requester: Requester,
+        account: &str,
+        order: &str,
+    ) -> Result<Value, ErrorBody> {
+        let cancellation = Cancellation {
+            account: parse(AccountId::parse(account))?,
+            order: parse(BrokerOrderId::parse(order))?,
+        };
+        let scopes = ScopeSet::up_to(Tier::Live);
+        let caller = Caller { requester, scopes, standing: Standing::Operator };
+        let told =
+            self.core.engine.ask(|ticket| Input::Cancel { ticket, caller, cancellation }).await;
+        let Answer::CancelRequested { message, .. } = &told.answer else {
+            return Err(refused(told));
+        };
+        Ok(json!({ "requested": true, "broker_message": message, "audit_event_id": told.event }))
+    }
+
+    fn enrolment(&self, public_key: &str, label: &str) -> Result<OperatorAct, ErrorBody> {
+        let now = self.core.engine.clock().now().wall;
+        let key = EnrolledKey::parse(public_key, label, now)?;
+        Keyring::clone(&self.keyring.load()).enrol(key.clone())?;
+        Ok(OperatorAct::Enrol(OperatorKeyEntry {
+            id: key.public_key.id(),
+            public_key: key.public_key.to_string(),
+            label: key.label.to_string(),
+            enrolled_at: now,
+        }))
+    }
+
+    /// The engine's act of a verb, or none for a verb that only reads.
+    fn act_of(
+        &self,
+        verb: &Verb,
+        key: Option<&OperatorKeyId>,
+    ) -> Result<Option<OperatorAct>, ErrorBody> {
+        Ok(Some(match verb {
+            Verb::Approve { id, digest } => OperatorAct::Approve {
+                approval: parse(ApprovalId::parse(id))?,
+                digest: parse(Digest::parse(digest))?,
+                key: key.cloned().ok_or_else(|| {
+                    ErrorBody::new(ErrorCode::SignatureRequired, "an approval is signed")
+                })?,
+            },
+            Verb::Deny { id } => OperatorAct::Deny { approval: parse(ApprovalId::parse(id))? },
+            Verb::Answer { order, text, confirmed } => OperatorAct::Answer {
+                order: parse(ClientOrderId::parse(order))?,
+                text: parse(Digest::parse(text))?,
+                confirmed: *confirmed,
+            },
+            Verb::Halt { reason } => OperatorAct::Halt { reason: reason_of(reason) },
+            Verb::Resume { reason } => OperatorAct::Resume { reason: reason_of(reason) },
+            Verb::Settle { order, exists } => {
+                OperatorAct::Settle { order: parse(ClientOrderId::parse(order))?, exists: *exists }
+            }
+            Verb::Admit { caller } => {
+                OperatorAct::Admit { caller: Untrusted::bounded(caller, 500).to_string() }
+            }
+            Verb::EnrolKey { public_key, label } => self.enrolment(public_key, label)?,
+            Verb::Status {}
+            | Verb::Approvals { .. }
+            | Verb::Approval { .. }
+            | Verb::Questions {}
+            | Verb::HaltStatus {}
+            | Verb::Limits {}
+            | Verb::Orders {}
+            | Verb::Cancel { .. }
+            | Verb::AuditTail { .. }
+            | Verb::AuditVerify {} => return Ok(None),
+        }))
+    }
+}
+
+impl OperatorDoor for OperatorDesk {
+    fn sidecar(&self) -> SidecarId {
+        self.sidecar.clone()
+    }
+
+    fn domain(&self) -> OperatorDomain {
+        self.domain
+    }
+
+    fn keyring(&self) -> Keyring {
+        Keyring::clone(&self.keyring.load())
+    }
+
+    async fn perform(&self, verb: Verb, key: Option<OperatorKeyId>) -> Result<Value, ErrorBody> {
+        let act = self.act_of(&verb, key.as_ref())?;
+        let requester = Self::requester(&verb, key);
+        if let Verb::Cancel { account, order } = &verb {
+            return self.cancel(requester, account, order).await;
+        }
+        match act {
+            Some(act) => {
+                let value = self.act(requester, act).await?;
+                if matches!(verb, Verb::EnrolKey { .. }) {
+                    self.reload_keys().await;
+                }
+                Ok(value)
+            }
+            None => self.read(&verb).await,
+        }
+    }
+
+    async fn refused(&self, verb: Verb, error: ErrorBody) {
+        let requester = Self::requester(&verb, None);
+        let mut record =
+            Record::new(RecordKind::Refused, requester.actor, requester.door, Decision::Denied);
+        record.tool = Some(requester.tool);
+        record.codes.extend(error.error_code());
+        self.core.engine.ask(|ticket| Input::Record { ticket, record }).await;
+    }
+}
+
+fn parse<T, E: core::fmt::Display>(result: Result<T, E>) -> Result<T, ErrorBody> {
+    result.map_err(|error| ErrorBody::new(ErrorCode::InputInvalid, error.to_string()))
+}
+
+fn reason_of(text: &str) -> String {
+    Untrusted::bounded(text, 200).to_string()
+}
+
+fn set(value: &mut Value, key: &str, new: Value) {
+    if let Some(object) = value.as_object_mut() {
+        object.insert(key.to_owned(), new);
+    }
+}
+
+/// An approval as the operator sees it: the whole order, and what is signed.
+fn approval(entry: &ApprovalEntry, expired: Expired) -> Value {
+    let counts = matches!(entry.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
+    let status = if counts && expired == Expired::Yes { "expired" } else { entry.status.as_str() };
+    json!({
+        "approval_id": entry.id.as_str(),
+        "status": status,
+        "asked_by": Untrusted::bounded(&entry.asked_by, 300).as_str(),
+        "order_summary": entry.order.summary(),
+        "order": OrderOutput::from(&entry.order),
+        "order_digest": entry.order.digest().to_string(),
+        "canonical_order": String::from_utf8_lossy(&entry.order.canonical_bytes()),
+        "reference_price": entry.reference_price.map(|price| price.to_string()),
+        "position": entry.position.to_string(),
+        "warnings": entry.warnings,
+        "created_at": entry.created_at.to_string(),
+        "expires_at": entry.expires_at.to_string(),
+        "approved_by": entry.approved_by.as_ref().map(OperatorKeyId::as_str),
+    })
+}
+
+/// An order as the operator sees it.
+fn order(entry: &OrderEntry) -> Value {
+    let question = entry.question.as_ref().map(|question| {
+        json!({
+            "message_ids": question.message_ids,
+            "text": Untrusted::new(&question.messages.join("\n")).as_str(),
+            "text_digest": question.text_digest().to_string(),
+        })
+    });
+    json!({
+        "client_order_id": entry.id.as_str(),
+        "status": entry.state.as_str(),
+        "account_id": entry.account().as_str(),
+        "order_summary": entry.order.summary(),
+        "broker_order_id": entry.broker_order_id.as_ref().map(BrokerOrderId::as_str),
+        "filled": entry.filled.map(|filled| filled.to_string()),
+        "average_price": entry.average_price.map(|price| price.to_string()),
+        "message": entry.message,
+        "question": question,
+        "approval_id": entry.approval.as_str(),
+        "call_id": entry.call.as_str(),
+        "created_at": entry.created_at.to_string(),
+        "updated_at": entry.updated_at.to_string(),
+    })
+}

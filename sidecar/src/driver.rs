@@ -1,0 +1,470 @@
+//! The dull part: one task owns the engine, performs its effects and feeds back what came of them.
+//!
+//! Bounds act at admission ([`EngineHandle::enter`]); a completion always has room. Commits enter
+//! the ledger's queue in the order in which the engine made them. Nothing here decides.
+
+use crate::brokers::Brokers;
+use crate::clock::Clock;
+use crate::engine::{
+    Answer, CancelReport, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted, Now,
+    PlaceReport, Refusal, Ticket,
+};
+use crate::{facts, store};
+use ibkr_agent_audit::{Emergency, Ledger, Recorded};
+use ibkr_agent_broker::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
+use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, Untrusted};
+use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Calls that may be in flight at once, over all doors.
+const MAX_CALLS: usize = 512;
+/// Changes that a slow listener may lag behind before it misses some.
+const CHANGE_QUEUE: usize = 256;
+/// How long the driver waits for effects in flight when it stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the driver needs.
+#[derive(Debug)]
+pub(crate) struct DriverParts {
+    pub(crate) ledger: Ledger,
+    pub(crate) emergency: Option<Emergency>,
+    pub(crate) brokers: Arc<Brokers>,
+    pub(crate) latch: HaltLatch,
+    pub(crate) clock: Clock,
+    /// How often open orders are looked up at the broker.
+    pub(crate) watch_interval: Duration,
+}
+
+/// A cheap handle of the engine.
+#[derive(Debug, Clone)]
+pub struct EngineHandle {
+    inbox: mpsc::UnboundedSender<Message>,
+    slots: Arc<Semaphore>,
+    next_ticket: Arc<AtomicU64>,
+    changes: broadcast::Sender<String>,
+    clock: Clock,
+}
+
+/// The engine's answer with the audit record behind it.
+#[derive(Debug)]
+pub struct Told {
+    /// The answer.
+    pub answer: Answer,
+    /// The audit record's id.
+    pub event: Option<String>,
+}
+
+type Look = Box<dyn FnOnce(&Engine, Now) + Send>;
+
+enum Message {
+    Ask { ticket: Ticket, input: Box<Input>, told: oneshot::Sender<Told> },
+    Input(Box<Input>),
+    Placed { order: ClientOrderId, outcome: PlaceOutcome },
+    Sought(AccountId),
+    Look(Look),
+}
+
+impl EngineHandle {
+    /// A place among the calls in flight; held until the call is answered.
+    ///
+    /// # Errors
+    /// A refusal with `SIDECAR_BUSY` when too many calls are in flight.
+    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let busy = |_| Refusal::new(ErrorCode::SidecarBusy, "too many calls are in flight");
+        Arc::clone(&self.slots).try_acquire_owned().map_err(busy)
+    }
+
+    /// Asks the engine and waits for its answer. Dropping the future changes nothing.
+    pub async fn ask(&self, input: impl FnOnce(Ticket) -> Input) -> Told {
+        let (_, told) = self.begin(input);
+        told.await.unwrap_or_else(|_| stopped())
+    }
+
+    /// Asks the engine and gives the ticket, with which the call can be withdrawn.
+    pub fn begin(
+        &self,
+        input: impl FnOnce(Ticket) -> Input,
+    ) -> (Ticket, oneshot::Receiver<Told>) {
+        let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let (told, receiver) = oneshot::channel();
+        let input = Box::new(input(ticket));
+        // A stopped driver drops the sender, which the receiver sees.
+        drop(self.inbox.send(Message::Ask { ticket, input, told }));
+        (ticket, receiver)
+    }
+
+    /// Takes a call back; what it started goes on.
+    pub fn withdraw(&self, ticket: Ticket) {
+        drop(self.inbox.send(Message::Input(Box::new(Input::Withdrawn { ticket }))));
+    }
+
+    /// Looks into the engine.
+    ///
+    /// # Errors
+    /// A refusal when the sidecar is stopping.
+    pub async fn look<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Engine, Now) -> R + Send + 'static,
+    ) -> Result<R, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let look: Look = Box::new(move |engine, now| drop(sender.send(look(engine, now))));
+        drop(self.inbox.send(Message::Look(look)));
+        let stopping = |_| Refusal::new(ErrorCode::SidecarUnavailable, "the sidecar is stopping");
+        receiver.await.map_err(stopping)
+    }
+
+    /// Resources that change, such as `ibkr://approvals/<id>`.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<String> {
+        self.changes.subscribe()
+    }
+
+    /// The clock that the engine sees.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}
+
+/// What a caller is told when the driver is gone.
+pub(crate) fn stopped() -> Told {
+    let refusal = Refusal::new(ErrorCode::SidecarUnavailable, "the sidecar is stopping");
+    Told { answer: Answer::Refused(refusal), event: None }
+}
+
+/// Starts the task that owns the engine. It ends after `shutdown`, when effects in flight are done.
+pub(crate) fn spawn(
+    engine: Engine,
+    first: Vec<Effect>,
+    parts: DriverParts,
+    shutdown: CancellationToken,
+    tracker: &TaskTracker,
+) -> EngineHandle {
+    let (inbox, messages) = mpsc::unbounded_channel();
+    let (changes, _) = broadcast::channel(CHANGE_QUEUE);
+    let handle = EngineHandle {
+        inbox: inbox.clone(),
+        slots: Arc::new(Semaphore::new(MAX_CALLS)),
+        next_ticket: Arc::new(AtomicU64::new(1)),
+        changes: changes.clone(),
+        clock: parts.clock.clone(),
+    };
+    let driver = Driver {
+        engine,
+        ledger: parts.ledger,
+        emergency: parts.emergency,
+        brokers: parts.brokers,
+        latch: parts.latch,
+        clock: parts.clock,
+        watch_interval: parts.watch_interval,
+        inbox,
+        changes,
+        waiting: BTreeMap::new(),
+        asked: BTreeMap::new(),
+        seeking: BTreeSet::new(),
+        effects: TaskTracker::new(),
+    };
+    tracker.spawn(driver.run(first, messages, shutdown));
+    handle
+}
+
+struct Driver {
+    engine: Engine,
+    ledger: Ledger,
+    emergency: Option<Emergency>,
+    brokers: Arc<Brokers>,
+    latch: HaltLatch,
+    clock: Clock,
+    watch_interval: Duration,
+    inbox: mpsc::UnboundedSender<Message>,
+    changes: broadcast::Sender<String>,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Told>>,
+    asked: BTreeMap<ClientOrderId, Asked>,
+    seeking: BTreeSet<AccountId>,
+    effects: TaskTracker,
+}
+
+impl Driver {
+    async fn run(
+        mut self,
+        first: Vec<Effect>,
+        mut messages: mpsc::UnboundedReceiver<Message>,
+        shutdown: CancellationToken,
+    ) {
+        self.perform(first);
+        let mut watch = tokio::time::interval(self.watch_interval);
+        watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                message = messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => return,
+                },
+                _ = watch.tick() => self.watch(),
+                () = shutdown.cancelled() => break,
+            }
+        }
+        self.drain(messages).await;
+    }
+
+    /// Finishes what is in flight: an effect that has begun is seen through.
+    async fn drain(&mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
+        self.effects.close();
+        let deadline = tokio::time::sleep(DRAIN_TIMEOUT);
+        tokio::pin!(deadline);
+        loop {
+            while let Ok(message) = messages.try_recv() {
+                self.take(message);
+            }
+            if self.effects.is_empty() {
+                return;
+            }
+            tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => return,
+                },
+                () = self.effects.wait() => {}
+                () = &mut deadline => return,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        let now = self.clock.now();
+        let effects = match message {
+            Message::Ask { ticket, input, told } => {
+                self.waiting.insert(ticket, told);
+                self.engine.handle(*input, now)
+            }
+            Message::Input(input) => {
+                if let Input::Withdrawn { ticket } = *input {
+                    self.waiting.remove(&ticket);
+                }
+                self.engine.handle(*input, now)
+            }
+            Message::Placed { order, outcome } => {
+                let report = self.report(&order, outcome);
+                self.engine.handle(Input::PlaceDone { order, report }, now)
+            }
+            Message::Sought(account) => {
+                self.seeking.remove(&account);
+                Vec::new()
+            }
+            Message::Look(look) => {
+                look(&self.engine, now);
+                Vec::new()
+            }
+        };
+        self.perform(effects);
+    }
+
+    /// Translates the broker's outcome; a question keeps its order's permit here.
+    fn report(&mut self, order: &ClientOrderId, outcome: PlaceOutcome) -> PlaceReport {
+        match outcome {
+            PlaceOutcome::Placed { order_id, text, .. } => {
+                PlaceReport::Placed { order_id, message: shown(text) }
+            }
+            PlaceOutcome::Question(asked) => {
+                let question = asked.question().clone();
+                self.asked.insert(order.clone(), asked);
+                PlaceReport::Question(question)
+            }
+            PlaceOutcome::Rejected { message } => {
+                PlaceReport::Rejected { message: message.to_string() }
+            }
+            PlaceOutcome::AlreadyRegistered => {
+                PlaceReport::Unknown { why: "the broker has seen this order reference before" }
+            }
+            PlaceOutcome::Unknown { why } => PlaceReport::Unknown { why },
+            PlaceOutcome::NotSent { why } => PlaceReport::NotSent { why },
+        }
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Commit(job) => self.commit(*job),
+                Effect::Reply { ticket, answer, event } => {
+                    if let Some(told) = self.waiting.remove(&ticket) {
+                        // A caller that no longer waits finds the outcome in the ledger.
+                        drop(told.send(Told { answer, event }));
+                    }
+                }
+                Effect::ReadFacts { ticket, order } => self.read_facts(ticket, order),
+                Effect::Place(permit) => self.place(permit),
+                Effect::SendReply(permit) => self.reply(permit),
+                Effect::SendCancel { ticket, permit } => self.cancel(ticket, permit),
+                Effect::EmergencyCancel { ticket, permit } => self.emergency(ticket, permit),
+                Effect::SetLatch { halted: true } => self.latch.halt(),
+                Effect::SetLatch { halted: false } => self.latch.resume(),
+                Effect::SeekEvidence { account } => self.seek(account),
+                Effect::Changed { resource } => drop(self.changes.send(resource)),
+            }
+        }
+    }
+
+    fn feed(inbox: &mpsc::UnboundedSender<Message>, input: Input) {
+        drop(inbox.send(Message::Input(Box::new(input))));
+    }
+
+    fn commit(&self, job: CommitJob) {
+        let id = job.id;
+        let committed = self.ledger.transact(move |batch| store::apply(batch, job));
+        let inbox = self.inbox.clone();
+        self.effects.spawn(async move {
+            let result = match committed.await {
+                Ok((pending, commit)) => pending.redeem(&commit).map_err(|_| CommitError::Failed),
+                Err(ibkr_agent_audit::TransactError::Refused(_)) => Err(CommitError::Precondition),
+                Err(ibkr_agent_audit::TransactError::Store(failure)) => {
+                    tracing::error!(error = %failure, "engine.commit_failed");
+                    Err(CommitError::Failed)
+                }
+            };
+            Self::committed(&inbox, id, result);
+        });
+    }
+
+    fn committed(
+        inbox: &mpsc::UnboundedSender<Message>,
+        job: JobId,
+        result: Result<Minted, CommitError>,
+    ) {
+        Self::feed(inbox, Input::Committed { job, result });
+    }
+
+    fn read_facts(&self, ticket: Ticket, order: Box<ibkr_agent_domain::CanonicalOrder>) {
+        let brokers = Arc::clone(&self.brokers);
+        let currency = self.engine.policy().limits().max_notional.currency;
+        let inbox = self.inbox.clone();
+        self.effects.spawn(async move {
+            let facts = facts::read(&brokers, &order, currency).await.map(Box::new);
+            Self::feed(&inbox, Input::FactsRead { ticket, facts });
+        });
+    }
+
+    fn place(&self, permit: Recorded<Permit<Place>>) {
+        let order = permit.get().action().client_order_id().clone();
+        let broker = self.brokers.named(permit.get().action().order().broker()).cloned();
+        let inbox = self.inbox.clone();
+        self.effects.spawn(async move {
+            let outcome = match broker {
+                Some(broker) => broker.place(permit).await,
+                None => PlaceOutcome::NotSent { why: "the broker login is not configured" },
+            };
+            drop(inbox.send(Message::Placed { order, outcome }));
+        });
+    }
+
+    fn reply(&mut self, permit: Recorded<Permit<Reply>>) {
+        let order = permit.get().action().client_order_id().clone();
+        let broker = self.brokers.named(permit.get().action().broker()).cloned();
+        let asked = self.asked.remove(&order);
+        let inbox = self.inbox.clone();
+        self.effects.spawn(async move {
+            let outcome = match (broker, asked) {
+                (Some(broker), Some(asked)) => broker.reply(asked, permit).await,
+                (None, _) | (_, None) => {
+                    PlaceOutcome::Unknown { why: "the question's permit is gone" }
+                }
+            };
+            drop(inbox.send(Message::Placed { order, outcome }));
+        });
+    }
+
+    fn cancel(&self, ticket: Ticket, permit: Recorded<Permit<Cancel>>) {
+        let broker = self.brokers.named(permit.get().action().broker()).cloned();
+        let account = permit.get().action().account().clone();
+        let inbox = self.inbox.clone();
+        let brokers = Arc::clone(&self.brokers);
+        self.effects.spawn(async move {
+            let report = match broker {
+                Some(broker) => cancel_report(broker.cancel(permit).await),
+                None => failed(ErrorCode::BrokerBackendUnavailable, "no such broker login"),
+            };
+            Self::feed(&inbox, Input::CancelDone { ticket, report });
+            // What the cancel did is seen at once, not only at the next look.
+            Self::look_up(&brokers, account, &inbox).await;
+        });
+    }
+
+    fn emergency(&mut self, ticket: Ticket, permit: Permit<Cancel>) {
+        let now = self.clock.now().wall;
+        let recorded = self.emergency.as_mut().map(|emergency| emergency.record(permit, now));
+        match recorded {
+            Some(Ok(permit)) => self.cancel(ticket, permit),
+            Some(Err(_)) | None => {
+                let report = failed(ErrorCode::AuditWriteFailed, "no record could be written");
+                Self::feed(&self.inbox, Input::CancelDone { ticket, report });
+            }
+        }
+    }
+
+    /// Looks at every account that has an order whose state can still change.
+    fn watch(&mut self) {
+        for account in self.engine.accounts_to_watch() {
+            self.seek(account);
+        }
+    }
+
+    /// Reads orders and trades of an account, once at a time.
+    fn seek(&mut self, account: AccountId) {
+        if self.effects.is_closed() || !self.seeking.insert(account.clone()) {
+            return;
+        }
+        let brokers = Arc::clone(&self.brokers);
+        let inbox = self.inbox.clone();
+        self.effects.spawn(async move {
+            Self::look_up(&brokers, account.clone(), &inbox).await;
+            drop(inbox.send(Message::Sought(account)));
+        });
+    }
+
+    async fn look_up(
+        brokers: &Brokers,
+        account: AccountId,
+        inbox: &mpsc::UnboundedSender<Message>,
+    ) {
+        let Ok(routed) = brokers.account(Some(&account)).await else { return };
+        let (orders, executions) =
+            tokio::join!(routed.broker.orders(&account), routed.broker.executions(&account));
+        // Half the evidence is no evidence: the next look reads both again.
+        if let (Ok(orders), Ok(executions)) = (orders, executions) {
+            Self::feed(inbox, Input::Evidence { account, orders, executions });
+        }
+    }
+}
+
+fn shown(text: Option<Untrusted>) -> String {
+    text.map(|text| text.to_string()).unwrap_or_default()
+}
+
+fn failed(code: ErrorCode, message: &str) -> CancelReport {
+    CancelReport::Failed { code, message: message.to_owned() }
+}
+
+fn cancel_report(outcome: CancelOutcome) -> CancelReport {
+    match outcome {
+        CancelOutcome::Requested { text } => CancelReport::Requested { message: shown(text) },
+        CancelOutcome::AlreadyDone { message } => CancelReport::Failed {
+            code: ErrorCode::BrokerRejected,
+            message: format!("the order no longer works: {message}"),
+        },
+        CancelOutcome::NotFound { message } => CancelReport::Failed {
+            code: ErrorCode::OrderNotFound,
+            message: format!("the broker knows no such order: {message}"),
+        },
+        CancelOutcome::Rejected { message } => {
+            CancelReport::Failed { code: ErrorCode::BrokerRejected, message: message.to_string() }
+        }
+        CancelOutcome::Unknown { why } => failed(ErrorCode::OrderOutcomeUnknown, why),
+        CancelOutcome::NotSent { why } => failed(ErrorCode::OrderNotSent, why),
+    }
+}

@@ -1,0 +1,414 @@
+//! What must never happen, looked at from outside: what was signed, what is durable, what left us,
+//! what the broker has, and what we say.
+//!
+//! The checker trusts nothing that the engine says of itself; it keeps its own books.
+
+use super::broker::{Broker, Fate, Sent};
+use crate::engine::{
+    Answer, ApprovalStatus, CommitJob, Engine, OrderEntry, Owner, Payload, Row, Ticket,
+};
+use ibkr_agent_domain::{
+    ApprovalId, ClientOrderId, Digest, ErrorCode, IdempotencyKey, OrderState, Timestamp,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A rule that was broken, in one sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Violation(pub(super) String);
+
+pub(super) type Checked = Result<(), Violation>;
+
+/// Breaks with a sentence unless the rule holds.
+pub(super) fn rule(holds: bool, sentence: impl FnOnce() -> String) -> Checked {
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation(sentence()))
+    }
+}
+
+/// What a ticket was for.
+#[derive(Debug, Clone)]
+pub(super) enum Asked {
+    /// Anything without a rule of its own.
+    Other,
+    Submit {
+        owner: Owner,
+        key: IdempotencyKey,
+        approval: ApprovalId,
+        /// The order that had left us under this key when the call came.
+        sent_before: Option<(ClientOrderId, ApprovalId)>,
+    },
+    /// A halt, with the number of resumes asked for before it.
+    Halt(u64),
+    Cancel,
+}
+
+/// What a commit will have made durable.
+#[derive(Debug)]
+pub(super) struct Summary {
+    approvals: Vec<(ApprovalId, ApprovalStatus)>,
+    orders: Vec<OrderEntry>,
+    intent: Option<ClientOrderId>,
+    now: Timestamp,
+}
+
+impl Summary {
+    pub(super) fn of(job: &CommitJob) -> Self {
+        let mut summary = Self {
+            approvals: Vec::new(),
+            orders: Vec::new(),
+            intent: None,
+            now: job.now,
+        };
+        for row in &job.rows {
+            match row {
+                Row::Approval(entry) => summary.approvals.push((entry.id.clone(), entry.status)),
+                Row::Order(entry) => summary.orders.push(entry.clone()),
+                Row::Preview(_)
+                | Row::Key(_)
+                | Row::ForgetKey(..)
+                | Row::Halt(_)
+                | Row::Admitted(_)
+                | Row::OperatorKey(_) => {}
+            }
+        }
+        if let Payload::Place(permit) = &job.payload {
+            summary.intent = Some(permit.action().client_order_id().clone());
+        }
+        summary
+    }
+}
+
+/// The limits that the checker holds the engine to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) per_day: usize,
+    pub(super) per_minute: usize,
+}
+
+/// An order that left us.
+#[derive(Debug)]
+struct Left {
+    approval: ApprovalId,
+    owner: Owner,
+    key: IdempotencyKey,
+    day: i64,
+    decided: Timestamp,
+}
+
+/// The books.
+#[derive(Debug)]
+pub(super) struct Checker {
+    limits: Limits,
+    /// What operators signed.
+    pub(super) signed: BTreeMap<ApprovalId, Digest>,
+    approvals: BTreeMap<ApprovalId, ApprovalStatus>,
+    ever_approved: BTreeSet<ApprovalId>,
+    orders: BTreeMap<ClientOrderId, OrderEntry>,
+    intents: BTreeSet<ClientOrderId>,
+    left: BTreeMap<ClientOrderId, Left>,
+    /// The newest time in a durable record.
+    newest_record: Option<Timestamp>,
+    /// A halt was confirmed and nobody has asked to resume since.
+    halt_confirmed: bool,
+    pub(super) resumes: u64,
+    open: BTreeMap<Ticket, Asked>,
+    withdrawn: BTreeSet<Ticket>,
+}
+
+impl Checker {
+    pub(super) const fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            signed: BTreeMap::new(),
+            approvals: BTreeMap::new(),
+            ever_approved: BTreeSet::new(),
+            orders: BTreeMap::new(),
+            intents: BTreeSet::new(),
+            left: BTreeMap::new(),
+            newest_record: None,
+            halt_confirmed: false,
+            resumes: 0,
+            open: BTreeMap::new(),
+            withdrawn: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn asked(&mut self, ticket: Ticket, asked: Asked) {
+        self.open.insert(ticket, asked);
+    }
+
+    pub(super) fn withdrew(&mut self, ticket: Ticket) {
+        self.open.remove(&ticket);
+        self.withdrawn.insert(ticket);
+    }
+
+    pub(super) fn open_tickets(&self) -> Vec<Ticket> {
+        self.open.keys().copied().collect()
+    }
+
+    /// The order that left us under a key.
+    pub(super) fn left_under(
+        &self,
+        owner: &Owner,
+        key: &IdempotencyKey,
+    ) -> Option<(ClientOrderId, ApprovalId)> {
+        let same = |left: &Left| left.owner == *owner && left.key == *key;
+        let (id, left) = self.left.iter().find(|(_, left)| same(left))?;
+        Some((id.clone(), left.approval.clone()))
+    }
+
+    /// A batch is durable.
+    pub(super) fn durable(&mut self, summary: Summary) {
+        for (approval, status) in summary.approvals {
+            if status == ApprovalStatus::Approved {
+                self.ever_approved.insert(approval.clone());
+            }
+            self.approvals.insert(approval, status);
+        }
+        for order in summary.orders {
+            self.orders.insert(order.id.clone(), order);
+        }
+        self.intents.extend(summary.intent);
+        self.newest_record = self.newest_record.max(Some(summary.now));
+    }
+
+    /// A permit is about to be committed: nothing on its instrument may be in doubt.
+    pub(super) fn reserving(job: &CommitJob, engine: &Engine) -> Checked {
+        let Payload::Place(permit) = &job.payload else {
+            return Ok(());
+        };
+        let (id, order) = (permit.action().client_order_id(), permit.action().order());
+        let doubtful = engine.orders().find(|other| {
+            other.id != *id
+                && other.account() == order.account()
+                && other.order.conid() == order.conid()
+                && matches!(other.state, OrderState::Unknown | OrderState::Intended)
+        });
+        rule(doubtful.is_none(), || {
+            format!("{id} was permitted while another order of its instrument was in doubt")
+        })
+    }
+
+    /// The engine lets an order go.
+    pub(super) fn releasing(&self, sent: &Sent, engine: &Engine) -> Checked {
+        let approval = engine.approvals().find(|entry| entry.id == sent.approval);
+        let expires = approval.map(|entry| entry.expires_at);
+        rule(expires > self.newest_record, || {
+            format!(
+                "{} was released after its approval's end {expires:?}",
+                sent.reference
+            )
+        })
+    }
+
+    /// An order goes out on the wire.
+    pub(super) fn leaving(&mut self, sent: &Sent, engine: &Engine) -> Checked {
+        let id = &sent.reference;
+        rule(!engine.halt_entry().halted, || {
+            format!("{id} left although trading is halted")
+        })?;
+        rule(
+            self.signed.get(&sent.approval) == Some(&sent.order.digest()),
+            || format!("{id} is not what an operator signed"),
+        )?;
+        rule(self.ever_approved.contains(&sent.approval), || {
+            format!("{id} left although no approval is durable")
+        })?;
+        rule(self.intents.contains(id), || {
+            format!("{id} left without a durable intent")
+        })?;
+        let status = self.approvals.get(&sent.approval);
+        rule(status == Some(&ApprovalStatus::Consumed), || {
+            format!("{id} left with its approval {status:?} in the store")
+        })?;
+        let once = self
+            .left
+            .values()
+            .all(|left| left.approval != sent.approval);
+        rule(once, || {
+            format!("a second order left under {}", sent.approval)
+        })?;
+        let Some(entry) = self.orders.get(id) else {
+            return Err(Violation(format!("{id} left without a row in the store")));
+        };
+        let left = Left {
+            approval: sent.approval.clone(),
+            owner: entry.owner.clone(),
+            key: entry.key.clone(),
+            day: entry.trading_day,
+            decided: entry.created_at,
+        };
+        self.within_limits(&left)?;
+        self.left.insert(id.clone(), left);
+        Ok(())
+    }
+
+    fn within_limits(&self, new: &Left) -> Checked {
+        let today = self.left.values().filter(|left| left.day == new.day);
+        rule(today.count() < self.limits.per_day, || {
+            "more orders left in a day than the policy permits".to_owned()
+        })?;
+        let minute = std::time::Duration::from_secs(60);
+        let near = |left: &&Left| {
+            left.decided <= new.decided && new.decided.since(left.decided) < minute
+        };
+        let lately = self.left.values().filter(near).count();
+        rule(lately < self.limits.per_minute, || {
+            "more orders left in a minute than the policy permits".to_owned()
+        })
+    }
+
+    /// An operator asks to resume: from here on both states are right until the next halt.
+    pub(super) fn resuming(&mut self) {
+        self.halt_confirmed = false;
+        self.resumes += 1;
+    }
+
+    /// A ticket was answered.
+    pub(super) fn answered(&mut self, ticket: Ticket, answer: &Answer) -> Checked {
+        // The engine's own replies to known questions have no caller.
+        if ticket == Ticket(0) || self.withdrawn.remove(&ticket) {
+            return Ok(());
+        }
+        let Some(asked) = self.open.remove(&ticket) else {
+            return Err(Violation(format!("{ticket:?} was answered twice")));
+        };
+        match asked {
+            Asked::Submit {
+                owner,
+                key,
+                approval,
+                sent_before,
+            } => same_answer(&owner, &key, &approval, sent_before, answer),
+            Asked::Halt(resumes) => {
+                if matches!(answer, Answer::Done) && resumes == self.resumes {
+                    self.halt_confirmed = true;
+                }
+                Ok(())
+            }
+            Asked::Cancel => rule(!refuses_for_risk(answer), || {
+                format!("a cancel was refused for risk: {answer:?}")
+            }),
+            Asked::Other => Ok(()),
+        }
+    }
+
+    /// What we say against what the broker has.
+    pub(super) fn truthful(
+        engine: &Engine,
+        broker: &Broker,
+        on_the_wire: &[Sent],
+    ) -> Checked {
+        for held in broker.orders.values() {
+            let id = &held.sent.reference;
+            let Some(entry) = engine.orders().find(|entry| entry.id == *id) else {
+                return Err(Violation(format!("the broker has {id}, the engine doesn't")));
+            };
+            let denied = matches!(entry.state, OrderState::Rejected | OrderState::NotSent);
+            rule(!(denied && held.counts()), || {
+                format!("{id} is called {:?}, the broker has it {:?}", entry.state, held.fate)
+            })?;
+            let over = entry.state == OrderState::Cancelled;
+            rule(!(over && held.fate == Fate::Working), || {
+                format!("{id} is called cancelled while it works")
+            })?;
+            let full = entry.state == OrderState::Filled;
+            rule(!full || held.fate == Fate::Filled, || {
+                format!("{id} is called filled, the broker has it {:?}", held.fate)
+            })?;
+        }
+        for sent in on_the_wire {
+            let entry = engine.orders().find(|entry| entry.id == sent.reference);
+            let final_already = entry.is_none_or(|entry| entry.state == OrderState::NotSent);
+            rule(!final_already, || {
+                format!("{} is on the wire and called not sent", sent.reference)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The engine was rebuilt from the store.
+    pub(super) fn restored(&mut self, engine: &Engine) -> Checked {
+        self.open.clear();
+        self.withdrawn.clear();
+        rule(!self.halt_confirmed || engine.halt_entry().halted, || {
+            "a confirmed halt was forgotten by a restart".to_owned()
+        })
+    }
+
+    /// Nothing is in flight any more and the broker's orders and trades were read.
+    pub(super) fn at_rest(&self, engine: &Engine, broker: &Broker) -> Checked {
+        rule(self.open.is_empty(), || {
+            format!("nobody answered {:?}", self.open)
+        })?;
+        for held in broker.orders.values().filter(|held| held.counts()) {
+            let id = &held.sent.reference;
+            let state = engine
+                .orders()
+                .find(|entry| entry.id == *id)
+                .map(|e| e.state);
+            let expected = match held.fate {
+                Fate::Working | Fate::Held => OrderState::Working,
+                Fate::Filled => OrderState::Filled,
+                Fate::Cancelled => OrderState::Cancelled,
+                Fate::Asks { .. } | Fate::Refused => continue,
+            };
+            rule(state == Some(expected), || {
+                format!("{id} is {state:?} at rest, the broker has it {:?}", held.fate)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn same_answer(
+    owner: &Owner,
+    key: &IdempotencyKey,
+    approval: &ApprovalId,
+    sent_before: Option<(ClientOrderId, ApprovalId)>,
+    answer: &Answer,
+) -> Checked {
+    if let Answer::Order(entry) = answer {
+        rule(entry.owner == *owner, || {
+            format!("{} was shown to {owner:?}", entry.id)
+        })?;
+        rule(entry.key == *key && entry.approval == *approval, || {
+            format!("{} answers another request", entry.id)
+        })?;
+    }
+    let Some((order, spent)) = sent_before else {
+        return Ok(());
+    };
+    let same = match answer {
+        Answer::Order(entry) => entry.id == order,
+        // A refusal that can't be recorded is told as just that.
+        Answer::Refused(refusal) => {
+            let codes = [
+                ErrorCode::PaperIdempotencyConflict,
+                ErrorCode::AuditWriteFailed,
+            ];
+            spent != *approval && codes.contains(&refusal.code)
+        }
+        Answer::Admitted
+        | Answer::Recorded
+        | Answer::Preview(..)
+        | Answer::Approval(..)
+        | Answer::CancelRequested { .. }
+        | Answer::Done => false,
+    };
+    rule(same, || {
+        format!("the same key made {order} and now {answer:?}")
+    })
+}
+
+fn refuses_for_risk(answer: &Answer) -> bool {
+    let Answer::Refused(refusal) = answer else {
+        return false;
+    };
+    !matches!(
+        refusal.code,
+        ErrorCode::OrderNotOurs | ErrorCode::OrderNotFound | ErrorCode::AuditWriteFailed
+    )
+}

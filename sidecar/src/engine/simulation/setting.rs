@@ -1,0 +1,183 @@
+//! The fixed parts of a simulation: accounts, callers, orders, the policy, the market.
+
+use super::broker::KNOWN_QUESTION;
+use crate::engine::{BrokerFacts, CallBudget, Caller, EngineConfig, Standing};
+use ibkr_agent_audit::{Ledger, LedgerConfig};
+use ibkr_agent_domain::{
+    AccountId, Actor, AssetClass, BrokerName, CallId, CanonicalOrder, Conid, Contract, Currency,
+    DataStatus, Digest, Door, Mode, Money, OrderKind, OrderTarget, OrderTerms, Price, Quantity,
+    Quote, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
+};
+use ibkr_agent_gates::{KnownQuestion, Policy, PolicyLimits, Requester};
+use rust_decimal::Decimal;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+pub(super) fn accounts() -> [AccountId; 2] {
+    ["DU1", "DU2"].map(|text| AccountId::parse(text).expect("an account"))
+}
+
+pub(super) fn ledger(now: Timestamp) -> Ledger {
+    let config = LedgerConfig {
+        path: None,
+        origin: "ibkr-agent/simulation".to_owned(),
+        signing_seed: zeroize::Zeroizing::new([7; 32]),
+        account_key: zeroize::Zeroizing::new(vec![9; 32]),
+        now,
+    };
+    Ledger::open(config).expect("a ledger in memory")
+}
+
+pub(super) fn config() -> EngineConfig {
+    EngineConfig {
+        sidecar: SidecarId::parse("simulated-sidecar").expect("an id"),
+        policy: policy(),
+        default_broker: Some(broker()),
+        preview_ttl: Duration::from_secs(15 * 60),
+        approval_ttl: Duration::from_secs(10 * 60),
+        max_open_approvals: 4,
+        max_write_token_age: Duration::from_secs(15 * 60),
+        budget: CallBudget::default(),
+    }
+}
+
+fn broker() -> BrokerName {
+    BrokerName::parse("paper").expect("a name")
+}
+
+fn policy() -> Policy {
+    let money = |amount| Money::new(Decimal::from(amount), Currency::USD);
+    let limits = PolicyLimits {
+        id: "simulation".to_owned(),
+        modes: BTreeSet::from([Mode::Paper]),
+        accounts: accounts().into(),
+        allowed_symbols: None,
+        denied_symbols: BTreeSet::new(),
+        asset_classes: BTreeSet::from([AssetClass::Stock]),
+        max_quantity: Decimal::TEN,
+        max_notional: money(10_000),
+        collar_percent: Decimal::ONE,
+        passive_warning_percent: Decimal::TEN,
+        max_quote_age: Duration::from_secs(60),
+        max_drift_percent: Decimal::ONE,
+        max_orders_per_minute: 3,
+        max_orders_per_day: 5,
+        max_notional_per_day: money(100_000),
+        delayed_data_modes: BTreeSet::new(),
+        known_questions: BTreeSet::from([KnownQuestion {
+            message_id: "o163".to_owned(),
+            text: Digest::of(KNOWN_QUESTION.as_bytes()),
+        }]),
+    };
+    Policy::new(limits).expect("a policy")
+}
+
+pub(super) fn facts(now: Timestamp) -> BrokerFacts {
+    let quote = Quote {
+        conid: Conid::new(1).expect("a contract id"),
+        symbol: None,
+        bid: Some(Decimal::from(100)),
+        bid_size: None,
+        ask: Some(Decimal::from(100)),
+        ask_size: None,
+        last: Some(Decimal::from(100)),
+        close: None,
+        change_percent: None,
+        volume: None,
+        is_halted: false,
+        status: DataStatus::RealTime,
+        updated: Some(now),
+        as_of: now,
+    };
+    BrokerFacts {
+        account_reported: true,
+        session: SessionState::Ready,
+        clock_skew_ms: Some(0),
+        quote: Some(quote),
+        position: Decimal::ZERO,
+        working_same_side: Decimal::ZERO,
+        policy_currency_rate: Some(Decimal::ONE),
+    }
+}
+
+/// One of a few orders.
+pub(super) fn order(account: AccountId, contract: u64, quantity: i64) -> CanonicalOrder {
+    let contract = Contract {
+        conid: Conid::new(contract).expect("a contract id"),
+        symbol: Untrusted::new("AAPL"),
+        name: Untrusted::new("Apple"),
+        class: AssetClass::Stock,
+        exchange: "SMART".to_owned(),
+        listing_exchange: Untrusted::new("NASDAQ"),
+        currency: Currency::USD,
+        multiplier: Decimal::ONE,
+        price_increment: None,
+    };
+    let terms = OrderTerms {
+        side: Side::Buy,
+        quantity: Quantity::new(Decimal::from(quantity)).expect("a quantity"),
+        kind: OrderKind::Limit(Price::new(Decimal::from(100)).expect("a price")),
+        time_in_force: TimeInForce::Day,
+        outside_rth: false,
+    };
+    let target = OrderTarget {
+        broker: broker(),
+        mode: Mode::Paper,
+        account,
+    };
+    CanonicalOrder::new(target, &contract, terms).expect("an order")
+}
+
+/// Who acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    Local,
+    Token,
+    Operator,
+}
+
+impl Who {
+    /// The owner's text, as the engine's rows hold it.
+    pub(super) const fn owner(self) -> &'static str {
+        match self {
+            Self::Local | Self::Operator => "local",
+            Self::Token => "https://issuer.example|alice",
+        }
+    }
+}
+
+pub(super) fn requester(who: Who, call: &str) -> Requester {
+    let (actor, door, tool) = match who {
+        Who::Local => {
+            let client = Untrusted::new("agent");
+            (Actor::Local { client }, Door::Stdio, "ibkr_tool")
+        }
+        Who::Token => {
+            let actor = Actor::Token {
+                issuer: "https://issuer.example".to_owned(),
+                subject: Untrusted::new("alice"),
+                client: Untrusted::new("client"),
+            };
+            (actor, Door::Relay, "ibkr_tool")
+        }
+        Who::Operator => (Actor::Operator { key: None }, Door::Operator, "verb"),
+    };
+    Requester {
+        call: CallId::parse(call).expect("a call id"),
+        actor,
+        door,
+        tool,
+    }
+}
+
+pub(super) fn caller(who: Who, call: &str, now: Timestamp) -> Caller {
+    Caller {
+        requester: requester(who, call),
+        scopes: ScopeSet::default(),
+        standing: match who {
+            Who::Local => Standing::Local,
+            Who::Token => Standing::Token { issued_at: now },
+            Who::Operator => Standing::Operator,
+        },
+    }
+}

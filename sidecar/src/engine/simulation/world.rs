@@ -1,0 +1,517 @@
+//! The driver's model: performs effects in any order, loses, delays and doubles answers, commits
+//! through the real ledger and store, crashes and starts again.
+//!
+//! Kept from the real driver: commits enter the ledger in the order in which the engine made them;
+//! the latch is set at once; replies are given at once. Everything else may be overtaken.
+
+use super::Sabotage;
+use super::broker::{Broker, Said, Sent};
+use super::checker::{Checked, Checker, Limits, Summary, Violation, rule};
+use super::random::Random;
+use super::setting;
+use super::store;
+use crate::engine::{
+    Answer, BrokerFacts, CancelReport, CommitError, CommitJob, Effect, Engine, Input, Now,
+    PlaceReport, Restored, Ticket,
+};
+use ibkr_agent_audit::{Ledger, Recorded, TransactError};
+use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, OrderState, PreviewId, Timestamp};
+use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// What waits to be performed or delivered.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Input(Box<Input>),
+    Read(Ticket),
+    Place(Recorded<Permit<Place>>),
+    Reply(Recorded<Permit<Reply>>),
+    Cancel(Ticket, Permit<Cancel>),
+    RecordedCancel(Ticket, Recorded<Permit<Cancel>>),
+    Seek(AccountId),
+    /// A request on the wire whose sender waits no longer.
+    Arrive(Sent),
+}
+
+/// How often what happened, to show that the seeds reach it.
+pub(super) type Tally = BTreeMap<&'static str, u64>;
+
+/// Everything.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) engine: Engine,
+    pub(super) broker: Broker,
+    pub(super) checker: Checker,
+    pub(super) tally: Tally,
+    pub(super) pending: Vec<Pending>,
+    pub(super) previews: Vec<(PreviewId, AccountId)>,
+    pub(super) next: u64,
+    runtime: tokio::runtime::Runtime,
+    ledger: Ledger,
+    commits: VecDeque<CommitJob>,
+    waiting: BTreeMap<ClientOrderId, String>,
+    latch: bool,
+    store_failed: bool,
+    monotonic: Duration,
+    wall: i64,
+    sabotage: Sabotage,
+    stale: Option<Restored>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, sabotage: Sabotage) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let wall = 1_795_000_000_000;
+        let ledger = setting::ledger(Timestamp::from_millis(wall));
+        let now = now_of(Duration::ZERO, wall);
+        let (engine, effects) = Engine::restore(setting::config(), Restored::default(), now);
+        assert!(matches!(
+            effects.as_slice(),
+            [Effect::SetLatch { halted: false }]
+        ));
+        Self {
+            random: Random::new(seed),
+            engine,
+            broker: Broker::default(),
+            checker: Checker::new(Limits {
+                per_day: 5,
+                per_minute: 3,
+            }),
+            tally: Tally::new(),
+            pending: Vec::new(),
+            previews: Vec::new(),
+            next: 0,
+            runtime,
+            ledger,
+            commits: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            latch: false,
+            store_failed: false,
+            monotonic: Duration::ZERO,
+            wall,
+            sabotage,
+            stale: None,
+        }
+    }
+
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.tally.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn now(&self) -> Now {
+        now_of(self.monotonic, self.wall)
+    }
+
+    /// Requests whose sender waits no longer.
+    pub(super) fn on_the_wire(&self) -> Vec<Sent> {
+        let sent = |pending: &Pending| match pending {
+            Pending::Arrive(sent) => Some(sent.clone()),
+            Pending::Input(_)
+            | Pending::Read(_)
+            | Pending::Place(_)
+            | Pending::Reply(_)
+            | Pending::Cancel(..)
+            | Pending::RecordedCancel(..)
+            | Pending::Seek(_) => None,
+        };
+        self.pending.iter().filter_map(sent).collect()
+    }
+
+    /// Time passes; now and then it jumps.
+    pub(super) fn pass_time(&mut self) {
+        let small = self.random.below(2_000);
+        self.monotonic += Duration::from_millis(small);
+        self.wall += i64::try_from(small).expect("small");
+        if self.random.percent(2) {
+            let jump = i64::try_from(self.random.below(20 * 60 * 1000)).expect("small");
+            match self.random.below(5) {
+                0 => self.wall -= jump,
+                1 => self.wall += 86_400_000,
+                _ => self.wall += jump,
+            }
+            self.count("clock jumps");
+        }
+    }
+
+    /// Gives the engine an input and takes what follows; it may crash after any of the effects.
+    pub(super) fn feed(&mut self, input: Input) -> Checked {
+        let effects = self.engine.handle(input, self.now());
+        let survivors = if self.random.percent(1) {
+            self.random.index(effects.len() + 1)
+        } else {
+            usize::MAX
+        };
+        for (index, effect) in effects.into_iter().enumerate() {
+            if index >= survivors {
+                return self.crash();
+            }
+            self.take(effect)?;
+        }
+        rule(!self.engine.halt_entry().halted || self.latch, || {
+            "halted with an open latch".to_owned()
+        })?;
+        self.truthful()
+    }
+
+    fn truthful(&self) -> Checked {
+        if self.sabotage == Sabotage::StaleStore {
+            // An order that the engine forgot would be seen here before it is sent again.
+            return Ok(());
+        }
+        let wire = self.on_the_wire();
+        Checker::truthful(&self.engine, &self.broker, &wire)
+    }
+
+    fn take(&mut self, effect: Effect) -> Checked {
+        let pending = match effect {
+            Effect::Commit(job) => {
+                Checker::reserving(&job, &self.engine)?;
+                self.commits.push_back(*job);
+                return Ok(());
+            }
+            Effect::Reply { ticket, answer, .. } => return self.reply(ticket, &answer),
+            Effect::SetLatch { halted } => {
+                self.latch = halted;
+                return Ok(());
+            }
+            Effect::Changed { .. } => return Ok(()),
+            Effect::ReadFacts { ticket, .. } => Pending::Read(ticket),
+            Effect::Place(permit) => {
+                let sent = Sent::of(permit.get());
+                self.checker.releasing(&sent, &self.engine)?;
+                Pending::Place(permit)
+            }
+            Effect::SendReply(permit) => Pending::Reply(permit),
+            Effect::SendCancel { ticket, permit } => Pending::RecordedCancel(ticket, permit),
+            Effect::EmergencyCancel { ticket, permit } => {
+                self.count("emergency cancels");
+                Pending::Cancel(ticket, permit)
+            }
+            Effect::SeekEvidence { account } => Pending::Seek(account),
+        };
+        self.pending.push(pending);
+        Ok(())
+    }
+
+    fn reply(&mut self, ticket: Ticket, answer: &Answer) -> Checked {
+        if let Answer::Preview(preview, _) = answer {
+            let known = (preview.id.clone(), preview.order.account().clone());
+            self.previews.push(known);
+        }
+        if let Answer::Refused(refusal) = answer {
+            self.count(refusal.code.as_str());
+        }
+        self.checker.answered(ticket, answer)
+    }
+
+    /// Performs or delivers one thing, or commits what waits. `false` when there is nothing.
+    pub(super) fn step(&mut self) -> Result<bool, Violation> {
+        let choices = self.pending.len() + self.commits.len().min(2);
+        if choices == 0 {
+            return Ok(false);
+        }
+        let chosen = self.random.index(choices);
+        if chosen >= self.pending.len() {
+            self.commit();
+            return Ok(true);
+        }
+        match self.pending.swap_remove(chosen) {
+            Pending::Input(input) => self.feed(*input)?,
+            Pending::Read(ticket) => {
+                let facts = Ok(Box::new(self.facts()));
+                self.deliver(Input::FactsRead { ticket, facts });
+            }
+            Pending::Place(permit) => self.place(permit.get())?,
+            Pending::Reply(permit) => self.answer_question(permit.get()),
+            Pending::Cancel(ticket, permit) => self.cancel(ticket, &permit),
+            Pending::RecordedCancel(ticket, permit) => self.cancel(ticket, permit.get()),
+            Pending::Seek(account) => self.seek(account),
+            Pending::Arrive(sent) => drop(self.broker.place(sent, &mut self.random)),
+        }
+        Ok(true)
+    }
+
+    fn deliver(&mut self, input: Input) {
+        self.pending.push(Pending::Input(Box::new(input)));
+    }
+
+    pub(super) fn facts(&self) -> BrokerFacts {
+        setting::facts(Timestamp::from_millis(self.wall))
+    }
+
+    fn commit(&mut self) {
+        let size = (1 + self.random.index(3)).min(self.commits.len());
+        if self.random.percent(1) && !self.store_failed {
+            self.store_failed = true;
+            self.count("store failures");
+            if self.random.percent(50) {
+                // Durable, but nobody is told so.
+                let jobs: Vec<CommitJob> = self.commits.drain(..size).collect();
+                let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+                drop(self.apply(jobs));
+                for job in ids {
+                    let result = Err(CommitError::Failed);
+                    self.deliver(Input::Committed { job, result });
+                }
+                return;
+            }
+        }
+        let jobs: Vec<CommitJob> = self.commits.drain(..size).collect();
+        if self.store_failed {
+            for job in jobs {
+                let (job, result) = (job.id, Err(CommitError::Failed));
+                self.deliver(Input::Committed { job, result });
+            }
+            return;
+        }
+        for input in self.apply(jobs) {
+            self.deliver(input);
+        }
+    }
+
+    /// Runs jobs in the real ledger, in one group commit if the writer takes them together.
+    fn apply(&mut self, jobs: Vec<CommitJob>) -> Vec<Input> {
+        let (mut ids, mut summaries, mut futures) = (Vec::new(), Vec::new(), Vec::new());
+        for mut job in jobs {
+            if self.sabotage == Sabotage::StaleStore {
+                job.preconditions.clear();
+            }
+            ids.push(job.id);
+            summaries.push(Summary::of(&job));
+            let apply = self
+                .ledger
+                .transact(move |batch| store::apply(batch, job));
+            futures.push(apply);
+        }
+        let results = self.runtime.block_on(futures_util::future::join_all(futures));
+        let mut inputs = Vec::new();
+        for ((job, summary), result) in ids.into_iter().zip(summaries).zip(results) {
+            let result = match result {
+                Ok((slot, commit)) => {
+                    self.checker.durable(summary);
+                    Ok(slot.redeem(&commit).expect("a slot of this batch"))
+                }
+                Err(TransactError::Refused(_)) => {
+                    self.count("preconditions refused");
+                    Err(CommitError::Precondition)
+                }
+                Err(TransactError::Store(failure)) => panic!("the store in memory: {failure}"),
+            };
+            inputs.push(Input::Committed { job, result });
+        }
+        inputs
+    }
+
+    fn place(&mut self, permit: &Permit<Place>) -> Checked {
+        let sent = Sent::of(permit);
+        let order = sent.reference.clone();
+        if self.latch && self.sabotage != Sabotage::OpenLatch {
+            self.count("stopped by the latch");
+            let why = "trading is halted";
+            self.report(&order, PlaceReport::NotSent { why });
+            return Ok(());
+        }
+        self.checker.leaving(&sent, &self.engine)?;
+        self.count("orders sent");
+        match self.random.below(10) {
+            0 => {
+                drop(self.broker.place(sent, &mut self.random));
+                self.lost(&order);
+            }
+            1 => self.lost(&order),
+            2 => {
+                self.pending.push(Pending::Arrive(sent));
+                self.lost(&order);
+            }
+            _ => {
+                let said = self.broker.place(sent, &mut self.random);
+                self.said(&order, said);
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, order: &ClientOrderId) {
+        self.count("answers lost");
+        let report = match self.sabotage {
+            Sabotage::LossIsRefusal => PlaceReport::Rejected {
+                message: "no answer".to_owned(),
+            },
+            Sabotage::None
+            | Sabotage::StaleStore
+            | Sabotage::OpenLatch
+            | Sabotage::ForgottenHalt
+            | Sabotage::ForgottenCounts => PlaceReport::Unknown { why: "no answer" },
+        };
+        self.report(order, report);
+    }
+
+    fn said(&mut self, order: &ClientOrderId, said: Said) {
+        let report = match said {
+            Said::Placed(order_id) => PlaceReport::Placed {
+                order_id,
+                message: "submitted".to_owned(),
+            },
+            Said::Asks(question) => {
+                self.count("questions");
+                self.waiting
+                    .insert(order.clone(), question.reply_id.clone());
+                PlaceReport::Question(question)
+            }
+            Said::Refused => PlaceReport::Rejected {
+                message: "refused".to_owned(),
+            },
+            Said::Senseless => PlaceReport::Unknown {
+                why: "a senseless answer",
+            },
+        };
+        if self.random.percent(15) {
+            self.report(order, report.clone());
+        }
+        self.report(order, report);
+    }
+
+    fn report(&mut self, order: &ClientOrderId, report: PlaceReport) {
+        let order = order.clone();
+        self.deliver(Input::PlaceDone { order, report });
+    }
+
+    fn answer_question(&mut self, permit: &Permit<Reply>) {
+        let reply = permit.action();
+        let order = reply.client_order_id().clone();
+        let stopped = reply.confirmed() && self.latch;
+        let held = self.waiting.get(&order).map(String::as_str) == Some(reply.reply_id());
+        if stopped || !held {
+            let why = "the question is no longer held";
+            self.report(&order, PlaceReport::NotSent { why });
+            return;
+        }
+        self.waiting.remove(&order);
+        self.count("questions answered");
+        if self.random.percent(10) {
+            return self.lost(&order);
+        }
+        let said = self
+            .broker
+            .reply(reply.reply_id(), reply.confirmed(), &mut self.random);
+        if self.random.percent(10) {
+            return self.lost(&order);
+        }
+        self.said(&order, said);
+    }
+
+    fn cancel(&mut self, ticket: Ticket, permit: &Permit<Cancel>) {
+        self.count("cancels sent");
+        let report = if self.broker.cancel(permit.action().order_id()) {
+            CancelReport::Requested {
+                message: "requested".to_owned(),
+            }
+        } else {
+            CancelReport::Failed {
+                code: ErrorCode::OrderNotFound,
+                message: "no such order".to_owned(),
+            }
+        };
+        self.deliver(Input::CancelDone { ticket, report });
+    }
+
+    pub(super) fn seek(&mut self, account: AccountId) {
+        let now = Timestamp::from_millis(self.wall);
+        let (orders, executions) = self.broker.show(&account, now);
+        self.deliver(Input::Evidence {
+            account,
+            orders,
+            executions,
+        });
+    }
+
+    /// The process dies: memory and effects are gone, what is on the wire may arrive.
+    pub(super) fn crash(&mut self) -> Checked {
+        self.count("crashes");
+        self.commits.clear();
+        self.waiting.clear();
+        let mut kept = Vec::new();
+        for pending in std::mem::take(&mut self.pending) {
+            if matches!(pending, Pending::Arrive(_)) && self.random.percent(50) {
+                kept.push(pending);
+            }
+        }
+        self.pending = kept;
+        self.store_failed = false;
+        self.monotonic = Duration::ZERO;
+        let snapshot = self.ledger.snapshot().expect("a snapshot");
+        let restored = store::restore(&snapshot).expect("every row reads back");
+        let restored = self.sabotaged(restored);
+        let (engine, effects) = Engine::restore(setting::config(), restored, self.now());
+        self.engine = engine;
+        self.checker.restored(&self.engine)?;
+        for effect in effects {
+            self.take(effect)?;
+        }
+        self.truthful()
+    }
+
+    fn sabotaged(&mut self, mut restored: Restored) -> Restored {
+        match self.sabotage {
+            Sabotage::None | Sabotage::OpenLatch | Sabotage::LossIsRefusal => restored,
+            Sabotage::StaleStore => match self.stale.take() {
+                Some(stale) => stale,
+                None => {
+                    self.stale = Some(restored.clone());
+                    restored
+                }
+            },
+            Sabotage::ForgottenHalt => {
+                restored.halt = None;
+                restored
+            }
+            Sabotage::ForgottenCounts => {
+                for order in &mut restored.orders {
+                    order.trading_day -= 1;
+                }
+                restored
+            }
+        }
+    }
+
+    /// Performs everything that waits, losing nothing more, then reads the broker's orders.
+    pub(super) fn come_to_rest(&mut self) -> Checked {
+        for round in 0..3 {
+            let mut steps = 0;
+            while self.step()? {
+                steps += 1;
+                rule(steps < 10_000, || "the run never comes to rest".to_owned())?;
+            }
+            if round < 2 {
+                for account in setting::accounts() {
+                    self.seek(account);
+                }
+            }
+        }
+        self.checker.at_rest(&self.engine, &self.broker)
+    }
+
+    /// The whole log verifies and the states that were seen are counted.
+    pub(super) fn finish(&mut self) -> Checked {
+        let states: Vec<OrderState> = self.engine.orders().map(|order| order.state).collect();
+        for state in states {
+            self.count(state.as_str());
+        }
+        let snapshot = self.ledger.snapshot().expect("a snapshot");
+        let verified = snapshot.verify(self.ledger.verifier());
+        rule(verified.is_ok(), || format!("the log: {verified:?}"))
+    }
+}
+
+fn now_of(monotonic: Duration, wall: i64) -> Now {
+    let wall = Timestamp::from_millis(wall);
+    Now {
+        monotonic,
+        wall,
+        trading_day: wall.utc_day(),
+    }
+}

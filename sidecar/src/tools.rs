@@ -1,0 +1,458 @@
+//! The agents' door: every tool call is checked, admitted, run, recorded and only then answered.
+//!
+//! One way for every caller: scope → admission → the tool → a record → the answer with its hash and
+//! receipt. Reads are async functions between two engine steps; everything on the order path is the
+//! engine's. An approval can be asked for here and never given.
+
+mod account;
+mod control;
+mod market;
+mod orders;
+mod session;
+mod staged;
+
+use crate::brokers::Brokers;
+use crate::driver::{EngineHandle, Told};
+use crate::engine::{Answer, Caller, Input, Refusal, Standing, Work};
+use crate::relay::{Identity, RelayDoor};
+use ibkr_agent_audit::Ledger;
+use ibkr_agent_domain::{
+    AccountId, Actor, Decision, Door, ErrorCode, Mode, Record, RecordKind, Reference, ScopeSet,
+    Timestamp, Untrusted,
+};
+use ibkr_agent_gates::Requester;
+use ibkr_agent_protocol::catalogue::{self, Backend, RiskClass, Tool, ToolSpec};
+use ibkr_agent_protocol::service::{
+    ErrorBody, EventStream, LocalCaller, MAX_TIMEOUT, Progress, Receipt, ToolCall, ToolEvent,
+    ToolReply, ToolService, receipt_text,
+};
+use ibkr_agent_token::Verified;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Who calls a tool, as its door knows it.
+#[derive(Debug, Clone)]
+pub enum Agent {
+    /// A process of the local user.
+    Local {
+        /// What it calls itself.
+        caller: LocalCaller,
+        /// Through which door.
+        door: Door,
+    },
+    /// A caller whose access token this sidecar verified itself.
+    Token {
+        /// What the token says.
+        verified: Arc<Verified>,
+        /// Through which door.
+        door: Door,
+    },
+}
+
+/// What a sidecar lets callers do at most.
+#[derive(Debug, Clone)]
+pub struct Ceilings {
+    /// For local callers.
+    pub local: ScopeSet,
+    /// For callers of an issuer; an issuer that isn't here gets nothing.
+    pub issuers: BTreeMap<String, ScopeSet>,
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use core::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+pub(crate) use control::event as audit_event;
+
+/// What the tools share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) engine: EngineHandle,
+    pub(crate) ledger: Ledger,
+    pub(crate) brokers: Arc<Brokers>,
+    pub(crate) ceilings: Ceilings,
+    pub(crate) identity: Identity,
+    pub(crate) backend: Backend,
+    pub(crate) enabled: Enabled,
+    pub(crate) tracker: TaskTracker,
+}
+
+/// What is switched on.
+#[derive(Debug, Clone, Copy)]
+pub struct Enabled {
+    /// Order previews.
+    pub preview: bool,
+    /// Paper orders.
+    pub paper: bool,
+    /// The relay to a remote.
+    pub remote: bool,
+}
+
+/// The tool service of a sidecar.
+#[derive(Debug, Clone)]
+pub struct Agents {
+    pub(crate) core: Arc<Core>,
+}
+
+/// A tool's answer before it is recorded.
+pub(crate) struct Done {
+    body: Box<RawValue>,
+    account: Option<AccountId>,
+    /// Set when the engine has already recorded the call.
+    event: Option<String>,
+    recorded: bool,
+}
+
+impl Done {
+    fn read<T: Serialize>(output: &T, account: Option<AccountId>) -> Result<Self, ErrorBody> {
+        Ok(Self { body: to_raw(output)?, account, event: None, recorded: false })
+    }
+
+    fn staged<T: Serialize>(output: &T, event: Option<String>) -> Result<Self, ErrorBody> {
+        Ok(Self { body: to_raw(output)?, account: None, event, recorded: true })
+    }
+}
+
+fn to_raw<T: Serialize>(output: &T) -> Result<Box<RawValue>, ErrorBody> {
+    serde_json::value::to_raw_value(output)
+        .map_err(|_| ErrorBody::new(ErrorCode::InternalError, "the answer can't be written"))
+}
+
+/// One call on its way through a tool.
+pub(crate) struct Asked<'a> {
+    core: &'a Core,
+    caller: Caller,
+    call: &'a ToolCall,
+    progress: Progress,
+    cancelled: CancellationToken,
+}
+
+impl Asked<'_> {
+    fn now(&self) -> Timestamp {
+        self.core.engine.clock().now().wall
+    }
+
+    fn input<T: Tool>(&self) -> Result<T::Input, ErrorBody> {
+        catalogue::decode::<T>(self.call)
+    }
+}
+
+impl ToolService for Agents {
+    type Caller = Agent;
+
+    fn tools(&self, caller: &Agent) -> Vec<&'static ToolSpec> {
+        let scopes = self.core.scopes_of(caller);
+        catalogue::all().iter().filter(|spec| scopes.contains(spec.scope)).collect()
+    }
+
+    async fn call(
+        &self,
+        agent: Agent,
+        call: ToolCall,
+        progress: Progress,
+        cancelled: CancellationToken,
+    ) -> ToolReply {
+        let core = Arc::clone(&self.core);
+        let call_id = call.call_id.clone();
+        // A task of its own: a caller that goes away doesn't stop a write half-way.
+        let run = self
+            .core
+            .tracker
+            .spawn(async move { core.run(agent, call, progress, cancelled).await });
+        match run.await {
+            Ok(reply) => reply,
+            Err(_) => {
+                let error = ErrorBody::new(ErrorCode::InternalError, "the tool failed");
+                ToolReply::failure(call_id, error)
+            }
+        }
+    }
+
+    fn events(&self, _caller: &Agent) -> EventStream {
+        let changes = self.core.engine.changes();
+        Box::pin(futures_util::stream::unfold(changes, |mut changes| async move {
+            loop {
+                match changes.recv().await {
+                    Ok(resource) => return Some((ToolEvent { resource }, changes)),
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        }))
+    }
+}
+
+impl Agents {
+    /// Records a call that its door refused before it became one (a bad token, say), and answers.
+    pub async fn refuse(
+        &self,
+        claimed: &Untrusted,
+        door: Door,
+        code: ErrorCode,
+        call: &ToolCall,
+    ) -> ToolReply {
+        let requester = Requester {
+            call: call.call_id.clone(),
+            actor: Actor::Unauthenticated { claimed: claimed.clone() },
+            door,
+            tool: tool_name(&call.tool),
+        };
+        let error = ErrorBody::new(code, code.user_action());
+        self.core.finish_refused(&requester, call, error).await
+    }
+
+    /// The key with which answers are signed, hexadecimal Ed25519.
+    #[must_use]
+    pub fn receipt_key(&self) -> String {
+        self.core.identity.public_hex()
+    }
+}
+
+impl RelayDoor for Agents {
+    async fn call(
+        &self,
+        verified: Verified,
+        call: ToolCall,
+        progress: Progress,
+        cancelled: CancellationToken,
+    ) -> ToolReply {
+        let agent = Agent::Token { verified: Arc::new(verified), door: Door::Relay };
+        ToolService::call(self, agent, call, progress, cancelled).await
+    }
+
+    async fn refused(&self, code: ErrorCode, call: &ToolCall) -> ToolReply {
+        self.refuse(&Untrusted::new("relayed token"), Door::Relay, code, call).await
+    }
+}
+
+/// The catalogue's own name of a tool, so that a record never holds a caller's text as a name.
+fn tool_name(name: &str) -> &'static str {
+    let forbidden = catalogue::FORBIDDEN.iter().find(|known| **known == name).copied();
+    catalogue::find(name).map(|spec| spec.name).or(forbidden).unwrap_or("unknown_tool")
+}
+
+impl Core {
+    fn scopes_of(&self, agent: &Agent) -> ScopeSet {
+        match agent {
+            Agent::Local { .. } => self.ceilings.local.clone(),
+            Agent::Token { verified, .. } => {
+                let ceiling = self.ceilings.issuers.get(verified.issuer());
+                ceiling.map(|ceiling| verified.scopes().intersection(ceiling)).unwrap_or_default()
+            }
+        }
+    }
+
+    fn caller(&self, agent: &Agent, call: &ToolCall) -> Caller {
+        let (actor, door, standing) = match agent {
+            Agent::Local { caller, door } => {
+                (Actor::Local { client: caller.client.clone() }, *door, Standing::Local)
+            }
+            Agent::Token { verified, door } => {
+                let actor = Actor::Token {
+                    issuer: verified.issuer().to_owned(),
+                    subject: Untrusted::bounded(verified.subject(), 128),
+                    client: Untrusted::bounded(verified.client().unwrap_or("-"), 128),
+                };
+                // A token that doesn't say when it was issued is as old as can be.
+                let seconds = verified.issued_at().unwrap_or(0);
+                let issued_at = Timestamp::from_millis(seconds.saturating_mul(1000));
+                (actor, *door, Standing::Token { issued_at })
+            }
+        };
+        let tool = tool_name(&call.tool);
+        let requester = Requester { call: call.call_id.clone(), actor, door, tool };
+        Caller { requester, scopes: self.scopes_of(agent), standing }
+    }
+
+    async fn run(
+        &self,
+        agent: Agent,
+        call: ToolCall,
+        progress: Progress,
+        cancelled: CancellationToken,
+    ) -> ToolReply {
+        let caller = self.caller(&agent, &call);
+        let requester = caller.requester.clone();
+        let spec = match self.admit(&caller, &call).await {
+            Ok(spec) => spec,
+            Err(error) => return self.finish_refused(&requester, &call, error).await,
+        };
+        let limit = call.timeout.min(MAX_TIMEOUT);
+        let asked = Asked { core: self, caller, call: &call, progress, cancelled };
+        let ended = tokio::time::timeout(limit, asked.dispatch(spec)).await;
+        match ended {
+            Ok(Ok(done)) => self.finish(&requester, &call, done).await,
+            Ok(Err(error)) => self.finish_refused(&requester, &call, error).await,
+            Err(_) if spec.risk.is_write() => {
+                let message = "the outcome was not known in time: ask ibkr_order_outcome";
+                let error = ErrorBody::new(ErrorCode::CallOutcomeUnknown, message);
+                self.finish_refused(&requester, &call, error).await
+            }
+            Err(_) => {
+                let error = ErrorBody::new(ErrorCode::CallTimedOut, "the answer took too long");
+                self.finish_refused(&requester, &call, error).await
+            }
+        }
+    }
+
+    /// Scope, then admission by the engine.
+    async fn admit(
+        &self,
+        caller: &Caller,
+        call: &ToolCall,
+    ) -> Result<&'static ToolSpec, ErrorBody> {
+        if catalogue::FORBIDDEN.contains(&call.tool.as_str()) {
+            let message = "generic order tools are refused here";
+            return Err(ErrorBody::new(ErrorCode::ReadonlyWriteForbidden, message));
+        }
+        let Some(spec) = catalogue::find(&call.tool) else {
+            let name = Untrusted::bounded(&call.tool, 64);
+            let message = format!("there is no tool {name}");
+            return Err(ErrorBody::new(ErrorCode::InputUnknownTool, message));
+        };
+        if !caller.scopes.contains(spec.scope) {
+            let message = format!("{} needs the scope {}", spec.name, spec.scope);
+            return Err(ErrorBody::new(ErrorCode::AuthMissingScope, message));
+        }
+        let work = match spec.risk {
+            RiskClass::Read => Work::Read,
+            RiskClass::Preview => Work::Preview,
+            RiskClass::Ask | RiskClass::PaperWrite | RiskClass::LiveWrite => Work::Write,
+        };
+        let caller = caller.clone();
+        let told = self.engine.ask(|ticket| Input::Admit { ticket, caller, work }).await;
+        if matches!(told.answer, Answer::Admitted) { Ok(spec) } else { Err(refused(told)) }
+    }
+
+    async fn finish(&self, requester: &Requester, call: &ToolCall, done: Done) -> ToolReply {
+        let mut reply = ToolReply::success(call.call_id.clone(), done.body);
+        let event = if done.recorded {
+            done.event
+        } else {
+            let mut record = Record::new(
+                RecordKind::Read,
+                requester.actor.clone(),
+                requester.door,
+                Decision::Permitted,
+            );
+            record.account = done.account;
+            record.output = Some(reply.output_hash);
+            match self.record(requester, call, record).await {
+                Ok(event) => event,
+                Err(error) => return ToolReply::failure(call.call_id.clone(), error),
+            }
+        };
+        self.sign(&mut reply, event);
+        reply
+    }
+
+    async fn finish_refused(
+        &self,
+        requester: &Requester,
+        call: &ToolCall,
+        mut error: ErrorBody,
+    ) -> ToolReply {
+        let mut event = error.audit_event_id.take();
+        if event.is_none() {
+            let mut record = Record::new(
+                RecordKind::Refused,
+                requester.actor.clone(),
+                requester.door,
+                Decision::Denied,
+            );
+            record.codes.extend(error.error_code());
+            // The refusal stands even when it can't be recorded.
+            event = self.record(requester, call, record).await.ok().flatten();
+        }
+        error.audit_event_id.clone_from(&event);
+        let mut reply = ToolReply::failure(call.call_id.clone(), error);
+        self.sign(&mut reply, event);
+        reply
+    }
+
+    async fn record(
+        &self,
+        requester: &Requester,
+        call: &ToolCall,
+        mut record: Record,
+    ) -> Result<Option<String>, ErrorBody> {
+        record.tool = Some(requester.tool);
+        record.input = Some(call.input_hash());
+        record.references.push(Reference::Call(call.call_id.clone()));
+        let told = self.engine.ask(|ticket| Input::Record { ticket, record }).await;
+        if matches!(told.answer, Answer::Recorded) { Ok(told.event) } else { Err(refused(told)) }
+    }
+
+    fn sign(&self, reply: &mut ToolReply, event: Option<String>) {
+        let text = receipt_text(&reply.call_id, &reply.output_hash, event.as_deref());
+        let signature = self.identity.sign_hex(text.as_bytes());
+        reply.receipt = Some(Receipt { key: self.identity.public_hex(), signature });
+        reply.audit_event_id = event;
+    }
+
+    /// The mode in which orders of this sidecar's accounts trade, for tools without an account.
+    fn mode(&self) -> Mode {
+        self.brokers.all().first().map_or(Mode::Simulated, |broker| broker.mode())
+    }
+}
+
+impl Asked<'_> {
+    async fn dispatch(&self, spec: &ToolSpec) -> Result<Done, ErrorBody> {
+        match spec.name {
+            "ibkr_health" => self.health().await,
+            "ibkr_backend_status" => self.backend_status(),
+            "ibkr_session_requirements" => self.session_requirements(),
+            "ibkr_session_renew" => self.session_renew().await,
+            "ibkr_accounts_list" => self.accounts_list().await,
+            "ibkr_account_metadata" => self.account_metadata().await,
+            "ibkr_account_summary" => self.account_summary().await,
+            "ibkr_positions_list" => self.positions_list().await,
+            "ibkr_portfolio_snapshot" => self.portfolio_snapshot().await,
+            "ibkr_contracts_search" => self.contracts_search().await,
+            "ibkr_contract_resolve" => self.contract_resolve().await,
+            "ibkr_market_snapshot" => self.market_snapshot().await,
+            "ibkr_orders_list" => self.orders_list().await,
+            "ibkr_executions_list" => self.executions_list().await,
+            "ibkr_kill_switch_status" => self.kill_switch_status().await,
+            "ibkr_limits_status" => self.limits_status().await,
+            "ibkr_audit_tail" => self.audit_tail().await,
+            "ibkr_order_preview" => self.order_preview().await,
+            "ibkr_approvals_create" => self.approvals_create().await,
+            "ibkr_approval_status" => self.approval_status().await,
+            "ibkr_paper_order_submit" => self.paper_submit().await,
+            "ibkr_paper_order_cancel" => self.paper_cancel().await,
+            "ibkr_order_outcome" => self.order_outcome().await,
+            other => {
+                let message = format!("{other} is declared but not served");
+                Err(ErrorBody::new(ErrorCode::BrokerCapabilityUnavailable, message))
+            }
+        }
+    }
+}
+
+/// An engine's refusal as callers see it.
+pub(crate) fn refusal_body(refusal: Refusal) -> ErrorBody {
+    let mut body = ErrorBody::new(refusal.code, refusal.message);
+    body.details = refusal.details;
+    body
+}
+
+/// A refusal of the engine, with the record that it made of it.
+pub(crate) fn refused(told: Told) -> ErrorBody {
+    let Answer::Refused(refusal) = told.answer else {
+        tracing::error!(answer = ?told.answer, "engine.unexpected_answer");
+        return ErrorBody::new(ErrorCode::InternalError, "the engine answered something else");
+    };
+    let mut body = refusal_body(refusal);
+    body.audit_event_id = told.event;
+    body
+}

@@ -1,0 +1,126 @@
+//! Contracts and quotes.
+
+use super::{Asked, Done};
+use crate::brokers::error_body;
+use ibkr_agent_broker::{Resolution, ResolveFilters};
+use ibkr_agent_domain::{Conid, Contract, ErrorCode, Instrument, Untrusted};
+use ibkr_agent_protocol::catalogue::market::{
+    ContractOutput, ContractResolve, ContractResolveOutput, ContractsSearch, ContractsSearchOutput,
+    MarketSnapshot, MarketSnapshotOutput, contracts_table,
+};
+use ibkr_agent_protocol::catalogue::{Detail, Wire, row_limit};
+use ibkr_agent_protocol::service::ErrorBody;
+
+/// Candidates of an ambiguity that are listed.
+const MAX_CANDIDATES: usize = 10;
+
+impl Asked<'_> {
+    pub(super) async fn contracts_search(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<ContractsSearch>()?;
+        let limit = row_limit(input.limit)?;
+        let broker = self.core.brokers.market()?;
+        let class = input.asset_class.map(|class| class.0);
+        let found = broker
+            .search(input.query.0.as_str(), class)
+            .await
+            .map_err(|error| error_body(&error))?;
+        let currency = input.currency.map(|currency| currency.0);
+        let exchange = input.exchange.as_ref().map(|exchange| exchange.0.as_str());
+        let wanted: Vec<Contract> = found
+            .into_iter()
+            .filter(|contract| class.is_none_or(|class| contract.class == class))
+            .filter(|contract| currency.is_none_or(|currency| contract.currency == currency))
+            .filter(|contract| exchange.is_none_or(|exchange| is_on(contract, exchange)))
+            .collect();
+        let shown = wanted.get(..limit.min(wanted.len())).unwrap_or_default();
+        let full = input.detail == Some(Wire(Detail::Full));
+        let output = ContractsSearchOutput {
+            backend: Wire(self.core.backend),
+            table: (!full).then(|| contracts_table(shown)),
+            contracts: full.then(|| shown.iter().map(ContractOutput::from).collect()),
+            truncated: shown.len() < wanted.len(),
+        };
+        Done::read(&output, None)
+    }
+
+    pub(super) async fn contract_resolve(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<ContractResolve>()?;
+        let instrument = input.instrument()?;
+        let contract = self.resolve(&instrument).await?;
+        let output = ContractResolveOutput {
+            backend: Wire(self.core.backend),
+            asked: Wire(Untrusted::bounded(&named(&instrument), 64)),
+            contract: ContractOutput::from(&contract),
+        };
+        Done::read(&output, None)
+    }
+
+    pub(super) async fn market_snapshot(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<MarketSnapshot>()?;
+        let instruments = input.instruments()?;
+        let mut conids: Vec<Conid> = Vec::with_capacity(instruments.len());
+        for instrument in &instruments {
+            conids.push(match instrument {
+                Instrument::Conid(conid) => *conid,
+                Instrument::Symbol { .. } | Instrument::Option { .. } => {
+                    self.resolve(instrument).await?.conid
+                }
+            });
+        }
+        let broker = self.core.brokers.market()?;
+        let quotes = broker.quotes(&conids).await.map_err(|error| error_body(&error))?;
+        let output = MarketSnapshotOutput::new(&input, &quotes, self.core.backend, self.now());
+        Done::read(&output, None)
+    }
+
+    /// Exactly one contract, or the candidates.
+    pub(super) async fn resolve(&self, instrument: &Instrument) -> Result<Contract, ErrorBody> {
+        let broker = self.core.brokers.market()?;
+        let filters = ResolveFilters::default();
+        let resolution = broker.resolve(instrument, &filters).await;
+        match resolution.map_err(|error| error_body(&error))? {
+            Resolution::One(contract) => Ok(contract),
+            Resolution::NotFound => {
+                let message = format!("no contract is named {}", named(instrument));
+                Err(ErrorBody::new(ErrorCode::InputInvalidContract, message))
+            }
+            Resolution::Ambiguous(candidates) => {
+                let message = format!("{} names more than one contract", named(instrument));
+                let mut error = ErrorBody::new(ErrorCode::InputAmbiguousContract, message);
+                error.details = candidates.iter().take(MAX_CANDIDATES).map(candidate).collect();
+                Err(error)
+            }
+        }
+    }
+}
+
+fn is_on(contract: &Contract, exchange: &str) -> bool {
+    contract.exchange.eq_ignore_ascii_case(exchange)
+        || contract.listing_exchange.as_str().eq_ignore_ascii_case(exchange)
+}
+
+fn candidate(contract: &Contract) -> String {
+    format!(
+        "{} {} ({} on {}, {}): contract_id {}",
+        contract.symbol,
+        contract.name,
+        contract.class,
+        contract.listing_exchange,
+        contract.currency,
+        contract.conid
+    )
+}
+
+fn named(instrument: &Instrument) -> String {
+    match instrument {
+        Instrument::Conid(conid) => format!("contract_id {conid}"),
+        Instrument::Symbol { symbol, exchange, currency, .. } => {
+            let exchange = exchange.as_ref().map(|e| format!("@{e}")).unwrap_or_default();
+            let currency = currency.map(|c| format!(":{c}")).unwrap_or_default();
+            format!("{symbol}{exchange}{currency}")
+        }
+        Instrument::Option { symbol, expiry, right, strike } => {
+            format!("{symbol} {expiry} {right} {strike}")
+        }
+    }
+}

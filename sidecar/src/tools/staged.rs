@@ -1,0 +1,368 @@
+//! The staged order: preview, asking, waiting, submitting, cancelling, finding out.
+//!
+//! Everything that decides or changes is the engine's; this file reads what the engine needs and
+//! writes down what it says.
+
+use super::{Asked, Done, refused};
+use crate::brokers::account_mode;
+use crate::engine::{
+    Answer, ApprovalEntry, ApprovalStatus as Stored, Cancellation, Expired, Input, OrderEntry,
+    OutcomeQuery, Preview, PreviewDraft, Submission, refusal_of,
+};
+use crate::facts;
+use ibkr_agent_broker::WhatIf;
+use ibkr_agent_domain::{
+    CanonicalOrder, Currency, ErrorCode, Money, OrderState, OrderTarget, Untrusted,
+};
+use ibkr_agent_gates::{Check, Verdict};
+use ibkr_agent_protocol::catalogue::approvals::{
+    ApprovalOutput, ApprovalState, ApprovalStatus, ApprovalsCreate, CheckOutput, OrderOutput,
+    OrderPreview, OrderPreviewOutput, WhatIfOutput,
+};
+use ibkr_agent_protocol::catalogue::orders::{
+    OrderOutcome, OrderOutcomeOutput, OutcomeHandle, PaperOrderCancel, PaperOrderSubmit,
+    QuestionOutput,
+};
+use ibkr_agent_protocol::catalogue::{BrokerText, Wire, invalid};
+use ibkr_agent_protocol::number::OutputMoney;
+use ibkr_agent_protocol::service::ErrorBody;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+
+impl Asked<'_> {
+    pub(super) async fn order_preview(&self) -> Result<Done, ErrorBody> {
+        if !self.core.enabled.preview {
+            let message = "order previews are switched off";
+            return Err(ErrorBody::new(ErrorCode::OrderPreviewDisabled, message));
+        }
+        let input = self.input::<OrderPreview>()?;
+        let (instrument, terms) = (input.instrument()?, input.terms()?);
+        let routed = self.core.brokers.account(Some(&input.account_id.0)).await?;
+        self.progress.report(1, "resolving the contract");
+        let contract = self.resolve(&instrument).await?;
+        let target = OrderTarget {
+            broker: routed.broker.name().clone(),
+            mode: account_mode(&routed),
+            account: routed.info.id.clone(),
+        };
+        let order = CanonicalOrder::new(target, &contract, terms)
+            .map_err(|error| ErrorBody::new(ErrorCode::OrderValidationFailed, error.to_string()))?;
+        check_increment(&order, contract.price_increment)?;
+        self.progress.report(2, "reading quote, position and open orders");
+        let currency = self.policy_currency().await?;
+        let (facts, whatif) = tokio::join!(
+            facts::read(&self.core.brokers, &order, currency),
+            routed.broker.what_if(&order),
+        );
+        let facts = facts.map_err(super::refusal_body)?;
+        let caller = self.caller.clone();
+        let draft = Box::new(PreviewDraft { order, facts });
+        let told = self.core.engine.ask(|ticket| Input::Preview { ticket, caller, draft }).await;
+        let Answer::Preview(preview, checks) = told.answer else { return Err(refused(told)) };
+        // A what-if that fails is missing, not an error: the gates don't use it.
+        let whatif = whatif.ok().map(|whatif| whatif_output(&whatif));
+        let output = self.preview_output(&preview, &checks, whatif);
+        Done::staged(&output, told.event)
+    }
+
+    async fn policy_currency(&self) -> Result<Currency, ErrorBody> {
+        let currency =
+            self.core.engine.look(|engine, _| engine.policy().limits().max_notional.currency).await;
+        currency.map_err(super::refusal_body)
+    }
+
+    fn preview_output(
+        &self,
+        preview: &Preview,
+        checks: &[Check],
+        whatif: Option<WhatIfOutput>,
+    ) -> OrderPreviewOutput {
+        let next_step = if preview.would_pass {
+            "Show the order and its warnings to the user, then ask with ibkr_approvals_create."
+        } else {
+            "Change the order so that every check passes; this preview can't be approved."
+        };
+        OrderPreviewOutput {
+            preview_id: Wire(preview.id.clone()),
+            expires_at: Wire(preview.expires_at),
+            backend: Wire(self.core.backend),
+            mode: Wire(preview.order.mode()),
+            order: OrderOutput::from(&preview.order),
+            order_digest: Wire(preview.order.digest()),
+            would_pass: preview.would_pass,
+            checks: checks.iter().map(check_output).collect(),
+            warnings: preview.warnings.clone(),
+            whatif,
+            next_step: next_step.to_owned(),
+        }
+    }
+
+    pub(super) async fn approvals_create(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<ApprovalsCreate>()?;
+        let ttl = match input.ttl_seconds {
+            None => None,
+            Some(seconds) => {
+                let most = crate::engine::MAX_APPROVAL_TTL.as_secs();
+                let seconds = seconds.within(1, most);
+                let seconds =
+                    seconds.ok_or_else(|| invalid(format!("ttl_seconds must be 1 to {most}")))?;
+                Some(Duration::from_secs(seconds))
+            }
+        };
+        let caller = self.caller.clone();
+        let (account, preview) = (input.account_id.0, input.preview_id.0);
+        let told = self
+            .core
+            .engine
+            .ask(|ticket| Input::AskApproval { ticket, caller, account, preview, ttl })
+            .await;
+        let Answer::Approval(entry, expired) = told.answer else { return Err(refused(told)) };
+        Done::staged(&self.approval_output(&entry, expired), told.event)
+    }
+
+    pub(super) async fn approval_status(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<ApprovalStatus>()?;
+        let wait = input.wait()?;
+        let id = input.approval_id.0;
+        // Subscribed before the first look, so that no decision falls between.
+        let mut changes = self.core.engine.changes();
+        let deadline = tokio::time::Instant::now() + wait;
+        let resource = format!("ibkr://approvals/{id}");
+        loop {
+            let (caller, approval) = (self.caller.clone(), id.clone());
+            let told = self
+                .core
+                .engine
+                .ask(|ticket| Input::ApprovalStatus { ticket, caller, approval })
+                .await;
+            let Answer::Approval(entry, expired) = told.answer else { return Err(refused(told)) };
+            let undecided = entry.status == Stored::Pending && expired == Expired::No;
+            if !undecided || tokio::time::Instant::now() >= deadline {
+                let account = Some(entry.account().clone());
+                return Done::read(&self.approval_output(&entry, expired), account);
+            }
+            let changed = async {
+                loop {
+                    match changes.recv().await {
+                        Ok(changed) if changed == resource => return,
+                        Ok(_) => {}
+                        Err(RecvError::Lagged(_) | RecvError::Closed) => return,
+                    }
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                () = self.cancelled.cancelled() => {
+                    let message = "the caller withdrew the call";
+                    return Err(ErrorBody::new(ErrorCode::CallCancelled, message));
+                }
+            }
+        }
+    }
+
+    fn approval_output(&self, entry: &ApprovalEntry, expired: Expired) -> ApprovalOutput {
+        let state = match (entry.status, expired) {
+            (Stored::Pending | Stored::Approved, Expired::Yes) => ApprovalState::Expired,
+            (Stored::Pending, Expired::No) => ApprovalState::Pending,
+            (Stored::Approved, Expired::No) => ApprovalState::Approved,
+            (Stored::Denied, _) if entry.approved_by.is_some() => ApprovalState::Revoked,
+            (Stored::Denied, _) => ApprovalState::Denied,
+            (Stored::Consumed, _) => ApprovalState::Consumed,
+        };
+        let backend = self.core.backend;
+        ApprovalOutput::new(entry.id.clone(), state, &entry.order, backend, entry.expires_at)
+    }
+
+    pub(super) async fn paper_submit(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<PaperOrderSubmit>()?;
+        self.check_paper()?;
+        let key = input.key().ok_or_else(|| invalid("idempotency_key is missing"))?;
+        let submission =
+            Submission { account: input.account_id.0, approval: input.approval_id.0, key };
+        let caller = self.caller.clone();
+        let (ticket, told) =
+            self.core.engine.begin(|ticket| Input::Submit { ticket, caller, submission });
+        self.progress.report(1, "reading the market and checking every gate");
+        let told = tokio::select! {
+            told = told => told.unwrap_or_else(|_| crate::driver::stopped()),
+            () = self.cancelled.cancelled() => {
+                // Before the decision this stops it; after it the ledger knows the outcome.
+                self.core.engine.withdraw(ticket);
+                let message = "the caller withdrew the call: ask ibkr_order_outcome";
+                return Err(ErrorBody::new(ErrorCode::CallOutcomeUnknown, message));
+            }
+        };
+        let Answer::Order(entry) = told.answer else { return Err(refused(told)) };
+        if let Some(refusal) = refusal_of(&entry) {
+            let mut error = super::refusal_body(refusal);
+            error.audit_event_id = told.event;
+            return Err(error);
+        }
+        Done::staged(&self.order_output(&entry), told.event)
+    }
+
+    /// Paper tools work on simulated and paper accounts only, and only when switched on.
+    fn check_paper(&self) -> Result<(), ErrorBody> {
+        if !self.core.enabled.paper {
+            let message = "paper trading is switched off";
+            return Err(ErrorBody::new(ErrorCode::PaperTradingDisabled, message));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn paper_cancel(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<PaperOrderCancel>()?;
+        let (account, order) = (input.account_id.0, input.broker_order_id.0);
+        let caller = self.caller.clone();
+        let cancellation = Cancellation { account: account.clone(), order: order.clone() };
+        let told =
+            self.core.engine.ask(|ticket| Input::Cancel { ticket, caller, cancellation }).await;
+        let Answer::CancelRequested { message, .. } = &told.answer else {
+            return Err(refused(told));
+        };
+        let message = message.clone();
+        let entry = self.await_cancel(&order).await?;
+        let Some(entry) = entry else {
+            return Err(ErrorBody::new(ErrorCode::InternalError, "the order is missing"));
+        };
+        let mut output = self.order_output(&entry);
+        if entry.state != OrderState::Cancelled {
+            output.message = "the broker took the cancel; the order may still fill".to_owned();
+        }
+        output.broker_message = broker_text(&message);
+        Done::staged(&output, told.event)
+    }
+
+    /// Waits a moment for the broker to show what the cancel did.
+    async fn await_cancel(
+        &self,
+        order: &ibkr_agent_domain::BrokerOrderId,
+    ) -> Result<Option<OrderEntry>, ErrorBody> {
+        let mut changes = self.core.engine.changes();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+        loop {
+            let id = order.clone();
+            let found = self
+                .core
+                .engine
+                .look(move |engine, _| {
+                    engine.orders().find(|o| o.broker_order_id.as_ref() == Some(&id)).cloned()
+                })
+                .await
+                .map_err(super::refusal_body)?;
+            let settled = found.as_ref().is_none_or(|entry| entry.state.is_final());
+            if settled || tokio::time::Instant::now() >= deadline {
+                return Ok(found);
+            }
+            tokio::select! {
+                _ = changes.recv() => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    pub(super) async fn order_outcome(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<OrderOutcome>()?;
+        let query = match input.handle()? {
+            OutcomeHandle::Call(call) => OutcomeQuery::Call(call.to_string()),
+            OutcomeHandle::Approval(approval) => OutcomeQuery::Approval(approval),
+            OutcomeHandle::Key(key) => OutcomeQuery::Key(key),
+            OutcomeHandle::ClientOrder(order) => OutcomeQuery::Order(order),
+        };
+        let caller = self.caller.clone();
+        let told = self.core.engine.ask(|ticket| Input::Outcome { ticket, caller, query }).await;
+        let Answer::Order(entry) = told.answer else { return Err(refused(told)) };
+        let account = Some(entry.account().clone());
+        Done::read(&self.order_output(&entry), account)
+    }
+
+    fn order_output(&self, entry: &OrderEntry) -> OrderOutcomeOutput {
+        let question = entry.question.as_ref().map(|question| {
+            let ids = question.message_ids.iter().map(|id| Untrusted::bounded(id, 32)).collect();
+            QuestionOutput::new(ids, Untrusted::new(&question.messages.join(" ")))
+        });
+        OrderOutcomeOutput {
+            status: Wire(entry.state),
+            backend: Wire(self.core.backend),
+            mode: Wire(entry.order.mode()),
+            account_id: Wire(entry.account().clone()),
+            approval_id: Some(Wire(entry.approval.clone())),
+            client_order_id: Some(Wire(entry.id.clone())),
+            broker_order_id: entry.broker_order_id.clone().map(Wire),
+            filled: entry.filled.map(ibkr_agent_protocol::number::OutputNumber),
+            average_price: entry.average_price.map(ibkr_agent_protocol::number::OutputNumber),
+            message: entry.order.summary(),
+            broker_message: broker_text(&entry.message),
+            question,
+            next_step: next_step(entry.state).to_owned(),
+        }
+    }
+}
+
+fn broker_text(message: &str) -> Option<BrokerText> {
+    (!message.is_empty()).then(|| BrokerText::from(Untrusted::new(message)))
+}
+
+const fn next_step(state: OrderState) -> &'static str {
+    match state {
+        OrderState::Intended => "Wait: the order is on its way. Ask ibkr_order_outcome again.",
+        OrderState::Question => "A human must answer the broker's question on the sidecar.",
+        OrderState::Working => "Ask ibkr_order_outcome for fills, or cancel the order.",
+        OrderState::Filled => "Nothing: the order is filled.",
+        OrderState::Cancelled => "Nothing: the order no longer works.",
+        OrderState::Rejected => "Read the broker's reason; a new order needs a new preview.",
+        OrderState::NotSent => "Nothing was sent; the approval can be used again.",
+        OrderState::Unknown => "Never repeat the order. Ask ibkr_order_outcome until it settles.",
+    }
+}
+
+fn check_output(check: &Check) -> CheckOutput {
+    CheckOutput {
+        gate: check.gate.as_str().to_owned(),
+        passed: !check.is_denied(),
+        message: match check.verdict {
+            Verdict::Passed => "passes".to_owned(),
+            Verdict::Warned => "passes with a warning".to_owned(),
+            Verdict::Exempt => "doesn't apply: the order only reduces a position".to_owned(),
+            Verdict::Denied(code) => code.as_str().to_owned(),
+        },
+        observed: Some(check.observed.clone()),
+        limit: Some(check.limit.clone()),
+    }
+}
+
+fn check_increment(
+    order: &CanonicalOrder,
+    increment: Option<rust_decimal::Decimal>,
+) -> Result<(), ErrorBody> {
+    let ibkr_agent_domain::OrderKind::Limit(limit) = order.terms().kind;
+    let fits = increment.is_none_or(|step| {
+        step.is_zero() || limit.get().checked_rem(step).is_some_and(|rest| rest.is_zero())
+    });
+    if fits {
+        return Ok(());
+    }
+    let step = increment.unwrap_or_default();
+    let message = format!("limit_price {limit} is not a multiple of the price step {step}");
+    Err(ErrorBody::new(ErrorCode::OrderValidationFailed, message))
+}
+
+fn whatif_output(whatif: &WhatIf) -> WhatIfOutput {
+    let money = |text: &Option<Untrusted>| text.as_ref().and_then(|text| amount(text.as_str()));
+    WhatIfOutput {
+        commission: money(&whatif.commission),
+        initial_margin_after: money(&whatif.initial_margin_after),
+        maintenance_margin_after: money(&whatif.maintenance_margin_after),
+        equity_after: money(&whatif.equity_after),
+        broker_warning: whatif.warning.clone().map(BrokerText::from),
+    }
+}
+
+/// The broker writes amounts as `1,977.60 USD (10 Shares)`; anything else is left out.
+fn amount(text: &str) -> Option<OutputMoney> {
+    let mut words = text.split_whitespace();
+    let number = words.next()?.replace(',', "");
+    let currency = Currency::parse(words.next()?).ok()?;
+    Some(OutputMoney::from(Money::new(number.parse().ok()?, currency)))
+}

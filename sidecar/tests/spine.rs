@@ -1,0 +1,131 @@
+//! One order, the whole way, over a real simulator and a real store: preview, a human's yes,
+//! submission, fill, halt, a cancel that still passes, and the log that tells it all.
+
+use ibkr_agent_domain::{Door, Untrusted};
+use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, demo_key_path};
+use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
+use ibkr_agent_gateway::tools::Agent;
+use ibkr_agent_protocol::service::{
+    ErrorBody, LocalCaller, Progress, ToolCall, ToolService,
+};
+use ibkr_agent_simulator::{Precautions, Simulator, SimulatorConfig};
+use serde_json::{Value, json};
+use std::path::Path;
+use tokio_util::sync::CancellationToken;
+
+async fn ask(sidecar: &Sidecar, tool: &str, arguments: Value) -> Result<Value, ErrorBody> {
+    let caller = LocalCaller { client: Untrusted::new("test") };
+    let agent = Agent::Local { caller, door: Door::Sdk };
+    let arguments = serde_json::value::to_raw_value(&arguments).unwrap();
+    let call = ToolCall::new(tool, arguments);
+    let agents = sidecar.agents();
+    let reply = ToolService::call(
+        agents.as_ref(),
+        agent,
+        call,
+        Progress::ignored(),
+        CancellationToken::new(),
+    )
+    .await;
+    reply.result.map(|body| serde_json::from_str(body.get()).unwrap())
+}
+
+async fn operate(sidecar: &Sidecar, state: &Path, verb: Verb) -> Result<Value, ErrorBody> {
+    let desk = sidecar.desk();
+    let signer = load_key(&demo_key_path(state), desk.domain(), None).unwrap();
+    let challenge = Challenge("00".repeat(32));
+    let proof = signer.prove(&desk.sidecar(), &challenge, &verb).unwrap();
+    let key = desk.keyring().verify(&desk.sidecar(), &challenge, &verb, &proof)?;
+    desk.perform(verb, Some(key)).await
+}
+
+async fn approved(sidecar: &Sidecar, state: &Path, limit: &str) -> String {
+    let preview = ask(
+        sidecar,
+        "ibkr_order_preview",
+        json!({"account_id": "DU1234567", "symbol": "AAPL", "side": "buy", "quantity": 1,
+               "order_type": "limit", "limit_price": limit}),
+    )
+    .await
+    .unwrap();
+    assert_eq!(preview["would_pass"], true, "{preview:#}");
+    let asked = ask(
+        sidecar,
+        "ibkr_approvals_create",
+        json!({"account_id": "DU1234567", "preview_id": preview["preview_id"]}),
+    )
+    .await
+    .unwrap();
+    assert_eq!(asked["status"], "pending");
+    let id = asked["approval_id"].as_str().unwrap().to_owned();
+    let digest = asked["order_digest"].as_str().unwrap().to_owned();
+    let verb = Verb::Approve { id: id.clone(), digest };
+    let given = operate(sidecar, state, verb).await.unwrap();
+    assert_eq!(given["status"], "approved");
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_order_goes_the_whole_way() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    simulator.control().set_precautions(Precautions::Off);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let config = SidecarConfig::simulator(state.clone(), &simulator.base_url());
+    let sidecar = Sidecar::start(config).await.unwrap();
+
+    let health = ask(&sidecar, "ibkr_health", json!({})).await.unwrap();
+    assert_eq!(health["status"], "ok", "{health:#}");
+    let quote = ask(&sidecar, "ibkr_market_snapshot", json!({"instrument": "AAPL"})).await.unwrap();
+    let ask_price = quote["quotes"][0]["ask"].as_str().unwrap().to_owned();
+
+    let approval = approved(&sidecar, &state, &ask_price).await;
+    let submit = json!({"account_id": "DU1234567", "approval_id": approval,
+                        "idempotency_key": "one"});
+    let placed = ask(&sidecar, "ibkr_paper_order_submit", submit.clone()).await.unwrap();
+    assert!(["working", "filled"].contains(&placed["status"].as_str().unwrap()), "{placed:#}");
+    let again = ask(&sidecar, "ibkr_paper_order_submit", submit).await.unwrap();
+    assert_eq!(again["client_order_id"], placed["client_order_id"]);
+    let spent = ask(
+        &sidecar,
+        "ibkr_paper_order_submit",
+        json!({"account_id": "DU1234567", "approval_id": approval, "idempotency_key": "two"}),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(spent.code, "APPROVAL_CONSUMED");
+
+    let resting = approved(&sidecar, &state, "100").await;
+    let placed = ask(
+        &sidecar,
+        "ibkr_paper_order_submit",
+        json!({"account_id": "DU1234567", "approval_id": resting}),
+    )
+    .await
+    .unwrap();
+    assert_eq!(placed["status"], "working", "{placed:#}");
+    let after_halt = approved(&sidecar, &state, "100").await;
+    operate(&sidecar, &state, Verb::Halt { reason: "test".to_owned() }).await.unwrap();
+    let refused = ask(
+        &sidecar,
+        "ibkr_paper_order_submit",
+        json!({"account_id": "DU1234567", "approval_id": after_halt}),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(refused.code, "KILL_SWITCH_CLOSED");
+    let cancelled = ask(
+        &sidecar,
+        "ibkr_paper_order_cancel",
+        json!({"account_id": "DU1234567", "broker_order_id": placed["broker_order_id"]}),
+    )
+    .await
+    .unwrap();
+    assert_eq!(cancelled["status"], "cancelled", "{cancelled:#}");
+
+    let verified = operate(&sidecar, &state, Verb::AuditVerify {}).await.unwrap();
+    assert_eq!(verified["verified"], true);
+    assert_eq!(simulator.control().place_calls(), 2);
+    sidecar.shutdown().await;
+    simulator.shutdown().await;
+}
