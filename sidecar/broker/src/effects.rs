@@ -5,7 +5,7 @@
 
 use crate::client::ClientPortal;
 use crate::pacing::Lane;
-use crate::transport::{Answer, Method, Request, Sent};
+use crate::transport::{Answer, Delivery, Method, Request};
 use crate::wire::replies::{cancellation, is_reply_id, placement};
 use crate::wire::{scalar, ticket};
 use crate::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
@@ -91,9 +91,9 @@ impl ClientPortal {
         let path = format!("/iserver/account/{}/order/{order}", cancel.account());
         let request = Request::new(Method::Delete, path).lane(Lane::Cancel);
         match self.transport().send_once(&request, None).await {
-            Sent::NotSent(why) => CancelOutcome::NotSent { why },
-            Sent::Unknown(why) => CancelOutcome::Unknown { why },
-            Sent::Answered(answer) => {
+            Delivery::NotSent(why) => CancelOutcome::NotSent { why },
+            Delivery::Unknown(why) => CancelOutcome::Unknown { why },
+            Delivery::Answered(answer) => {
                 self.learn(&answer);
                 cancellation(&answer, &order)
             }
@@ -102,14 +102,14 @@ impl ClientPortal {
 
     fn settle(
         &self,
-        sent: Sent,
+        sent: Delivery,
         reference: &ClientOrderId,
         ask: impl FnOnce(ibkr_agent_gates::Question) -> PlaceOutcome,
     ) -> PlaceOutcome {
         match sent {
-            Sent::NotSent(why) => PlaceOutcome::NotSent { why },
-            Sent::Unknown(why) => PlaceOutcome::Unknown { why },
-            Sent::Answered(answer) => {
+            Delivery::NotSent(why) => PlaceOutcome::NotSent { why },
+            Delivery::Unknown(why) => PlaceOutcome::Unknown { why },
+            Delivery::Answered(answer) => {
                 self.learn(&answer);
                 placement(&answer, reference).settle(ask)
             }

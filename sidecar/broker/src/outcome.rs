@@ -40,43 +40,48 @@ pub enum PlaceOutcome {
     },
 }
 
+/// Most questions about one order.
+const MAX_ROUNDS: u8 = 20;
+
 /// A broker's question, holding the order's permit until it is answered.
 #[derive(Debug)]
 #[must_use = "an unanswered question holds an order's permit"]
-pub struct Asked {
+pub struct Asked(Box<Held>);
+
+#[derive(Debug)]
+struct Held {
     question: Question,
     permit: Recorded<Permit<Place>>,
     round: u8,
 }
 
-/// Most questions about one order.
-const MAX_ROUNDS: u8 = 20;
-
 impl Asked {
     /// A question about a permitted order.
-    pub const fn new(question: Question, permit: Recorded<Permit<Place>>) -> Self {
-        Self { question, permit, round: 1 }
+    pub fn new(question: Question, permit: Recorded<Permit<Place>>) -> Self {
+        Self(Box::new(Held { question, permit, round: 1 }))
     }
 
     /// The question.
     #[must_use]
     pub const fn question(&self) -> &Question {
-        &self.question
+        &self.0.question
     }
 
     /// The permit of the order that it is about.
     pub const fn permit(&self) -> &Recorded<Permit<Place>> {
-        &self.permit
+        &self.0.permit
     }
 
     /// The number of the question that may follow this one, unless there were too many.
     pub(crate) const fn next_round(&self) -> Option<u8> {
-        if self.round < MAX_ROUNDS { Some(self.round.saturating_add(1)) } else { None }
+        if self.0.round < MAX_ROUNDS { Some(self.0.round.saturating_add(1)) } else { None }
     }
 
     /// The next question of the chain, holding the same permit.
-    pub(crate) fn followed_by(self, question: Question, round: u8) -> Self {
-        Self { question, permit: self.permit, round }
+    pub(crate) fn followed_by(mut self, question: Question, round: u8) -> Self {
+        self.0.question = question;
+        self.0.round = round;
+        self
     }
 }
 

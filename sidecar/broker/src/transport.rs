@@ -140,7 +140,7 @@ impl fmt::Debug for Answer {
 
 /// What became of writing an effect.
 #[derive(Debug)]
-pub(crate) enum Sent {
+pub(crate) enum Delivery {
     /// It failed before the first byte.
     NotSent(&'static str),
     /// It may have arrived.
@@ -281,46 +281,48 @@ impl Transport {
     }
 
     /// Writes an effect once. The latch, where given, is read last before the write.
-    pub(crate) async fn send_once(&self, request: &Request, latch: Option<&HaltLatch>) -> Sent {
+    pub(crate) async fn send_once(&self, request: &Request, latch: Option<&HaltLatch>) -> Delivery {
         let deadline = Instant::now() + self.request_timeout;
         if self.limiter.acquire(request.lane, deadline).await.is_err() {
-            return Sent::NotSent("rate_limited");
+            return Delivery::NotSent("rate_limited");
         }
         let Ok(prepared) = self.prepare(request) else {
-            return Sent::NotSent("request_not_writable");
+            return Delivery::NotSent("request_not_writable");
         };
         let stream = match timeout(self.connect_timeout, self.connect()).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(why)) => return Sent::NotSent(why),
-            Err(_) => return Sent::NotSent("connect_timed_out"),
+            Ok(Err(why)) => return Delivery::NotSent(why),
+            Err(_) => return Delivery::NotSent("connect_timed_out"),
         };
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let Ok((mut sender, connection)) = handshake else {
-            return Sent::NotSent("connect_failed");
+            return Delivery::NotSent("connect_failed");
         };
         let exchange = async move {
             if sender.ready().await.is_err() {
-                return Sent::NotSent("connection_closed");
+                return Delivery::NotSent("connection_closed");
             }
             if latch.is_some_and(HaltLatch::is_halted) {
-                return Sent::NotSent("halted");
+                return Delivery::NotSent("halted");
             }
             let sent_at = self.clock.now();
-            let response = match sender.send_request(prepared).await {
-                Ok(response) => response,
-                Err(_) => return Sent::Unknown("connection_lost"),
+            let Ok(response) = sender.send_request(prepared).await else {
+                return Delivery::Unknown("connection_lost");
             };
             let status = response.status().as_u16();
             let retry_after = self.note_answer(status, response.headers(), sent_at);
             match Limited::new(response.into_body(), MAX_EFFECT_BODY).collect().await {
-                Ok(body) => {
-                    Sent::Answered(Answer { status, body: body.to_bytes(), sent_at, retry_after })
-                }
-                Err(_) => Sent::Unknown("answer_cut"),
+                Ok(body) => Delivery::Answered(Answer {
+                    status,
+                    body: body.to_bytes(),
+                    sent_at,
+                    retry_after,
+                }),
+                Err(_) => Delivery::Unknown("answer_cut"),
             }
         };
         if Instant::now() >= deadline {
-            return Sent::NotSent("timed_out_before_sending");
+            return Delivery::NotSent("timed_out_before_sending");
         }
         let mut exchange = Box::pin(exchange);
         let both = async {
@@ -332,7 +334,7 @@ impl Transport {
         // Nothing waits before the write, so a time-out here is one of the answer.
         match timeout_at(deadline, both).await {
             Ok(sent) => sent,
-            Err(_) => Sent::Unknown("timed_out"),
+            Err(_) => Delivery::Unknown("timed_out"),
         }
     }
 

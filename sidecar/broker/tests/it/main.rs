@@ -1,9 +1,16 @@
 //! The broker client against the simulated gateway and against scripted servers, on loopback.
 
+#[cfg(test)]
 mod canary;
+#[cfg(test)]
 mod effects;
+#[cfg(test)]
 mod reads;
+#[cfg(test)]
 mod scripted;
+#[cfg(test)]
 mod session;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod transport;

@@ -1,7 +1,7 @@
 //! Every read against the simulator, warm and cold.
 
 use crate::support::{AAPL, PAPER, World, account, conid, dec, order};
-use ibkr_agent_broker::{Broker, BrokerError, Resolution, ResolveFilters};
+use ibkr_agent_broker::{Broker, BrokerError, Pacing, Resolution, ResolveFilters};
 use ibkr_agent_domain::{
     AssetClass, BrokerOrderId, BrokerOrderStatus, Currency, DataStatus, Instrument, Mode,
 };
@@ -17,10 +17,9 @@ async fn resolve(world: &World, text: &str, filters: &ResolveFilters) -> Resolut
 }
 
 async fn one(world: &World, text: &str) -> ibkr_agent_domain::Contract {
-    match resolve(world, text, &ResolveFilters::default()).await {
-        Resolution::One(contract) => contract,
-        other => panic!("{text}: {other:?}"),
-    }
+    let resolution = resolve(world, text, &ResolveFilters::default()).await;
+    let Resolution::One(contract) = resolution else { panic!("{text}: {resolution:?}") };
+    contract
 }
 
 #[tokio::test]
@@ -236,14 +235,17 @@ async fn rates_and_previews_are_read_and_a_preview_registers_nothing() {
 }
 
 #[tokio::test]
-async fn concurrent_reads_of_a_slow_path_share_requests() {
-    let world = World::ready().await;
+async fn concurrent_reads_of_a_slow_path_share_the_request_that_is_not_yet_sent() {
+    let world = World::start_with(SimulatorConfig::default(), |config| {
+        config.pacing = Pacing::On;
+        config.request_timeout = core::time::Duration::from_secs(10);
+    })
+    .await;
+    world.broker.renew().await.unwrap();
     let before = world.requests().len();
     let account = account(PAPER);
     let reads = (0..16).map(|_| world.broker.orders(&account));
     let results = futures_util::future::join_all(reads).await;
     assert!(results.iter().all(Result::is_ok));
-    let sent =
-        world.requests()[before..].iter().filter(|line| line.ends_with("/account/orders")).count();
-    assert!((1..16).contains(&sent), "{sent} requests");
+    assert_eq!(world.requests()[before..], ["GET /iserver/account/orders"]);
 }
