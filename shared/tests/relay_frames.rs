@@ -13,6 +13,7 @@ use ibkr_agent_protocol::relay::frame::{
     Beat, Call, CallerToken, Checkpoint, Credit, Frame, GoAway, GoAwayReason, Hello,
     MAX_FRAME_BYTES, Message, Refuse, Renew, RenewRefused, Renewed, Reply, Welcome, hello_text,
 };
+use ibkr_agent_protocol::relay::join::to_hex;
 use ibkr_agent_protocol::relay::{DecodeError, JoinToken, decode, encode};
 use ibkr_agent_protocol::service::{ErrorBody, ProgressUpdate, Receipt, ToolEvent, ToolReply};
 use proptest::prelude::*;
@@ -127,7 +128,19 @@ fn samples() -> Vec<(&'static str, Message)> {
 }
 
 fn golden_path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../fixtures/wire/{name}.bin"))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../fixtures/wire/{name}.hex"))
+}
+
+/// Hexadecimal in lines of 32 bytes, so that a change shows in a diff.
+fn to_lines(bytes: &[u8]) -> String {
+    let lines = bytes.chunks(32).map(|line| to_hex(line) + "\n");
+    lines.collect()
+}
+
+fn from_lines(text: &str) -> Vec<u8> {
+    let digits: Vec<_> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let pairs = digits.chunks_exact(2).map(|pair| core::str::from_utf8(pair).unwrap());
+    pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
 #[test]
@@ -136,9 +149,9 @@ fn every_frame_has_the_bytes_of_its_golden_file_and_reads_back() {
         let bytes = encode(&message).unwrap();
         let path = golden_path(name);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, &bytes).unwrap();
+            std::fs::write(&path, to_lines(&bytes)).unwrap();
         }
-        let golden = std::fs::read(&path).unwrap();
+        let golden = from_lines(&std::fs::read_to_string(&path).unwrap());
         assert_eq!(
             String::from_utf8_lossy(&bytes),
             String::from_utf8_lossy(&golden),
@@ -270,7 +283,8 @@ fn a_reply_is_either_a_success_or_a_failure() {
         let mut bytes = 7_u64.to_be_bytes().to_vec();
         let digest = Digest::of(b"");
         let text = format!(
-            r#"{{"type":"reply","body":{{"call_id":"c",{body}"output_hash":"{digest}","credit":1}}}}"#
+            "{{\"type\":\"reply\",\"body\":{{\"call_id\":\"c\",{body}\"output_hash\":\"{digest}\",\
+             \"credit\":1}}}}"
         );
         bytes.extend_from_slice(text.as_bytes());
         assert!(matches!(decode(&bytes), Err(DecodeError::Body { kind: "reply", .. })), "{text}");

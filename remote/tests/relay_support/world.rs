@@ -117,8 +117,8 @@ impl Relay {
     pub(crate) async fn post(&self, path: &str, body: &[u8]) -> (u16, String) {
         let mut stream = self.connect(&Arc::new(self.tls(None))).await.unwrap();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).await.unwrap();

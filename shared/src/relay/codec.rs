@@ -128,14 +128,10 @@ struct Empty {}
 /// [`DecodeError`] for anything that isn't one.
 pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     if bytes.len() > MAX_FRAME_BYTES {
-        return Err(DecodeError::TooLong {
-            length: bytes.len(),
-        });
+        return Err(DecodeError::TooLong { length: bytes.len() });
     }
     let Some((id, json)) = bytes.split_first_chunk::<ID_BYTES>() else {
-        return Err(DecodeError::TooShort {
-            length: bytes.len(),
-        });
+        return Err(DecodeError::TooShort { length: bytes.len() });
     };
     let id = u64::from_be_bytes(*id);
     let envelope: Envelope<'_> = serde_json::from_slice(json).map_err(DecodeError::Envelope)?;
@@ -201,10 +197,7 @@ pub fn encode(message: &Message) -> Result<Vec<u8>, EncodeError> {
     }
     .map_err(|source| EncodeError::Body { kind, source })?;
     if bytes.len() > MAX_FRAME_BYTES {
-        return Err(EncodeError::TooLong {
-            kind,
-            length: bytes.len(),
-        });
+        return Err(EncodeError::TooLong { kind, length: bytes.len() });
     }
     Ok(bytes)
 }
@@ -250,11 +243,9 @@ fn over_limit(frame: &Frame) -> Option<(&'static str, usize)> {
         Frame::Progress(update) => &[("message", update.message.len(), MAX_TEXT_BYTES)],
         Frame::Event(event) => &[("resource", event.resource.len(), MAX_TEXT_BYTES)],
         Frame::Renew(renew) => &[("csr_pem", renew.csr_pem.len(), MAX_PEM_BYTES)],
-        Frame::Renewed(renewed) => &[(
-            "certificate_pem",
-            renewed.certificate_pem.len(),
-            MAX_PEM_BYTES,
-        )],
+        Frame::Renewed(renewed) => {
+            &[("certificate_pem", renewed.certificate_pem.len(), MAX_PEM_BYTES)]
+        }
         Frame::RenewRefused(refused) => &[("message", refused.message.len(), MAX_TEXT_BYTES)],
         Frame::Checkpoint(checkpoint) => &[("note", checkpoint.note.len(), MAX_NOTE_BYTES)],
         // A reply is bounded by the frame itself.

@@ -172,10 +172,7 @@ impl Frame {
     /// Whether the frame belongs to a call and so carries its number.
     #[must_use]
     pub const fn is_of_call(&self) -> bool {
-        matches!(
-            self,
-            Self::Call(_) | Self::Reply(_) | Self::Progress(_) | Self::Cancel
-        )
+        matches!(self, Self::Call(_) | Self::Reply(_) | Self::Progress(_) | Self::Cancel)
     }
 }
 
@@ -332,10 +329,7 @@ impl TryFrom<RawReply> for Reply {
             audit_event_id: raw.audit_event_id,
             receipt: raw.receipt,
         };
-        Ok(Self {
-            reply,
-            credit: raw.credit,
-        })
+        Ok(Self { reply, credit: raw.credit })
     }
 }
 

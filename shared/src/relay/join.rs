@@ -41,11 +41,7 @@ impl JoinToken {
     /// A token of fresh random bytes, which the caller draws.
     #[must_use]
     pub fn new(sidecar_id: SidecarId, ca_fingerprint: Digest, secret: [u8; SECRET_BYTES]) -> Self {
-        Self {
-            sidecar_id,
-            ca_fingerprint,
-            secret: Zeroizing::new(secret),
-        }
+        Self { sidecar_id, ca_fingerprint, secret: Zeroizing::new(secret) }
     }
 
     /// Reads the printed form.
@@ -54,13 +50,9 @@ impl JoinToken {
     /// [`InvalidJoinToken`], which doesn't repeat the text.
     pub fn parse(text: &str) -> Result<Self, InvalidJoinToken> {
         let mut parts = text.trim().split('/');
-        let (Some(PREFIX), Some(id), Some(fingerprint), Some(secret), None) = (
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-        ) else {
+        let (Some(PREFIX), Some(id), Some(fingerprint), Some(secret), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
             return Err(InvalidJoinToken);
         };
         Ok(Self {
@@ -74,12 +66,8 @@ impl JoinToken {
     #[must_use]
     pub fn expose(&self) -> Zeroizing<String> {
         let secret = Zeroizing::new(text::hex(self.secret.as_slice()));
-        let text = format!(
-            "{PREFIX}/{}/{}/{}",
-            self.sidecar_id,
-            self.ca_fingerprint,
-            secret.as_str()
-        );
+        let text =
+            format!("{PREFIX}/{}/{}/{}", self.sidecar_id, self.ca_fingerprint, secret.as_str());
         Zeroizing::new(text)
     }
 
@@ -136,11 +124,7 @@ impl fmt::Debug for EnrolRequest {
 #[must_use]
 pub fn enrol_text(join: &JoinToken, csr_pem: &str) -> String {
     let csr = Digest::of(csr_pem.as_bytes());
-    format!(
-        "ibkr-agent-relay-enrol/v1\n{}\n{}\n{csr}\n",
-        join.sidecar_id(),
-        join.hash()
-    )
+    format!("ibkr-agent-relay-enrol/v1\n{}\n{}\n{csr}\n", join.sidecar_id(), join.hash())
 }
 
 /// What the remote answers to an enrolment.

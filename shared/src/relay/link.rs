@@ -129,11 +129,7 @@ pub fn cut_reply(call_id: CallId, tool: &str) -> ToolReply {
         let message = format!("The link to the sidecar broke during call {call_id}.");
         failure(call_id, ErrorCode::CallOutcomeUnknown, message)
     } else {
-        failure(
-            call_id,
-            ErrorCode::SidecarUnavailable,
-            "The link to the sidecar broke.",
-        )
+        failure(call_id, ErrorCode::SidecarUnavailable, "The link to the sidecar broke.")
     }
 }
 
@@ -144,11 +140,7 @@ pub fn late_reply(call_id: CallId, tool: &str) -> ToolReply {
         let message = format!("The sidecar did not answer call {call_id} in time.");
         failure(call_id, ErrorCode::CallOutcomeUnknown, message)
     } else {
-        failure(
-            call_id,
-            ErrorCode::CallTimedOut,
-            "The sidecar did not answer in time.",
-        )
+        failure(call_id, ErrorCode::CallTimedOut, "The sidecar did not answer in time.")
     }
 }
 
@@ -180,10 +172,7 @@ impl Heartbeat {
 
     fn next_deadline(&self) -> Instant {
         let ping = self.sent.checked_add(self.interval).unwrap_or(self.sent);
-        let give_up = self
-            .received
-            .checked_add(self.silence)
-            .unwrap_or(self.received);
+        let give_up = self.received.checked_add(self.silence).unwrap_or(self.received);
         ping.min(give_up)
     }
 

@@ -93,18 +93,10 @@ pub enum RemoteAction {
 
 #[derive(Debug)]
 enum Phase {
-    AwaitHello {
-        until: Instant,
-    },
-    Verifying {
-        until: Instant,
-        versions: Vec<u16>,
-    },
+    AwaitHello { until: Instant },
+    Verifying { until: Instant, versions: Vec<u16> },
     Open,
-    Draining {
-        until: Instant,
-        reason: GoAwayReason,
-    },
+    Draining { until: Instant, reason: GoAwayReason },
     Ended,
 }
 
@@ -188,10 +180,7 @@ impl RemoteEnd {
             Phase::Open => None,
         };
         let call = self.deadlines.first().map(|(deadline, _)| *deadline);
-        [phase, call, Some(self.heartbeat.next_deadline())]
-            .into_iter()
-            .flatten()
-            .min()
+        [phase, call, Some(self.heartbeat.next_deadline())].into_iter().flatten().min()
     }
 
     /// Takes an input.
@@ -210,11 +199,7 @@ impl RemoteEnd {
                 actions.push(send(Frame::Refuse(refuse.clone())));
                 self.end(Ended::Refused(refuse), &mut actions);
             }
-            RemoteInput::Call {
-                number,
-                call,
-                token,
-            } => {
+            RemoteInput::Call { number, call, token } => {
                 self.call(number, call, token, now, &mut actions);
             }
             RemoteInput::Cancel { number } => self.cancel(number, &mut actions),
@@ -231,10 +216,7 @@ impl RemoteEnd {
             RemoteInput::Tick => {}
         }
         self.pass_time(now, &mut actions);
-        if actions
-            .iter()
-            .any(|action| matches!(action, RemoteAction::Send(_)))
-        {
+        if actions.iter().any(|action| matches!(action, RemoteAction::Send(_))) {
             self.heartbeat.sent = now;
         }
         actions
@@ -245,11 +227,7 @@ impl RemoteEnd {
             return;
         };
         let ours = crate::relay::frame::VERSIONS;
-        let common = ours
-            .iter()
-            .copied()
-            .filter(|version| versions.contains(version))
-            .max();
+        let common = ours.iter().copied().filter(|version| versions.contains(version)).max();
         if let Some(version) = common {
             welcome.version = version;
             self.phase = Phase::Open;
@@ -272,10 +250,7 @@ impl RemoteEnd {
         let kind = frame.kind();
         if let Phase::AwaitHello { until } = self.phase {
             if let Frame::Hello(hello) = frame {
-                self.phase = Phase::Verifying {
-                    until,
-                    versions: hello.versions.clone(),
-                };
+                self.phase = Phase::Verifying { until, versions: hello.versions.clone() };
                 actions.push(RemoteAction::Verify(hello));
             } else {
                 self.violate(Violation::OutOfPlace { kind }, actions);
@@ -300,9 +275,7 @@ impl RemoteEnd {
             Frame::Ping(beat) => actions.push(send(Frame::Pong(beat))),
             Frame::Pong(_) => {}
             Frame::GoAway(GoAway { reason }) => self.drain(reason, now, actions),
-            Frame::Renew(renew) => actions.push(RemoteAction::Renew {
-                csr_pem: renew.csr_pem,
-            }),
+            Frame::Renew(renew) => actions.push(RemoteAction::Renew { csr_pem: renew.csr_pem }),
             Frame::Checkpoint(point) => {
                 actions.push(RemoteAction::Checkpoint { note: point.note });
             }
@@ -349,12 +322,7 @@ impl RemoteEnd {
         } else {
             let deadline = after(now, call.timeout);
             self.deadlines.insert((deadline, number));
-            self.waiting.push_back(Waiting {
-                number,
-                call,
-                token,
-                deadline,
-            });
+            self.waiting.push_back(Waiting { number, call, token, deadline });
             self.send_waiting(now, actions);
         }
     }
@@ -369,30 +337,12 @@ impl RemoteEnd {
             let remaining = next.deadline.saturating_duration_since(now);
             let deadline = after(next.deadline, self.settings.grace);
             self.deadlines.insert((deadline, next.number));
-            let ToolCall {
-                call_id,
-                tool,
-                arguments,
-                timeout: _,
-            } = next.call;
-            let in_flight = InFlight {
-                call_id: call_id.clone(),
-                tool: tool.clone(),
-                deadline,
-            };
+            let ToolCall { call_id, tool, arguments, timeout: _ } = next.call;
+            let in_flight = InFlight { call_id: call_id.clone(), tool: tool.clone(), deadline };
             self.in_flight.insert(next.number, in_flight);
             let remaining_ms = milliseconds(remaining);
-            let call = Call {
-                call_id,
-                tool,
-                arguments,
-                remaining_ms,
-                token: next.token,
-            };
-            actions.push(RemoteAction::Send(Message::call(
-                next.number,
-                Frame::Call(call),
-            )));
+            let call = Call { call_id, tool, arguments, remaining_ms, token: next.token };
+            actions.push(RemoteAction::Send(Message::call(next.number, Frame::Call(call))));
         }
     }
 
@@ -405,10 +355,7 @@ impl RemoteEnd {
             actions.push(RemoteAction::Send(Message::call(number, Frame::Cancel)));
             return;
         }
-        let position = self
-            .waiting
-            .iter()
-            .position(|waiting| waiting.number == number);
+        let position = self.waiting.iter().position(|waiting| waiting.number == number);
         if let Some(waiting) = position.and_then(|position| self.waiting.remove(position)) {
             self.deadlines.remove(&(waiting.deadline, number));
             let message = "The call was withdrawn before it was sent.";
@@ -418,10 +365,7 @@ impl RemoteEnd {
     }
 
     fn go_away(&mut self, reason: GoAwayReason, now: Instant, actions: &mut Vec<RemoteAction>) {
-        if matches!(
-            self.phase,
-            Phase::AwaitHello { .. } | Phase::Verifying { .. }
-        ) {
+        if matches!(self.phase, Phase::AwaitHello { .. } | Phase::Verifying { .. }) {
             return self.end(Ended::Drained(reason), actions);
         }
         actions.push(send(Frame::GoAway(GoAway { reason })));
@@ -430,10 +374,7 @@ impl RemoteEnd {
 
     fn drain(&mut self, reason: GoAwayReason, now: Instant, actions: &mut Vec<RemoteAction>) {
         if self.is_open() {
-            self.phase = Phase::Draining {
-                until: after(now, self.settings.drain),
-                reason,
-            };
+            self.phase = Phase::Draining { until: after(now, self.settings.drain), reason };
             self.refuse_waiting(actions);
         }
         self.finish_drain(actions);
@@ -482,10 +423,7 @@ impl RemoteEnd {
                 actions.push(RemoteAction::Send(Message::call(number, Frame::Cancel)));
                 actions.push(answer(number, late_reply(call.call_id, &call.tool)));
             } else {
-                let position = self
-                    .waiting
-                    .iter()
-                    .position(|waiting| waiting.number == number);
+                let position = self.waiting.iter().position(|waiting| waiting.number == number);
                 if let Some(waiting) = position.and_then(|at| self.waiting.remove(at)) {
                     actions.push(answer(number, busy(waiting.call.call_id)));
                 }
@@ -526,26 +464,15 @@ fn send(frame: Frame) -> RemoteAction {
 }
 
 fn answer(number: u64, reply: ToolReply) -> RemoteAction {
-    RemoteAction::Answer {
-        number,
-        reply: Box::new(reply),
-    }
+    RemoteAction::Answer { number, reply: Box::new(reply) }
 }
 
 fn unavailable(call_id: CallId) -> ToolReply {
-    failure(
-        call_id,
-        ErrorCode::SidecarUnavailable,
-        "The sidecar takes no calls now.",
-    )
+    failure(call_id, ErrorCode::SidecarUnavailable, "The sidecar takes no calls now.")
 }
 
 fn busy(call_id: CallId) -> ToolReply {
-    failure(
-        call_id,
-        ErrorCode::SidecarBusy,
-        "Too many calls wait for the sidecar.",
-    )
+    failure(call_id, ErrorCode::SidecarBusy, "Too many calls wait for the sidecar.")
 }
 
 fn milliseconds(duration: Duration) -> u64 {

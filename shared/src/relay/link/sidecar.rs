@@ -86,15 +86,9 @@ pub enum SidecarAction {
 
 #[derive(Debug)]
 enum Phase {
-    AwaitWelcome {
-        until: Instant,
-        versions: Vec<u16>,
-    },
+    AwaitWelcome { until: Instant, versions: Vec<u16> },
     Open,
-    Draining {
-        until: Instant,
-        reason: GoAwayReason,
-    },
+    Draining { until: Instant, reason: GoAwayReason },
     Ended,
 }
 
@@ -115,17 +109,8 @@ impl SidecarEnd {
         let until = after(now, settings.handshake);
         let heartbeat = Heartbeat::new(&settings, now);
         let window = settings.window.clamp(1, MAX_CALLS_IN_FLIGHT);
-        let phase = Phase::AwaitWelcome {
-            until,
-            versions: hello.versions.clone(),
-        };
-        let end = Self {
-            settings,
-            window,
-            phase,
-            heartbeat,
-            in_flight: HashMap::new(),
-        };
+        let phase = Phase::AwaitWelcome { until, versions: hello.versions.clone() };
+        let end = Self { settings, window, phase, heartbeat, in_flight: HashMap::new() };
         (end, Message::link(Frame::Hello(hello)))
     }
 
@@ -188,10 +173,7 @@ impl SidecarEnd {
             SidecarInput::Tick => {}
         }
         self.pass_time(now, &mut actions);
-        if actions
-            .iter()
-            .any(|action| matches!(action, SidecarAction::Send(_)))
-        {
+        if actions.iter().any(|action| matches!(action, SidecarAction::Send(_))) {
             self.heartbeat.sent = now;
         }
         actions
@@ -264,21 +246,12 @@ impl SidecarEnd {
             return self.violate(Violation::NumberInUse { number }, actions);
         }
         if u32::try_from(self.in_flight.len()).is_ok_and(|count| count >= self.window) {
-            return self.violate(
-                Violation::BeyondCredit {
-                    granted: self.window,
-                },
-                actions,
-            );
+            return self.violate(Violation::BeyondCredit { granted: self.window }, actions);
         }
         let (call, token) = call.split();
         self.in_flight.insert(number, call.call_id.clone());
         if self.is_open() {
-            actions.push(SidecarAction::Start {
-                number,
-                call,
-                token,
-            });
+            actions.push(SidecarAction::Start { number, call, token });
         } else {
             // The call crossed our go-away on the wire: it was not started.
             let message = "The sidecar is going away; the call was not started.";
@@ -300,10 +273,7 @@ impl SidecarEnd {
         match self.phase {
             Phase::AwaitWelcome { .. } => return self.end(Ended::Drained(reason), actions),
             Phase::Open => {
-                self.phase = Phase::Draining {
-                    until: after(now, self.settings.drain),
-                    reason,
-                };
+                self.phase = Phase::Draining { until: after(now, self.settings.drain), reason };
             }
             Phase::Draining { .. } | Phase::Ended => {}
         }
@@ -355,24 +325,17 @@ impl SidecarEnd {
 /// The reply, or an error in its place if it is larger than a frame. The answer stays in the
 /// sidecar's ledger either way.
 fn sendable(message: Message) -> Message {
-    let Message {
-        id,
-        frame: Frame::Reply(reply),
-    } = &message
-    else {
+    let Message { id, frame: Frame::Reply(reply) } = &message else {
         return message;
     };
     // Only a body that comes near the limit is worth a trial encoding.
     let near = crate::relay::frame::MAX_FRAME_BYTES / 2;
     let size = match &reply.reply.result {
         Ok(body) => body.get().len(),
-        Err(error) => error.message.len().saturating_add(
-            error
-                .details
-                .iter()
-                .map(String::len)
-                .fold(0, usize::saturating_add),
-        ),
+        Err(error) => error
+            .message
+            .len()
+            .saturating_add(error.details.iter().map(String::len).fold(0, usize::saturating_add)),
     };
     if size < near || !matches!(encode(&message), Err(EncodeError::TooLong { .. })) {
         return message;
