@@ -6,10 +6,17 @@
 //! frame of one means anything at the other. [`host`] decides, among the processes of one user,
 //! which owns the store, lets the others attach to it, and lets one of them take over when it dies.
 
+pub mod attached;
 pub mod door;
 pub(crate) mod frames;
+pub mod host;
+pub mod server;
+mod wire;
 
+pub use attached::{AttachError, AttachedService};
 pub use door::{Door, DoorError};
+pub use host::{LocalMode, LocalService, Owner, StartError};
+pub use server::{open_agent_door, serve_agents};
 
 use std::path::{Path, PathBuf};
 

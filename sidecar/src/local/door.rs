@@ -287,3 +287,6 @@ fn not_something_else(path: &Path) -> Result<(), DoorError> {
         Err(source) => Err(io_error(path, source)),
     }
 }
+
+#[cfg(test)]
+mod tests;

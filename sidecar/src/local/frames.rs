@@ -83,12 +83,3 @@ pub(crate) async fn send_bytes(writer: &mut Writer, bytes: Bytes) -> Result<(), 
         Err(_) => Err(FrameError::TimedOut),
     }
 }
-
-/// Sends a frame.
-pub(crate) async fn send<T: Serialize + Sync>(
-    writer: &mut Writer,
-    frame: &T,
-) -> Result<(), FrameError> {
-    let bytes = encode(frame)?;
-    send_bytes(writer, bytes).await
-}
