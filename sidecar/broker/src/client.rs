@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 const TICKLE_EVERY: Duration = Duration::from_secs(60);
 /// How soon a bad one is looked at again.
 const RETRY_EVERY: Duration = Duration::from_secs(15);
+/// How soon a session is looked at that was just lost.
+const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// How long an account list is used without asking again.
 const ACCOUNTS_FRESH: Duration = Duration::from_secs(5);
 /// Looks at the status after asking for a brokerage session, and the pause between two.
@@ -87,7 +89,10 @@ pub async fn keep_alive(broker: ClientPortal, shutdown: CancellationToken) {
     let mut pause = Duration::ZERO;
     loop {
         let turn = async {
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = broker.session().lost.notified() => tokio::time::sleep(LOST_PAUSE).await,
+            }
             broker.keep_up().await
         };
         pause = tokio::select! {
@@ -140,11 +145,18 @@ impl ClientPortal {
 
     /// The start-up sequence; with `all` the pre-flights too, else only what keeps it alive.
     pub(crate) async fn start(&self, all: bool) -> Result<SessionHealth, BrokerError> {
-        let _starting = self.session().starting.lock().await;
+        let _starting = self.begin().await?;
         let status = match self.look().await {
             Ok(status) => status,
-            Err(BrokerError::SessionRequired) => return Ok(self.session_health()),
-            Err(error) => return Err(error),
+            Err(BrokerError::SessionRequired | BrokerError::SessionExpired) => {
+                return Ok(self.session_health());
+            }
+            Err(error @ BrokerError::RateLimited { .. }) => return Err(error),
+            Err(error) => {
+                // A gateway that hangs is as good as none.
+                self.note_state(SessionState::Unreachable);
+                return Err(error);
+            }
         };
         let state = if status.is_competing() {
             SessionState::Competing
@@ -169,6 +181,13 @@ impl ClientPortal {
             self.note_state(SessionState::Ready);
         }
         Ok(self.session_health())
+    }
+
+    /// Waits to be the one who runs the sequence, but not longer than for a request.
+    async fn begin(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, BrokerError> {
+        let starting = self.session().starting.lock();
+        let wait = self.transport().request_timeout();
+        tokio::time::timeout(wait, starting).await.map_err(|_| BrokerError::TimedOut)
     }
 
     /// Tickle and status; asks for a brokerage session where it is down but no login is needed.
@@ -275,7 +294,7 @@ impl ClientPortal {
         if let Some(known) = self.session().known() {
             return Ok(known);
         }
-        let _starting = self.session().starting.lock().await;
+        let _starting = self.begin().await?;
         match self.session().known() {
             Some(known) => Ok(known),
             None => self.preflight().await,
@@ -289,7 +308,7 @@ impl ClientPortal {
         if is_fresh {
             return Ok(known);
         }
-        let _starting = self.session().starting.lock().await;
+        let _starting = self.begin().await?;
         match self.session().known() {
             Some(newer) if newer.read_at > known.read_at => Ok(newer),
             Some(_) | None => self.preflight().await,

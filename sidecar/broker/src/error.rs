@@ -13,6 +13,9 @@ pub enum BrokerError {
         /// What failed.
         why: &'static str,
     },
+    /// The connection broke before the answer was complete.
+    #[error("the connection to the Client Portal Gateway broke")]
+    Interrupted,
     /// The gateway didn't answer in time. It also hangs when IBKR can't be reached.
     #[error("the Client Portal Gateway didn't answer in time")]
     TimedOut,
@@ -85,6 +88,7 @@ impl BrokerError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Unreachable { .. }
+            | Self::Interrupted
             | Self::TimedOut
             | Self::Upstream { .. }
             | Self::AccessDenied { .. } => ErrorCode::BrokerBackendUnavailable,
@@ -106,6 +110,7 @@ impl BrokerError {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
             Self::Unreachable { .. }
+            | Self::Interrupted
             | Self::TimedOut
             | Self::Upstream { .. }
             | Self::AccessDenied { .. }

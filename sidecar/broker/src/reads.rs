@@ -68,25 +68,36 @@ impl ClientPortal {
         ledger(blocks)
     }
 
-    /// The near-real-time list; the paged one where that isn't served, or says that there is
-    /// nothing, which a cold read may.
+    /// The near-real-time list, asked twice before it counts as empty, since a cold read is. The
+    /// paged list is cached at the broker: it serves only where the other isn't served.
     pub(crate) async fn read_positions(
         &self,
         account: &AccountId,
     ) -> Result<Vec<Position>, BrokerError> {
         self.require(account).await?;
-        let request = Request::get(format!("/portfolio2/{account}/positions"));
-        let rows = match self.fetch(&request).await {
-            Ok(answer) => parse_list::<PositionRow>(&answer.body, "positions")?,
+        let rows = match self.read_live_positions(account).await {
+            Ok(rows) if rows.is_empty() => self.read_live_positions(account).await?,
+            Ok(rows) => rows,
             Err(
                 BrokerError::Upstream { .. }
                 | BrokerError::AccessDenied { .. }
                 | BrokerError::Rejected { .. },
-            ) => Vec::new(),
+            ) => {
+                let path = format!("/portfolio/{account}/positions/invalidate");
+                self.fetch(&Request::post(path)).await?;
+                self.read_position_pages(account).await?
+            }
             Err(error) => return Err(error),
         };
-        let rows = if rows.is_empty() { self.read_position_pages(account).await? } else { rows };
         rows.into_iter().map(|row| row.into_position(account)).collect()
+    }
+
+    async fn read_live_positions(
+        &self,
+        account: &AccountId,
+    ) -> Result<Vec<PositionRow>, BrokerError> {
+        let request = Request::get(format!("/portfolio2/{account}/positions"));
+        parse_list(&self.fetch(&request).await?.body, "positions")
     }
 
     async fn read_position_pages(
@@ -239,6 +250,7 @@ fn says_not_found(error: &BrokerError) -> bool {
         BrokerError::Upstream { message, .. } => message.as_ref(),
         BrokerError::Rejected { message } => Some(message),
         BrokerError::Unreachable { .. }
+        | BrokerError::Interrupted
         | BrokerError::TimedOut
         | BrokerError::AccessDenied { .. }
         | BrokerError::SessionRequired

@@ -48,6 +48,8 @@ pub(crate) struct Session {
     facts: Mutex<Facts>,
     /// Held by whoever runs the start-up sequence.
     pub(crate) starting: tokio::sync::Mutex<()>,
+    /// Told when a good session is lost.
+    pub(crate) lost: tokio::sync::Notify,
 }
 
 impl Session {
@@ -62,6 +64,7 @@ impl Session {
                 trades_primed: false,
             }),
             starting: tokio::sync::Mutex::default(),
+            lost: tokio::sync::Notify::new(),
         }
     }
 
@@ -98,6 +101,9 @@ impl Session {
                 session.to = state.as_str(),
                 "broker session changed"
             );
+            if facts.state == SessionState::Ready {
+                self.lost.notify_one();
+            }
             facts.state = state;
             facts.since = now;
         }

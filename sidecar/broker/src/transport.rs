@@ -415,7 +415,7 @@ fn read_failure(error: &reqwest::Error) -> BrokerError {
     } else if error.is_connect() {
         BrokerError::Unreachable { why: "no connection, or a certificate that isn't accepted" }
     } else {
-        BrokerError::Unreachable { why: "the connection broke" }
+        BrokerError::Interrupted
     }
 }
 

@@ -1,10 +1,12 @@
 //! What an answer to place, reply or cancel means. Every doubt is `Unknown`.
 //!
 //! ```text
-//! 200 [{order_id}]             placed            200/4xx {"error": "…already registered"}  registered
-//! 200 [{order_id: "-1"}]       rejected          200/4xx {"error": "…"}                    rejected
-//! 200 [{id, message}]          question          401 403 404 411 429                       rejected
-//! 5xx, other statuses, a body that can't be read                                           unknown
+//! 200 [{order_id}]                                 placed
+//! 200 [{order_id: "-1"}]                           rejected
+//! 200 [{id, message}]                              question
+//! 200 or 4xx {"error": "… already registered"}     registered
+//! 200 or 4xx {"error": "…"}; 401 403 404 411 429   rejected
+//! 5xx, other statuses, a body that can't be read   unknown
 //! ```
 
 use super::{Scalar, error_text, first, message};

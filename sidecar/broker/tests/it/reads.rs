@@ -1,6 +1,7 @@
 //! Every read against the simulator, warm and cold.
 
-use crate::support::{AAPL, PAPER, World, account, conid, dec, order};
+use crate::scripted::{Scripted, say};
+use crate::support::{AAPL, PAPER, World, account, client, config, conid, dec, order};
 use ibkr_agent_broker::{Broker, BrokerError, Pacing, Resolution, ResolveFilters};
 use ibkr_agent_domain::{
     AssetClass, BrokerOrderId, BrokerOrderStatus, Currency, DataStatus, Instrument, Mode,
@@ -67,6 +68,30 @@ async fn positions_have_exact_quantities_and_classes() {
     assert!(positions.iter().all(|position| position.class.is_some()));
     assert!(positions.iter().all(|position| !position.quantity.is_zero()));
     assert!(positions.iter().any(|position| position.class == Some(AssetClass::Option)));
+}
+
+#[tokio::test]
+async fn without_the_live_list_positions_come_from_the_invalidated_paged_one() {
+    let row = r#"{"acctId":"DU1234567","conid":265598,"contractDesc":"AAPL","position":3.0,
+        "mktPrice":230.5,"mktValue":691.5,"currency":"USD","avgCost":200.0,"assetClass":"STK",
+        "strike":"0"}"#;
+    let server = Scripted::start([
+        say("503 Service Unavailable", "", ""),
+        say("200 OK", "", r#"{"message":"success"}"#),
+        say("200 OK", "", &format!("[{row}]")),
+        say("200 OK", "", "[]"),
+        say("200 OK", "", "[]"),
+    ])
+    .await;
+    let (broker, _) = client(config(&server.url, Mode::Paper));
+    broker.renew().await.unwrap();
+    let positions = broker.positions(&account(PAPER)).await.unwrap();
+    assert_eq!(positions.len(), 1);
+    assert_eq!(positions[0].quantity, dec!(3));
+    assert_eq!(positions[0].market_price, Some(dec!(230.5)));
+    assert_eq!(server.count("POST /v1/api/portfolio/DU1234567/positions/invalidate"), 1);
+    assert_eq!(broker.positions(&account(PAPER)).await.unwrap(), []);
+    assert_eq!(server.count("GET /v1/api/portfolio2/DU1234567/positions"), 3);
 }
 
 #[tokio::test]
@@ -178,14 +203,8 @@ async fn orders_and_fills_are_there_on_the_first_call_of_a_cold_session() {
     world.control.set_price(265_598, dec!(230));
     drop(world.place("ia-working", dec!(200)).await);
     drop(world.place("ia-filled", dec!(231)).await);
-    let cold = World {
-        broker: crate::support::client(crate::support::config(
-            &world.simulator.base_url(),
-            Mode::Simulated,
-        ))
-        .0,
-        ..world
-    };
+    let cold =
+        World { broker: client(config(&world.simulator.base_url(), Mode::Simulated)).0, ..world };
     cold.control.set_session(ibkr_agent_simulator::Session::NoBridge);
     cold.control.set_session(ibkr_agent_simulator::Session::Ready);
     let orders = cold.broker.orders(&account(PAPER)).await.unwrap();

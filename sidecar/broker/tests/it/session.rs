@@ -1,9 +1,10 @@
 //! Start-up, loss and recovery of the session.
 
-use crate::scripted::{Scripted, say, session_answer};
+use crate::scripted::{Act, Scripted, say, session_answer};
 use crate::support::{PAPER, World, account, client, config};
+use core::time::Duration;
 use ibkr_agent_broker::{Broker, BrokerError, keep_alive};
-use ibkr_agent_domain::{Mode, SessionState};
+use ibkr_agent_domain::{Currency, Mode, SessionState};
 use ibkr_agent_simulator::{Login, Session, SimulatorConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -121,7 +122,7 @@ async fn keep_alive_brings_the_session_up_and_ends_at_shutdown() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(core::time::Duration::from_secs(10), ready).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), ready).await.unwrap();
     shutdown.cancel();
     task.await.unwrap();
 }
@@ -136,4 +137,43 @@ async fn clock_skew_comes_from_the_date_header() {
     let (broker, _) = client(config(&server.url, Mode::Paper));
     let health = broker.renew().await.unwrap();
     assert!(health.clock_skew_ms.unwrap() < -900_000_000_000, "{health:?}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_hangs_is_unreachable_and_waiting_callers_are_answered_in_time() {
+    let server = Scripted::answering(|_| Act::Hang).await;
+    let mut configuration = config(&server.url, Mode::Paper);
+    configuration.request_timeout = Duration::from_millis(300);
+    let (broker, _) = client(configuration);
+    assert_eq!(broker.renew().await.unwrap_err(), BrokerError::TimedOut);
+    assert_eq!(broker.health().state, SessionState::Unreachable);
+    let reads = (0..20).map(|_| broker.accounts());
+    let all = futures_util::future::join_all(reads);
+    let results = tokio::time::timeout(Duration::from_secs(4), all).await.unwrap();
+    for result in results {
+        assert_eq!(result.unwrap_err().code().as_str(), "BROKER_BACKEND_UNAVAILABLE");
+    }
+}
+
+#[tokio::test]
+async fn a_lost_session_is_brought_up_again_soon_after_a_read_noticed() {
+    let world = World::start(SimulatorConfig::default()).await;
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(keep_alive(world.broker.clone(), shutdown.clone()));
+    let is = |wanted| {
+        let broker = world.broker.clone();
+        async move {
+            while (broker.health().state == SessionState::Ready) != wanted {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let limit = Duration::from_secs(10);
+    tokio::time::timeout(limit, is(true)).await.unwrap();
+    world.control.set_session(Session::NoBridge);
+    assert!(world.broker.exchange_rate(Currency::BASE, Currency::USD).await.is_err());
+    assert_eq!(world.broker.health().state, SessionState::BrokerageDown);
+    tokio::time::timeout(limit, is(true)).await.unwrap();
+    shutdown.cancel();
+    task.await.unwrap();
 }
