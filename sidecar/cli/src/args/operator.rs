@@ -1,0 +1,157 @@
+//! Arguments of the operator's verbs. No secret is ever an argument.
+
+use super::reads::AccountArgs;
+use clap::{Args, Subcommand, ValueEnum};
+
+/// `approvals …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApprovalsVerb {
+    /// Ask for an approval, show the whole order, and approve it at once with the operator's key
+    Create {
+        /// Account id; must be the preview's.
+        #[arg(long, value_name = "ID")]
+        account: String,
+        /// The preview.
+        #[arg(long, value_name = "ID")]
+        preview_id: String,
+        /// How long the approval can be spent.
+        #[arg(long, value_name = "SECONDS")]
+        ttl_seconds: Option<u64>,
+        /// Only ask; somebody approves it later.
+        #[arg(long)]
+        ask_only: bool,
+    },
+    /// Where an approval stands, as its caller sees it
+    Status {
+        /// Which approval.
+        approval_id: String,
+        /// Wait up to this long for a decision, at most 25.
+        #[arg(long, value_name = "SECONDS")]
+        wait_seconds: Option<u64>,
+    },
+    /// Approvals that wait for a decision
+    List {
+        /// Decided ones too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// One approval with the whole order
+    Show {
+        /// Which approval.
+        approval_id: String,
+    },
+    /// Say yes to exactly this order; signed
+    Approve {
+        /// Which approval.
+        approval_id: String,
+        /// Refuse unless the order's digest is this one.
+        #[arg(long, value_name = "DIGEST")]
+        order_digest: Option<String>,
+    },
+    /// Say no
+    Deny {
+        /// Which approval.
+        approval_id: String,
+    },
+    /// Take an unspent yes back
+    Revoke {
+        /// Which approval.
+        approval_id: String,
+    },
+}
+
+/// `questions …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuestionsVerb {
+    /// Questions that wait for a human
+    List,
+    /// Answer a question; yes is signed
+    Answer {
+        /// Our reference of the order that it is about.
+        client_order_id: String,
+        /// The answer.
+        #[arg(value_enum)]
+        answer: YesNo,
+    },
+}
+
+/// An answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum YesNo {
+    /// Send the order.
+    Yes,
+    /// Don't.
+    No,
+}
+
+/// `kill-switch …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KillSwitchVerb {
+    /// Whether trading is halted, since when, by whom and why
+    Status(AccountArgs),
+    /// Stop trading now; cancels still pass
+    Close(ReasonArgs),
+    /// Allow trading again; signed
+    Open(ReasonArgs),
+}
+
+/// Why.
+#[derive(Debug, Args)]
+pub(crate) struct ReasonArgs {
+    /// Why; goes into the audit log.
+    #[arg(long, value_name = "TEXT", default_value = "by the operator")]
+    pub(crate) reason: String,
+}
+
+/// `limits …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitsVerb {
+    /// Every limit with what is used and left
+    Show(AccountArgs),
+}
+
+/// `callers …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CallersVerb {
+    /// Admit a caller to writes; signed
+    Admit {
+        /// The caller as the audit log names it: issuer|subject|client.
+        caller: String,
+    },
+}
+
+/// `audit …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditVerb {
+    /// The latest records
+    Tail {
+        /// Most records, 1 to 200.
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        /// Where to go on: `next_cursor` of the answer before.
+        #[arg(long)]
+        cursor: Option<String>,
+        /// Only records of this kind.
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only records of this tool.
+        #[arg(long)]
+        tool: Option<String>,
+        /// Every field of every record.
+        #[arg(long)]
+        full: bool,
+    },
+    /// Check every record against the signed checkpoints; exit code 2 when broken
+    Verify,
+}
+
+/// `operator …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorVerb {
+    /// Make the first operator key; its passphrase is typed on the terminal
+    Init {
+        /// The holder's name for the key.
+        #[arg(long, default_value = "operator")]
+        label: String,
+    },
+}

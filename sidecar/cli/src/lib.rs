@@ -1,0 +1,18 @@
+//! The command line of the gateway: reads, orders, the operator's verbs, and everything that
+//! serves. The only crate where both halves meet.
+//!
+//! Flow: `args` parses, `run` chooses, `open` finds or becomes the owner of the state, a file in
+//! `verbs` does the work, `print` shows it. No rule about trading lives here: a verb is a tool call
+//! or an operator's verb, and the sidecar decides.
+
+mod args;
+mod arguments;
+mod failure;
+mod home;
+mod open;
+mod print;
+mod run;
+mod signals;
+mod verbs;
+
+pub use run::main_with_args;

@@ -1,0 +1,222 @@
+//! A JSON answer laid out for people: scalars as lines, columnar lists and lists of objects as
+//! tables, the rest indented. It knows no tool, so no tool can be forgotten.
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{ContentArrangement, Table};
+use ibkr_agent_domain::Untrusted;
+use serde_json::{Map, Value};
+
+/// Longest cell in characters.
+const MAX_CELL: usize = 200;
+/// Longest line of plain text in characters.
+const MAX_LINE: usize = 4000;
+/// Deepest nesting that is laid out; what lies deeper is shown as JSON.
+const MAX_DEPTH: usize = 6;
+
+/// Lays a value out.
+pub(super) fn people(value: &Value) -> String {
+    let mut lines = Vec::new();
+    block(value, 0, &mut lines);
+    if lines.is_empty() {
+        lines.push("(nothing)".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// Text with its line breaks kept and everything that could deceive escaped.
+pub(super) fn plain(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(|line| escape(line, MAX_LINE)).collect();
+    lines.join("\n")
+}
+
+fn block(value: &Value, depth: usize, lines: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => object(map, depth, lines),
+        Value::Array(items) => list(items, depth, lines),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            lines.push(format!("{}{}", indent(depth), cell(value)));
+        }
+    }
+}
+
+fn object(map: &Map<String, Value>, depth: usize, lines: &mut Vec<String>) {
+    if let Some(table) = columnar(map) {
+        lines.push(table);
+        return;
+    }
+    let width = map.keys().map(|key| key.chars().count()).max().unwrap_or(0);
+    let (short, long): (Vec<_>, Vec<_>) = map.iter().partition(|(_, value)| is_short(value));
+    for (key, value) in short {
+        let name = escape(&key.replace('_', " "), MAX_CELL);
+        lines.push(format!("{}{name:width$}  {}", indent(depth), cell(value)));
+    }
+    for (key, value) in long {
+        lines.push(format!("{}{}:", indent(depth), escape(&key.replace('_', " "), MAX_CELL)));
+        if depth < MAX_DEPTH {
+            block(value, depth + 1, lines);
+        } else {
+            lines.push(format!("{}{}", indent(depth + 1), escape(&value.to_string(), MAX_LINE)));
+        }
+    }
+}
+
+fn list(items: &[Value], depth: usize, lines: &mut Vec<String>) {
+    if let Some(table) = rows_of_objects(items) {
+        lines.push(table);
+        return;
+    }
+    for item in items {
+        if is_short(item) {
+            lines.push(format!("{}- {}", indent(depth), cell(item)));
+        } else {
+            lines.push(format!("{}-", indent(depth)));
+            if depth < MAX_DEPTH {
+                block(item, depth + 1, lines);
+            } else {
+                lines.push(escape(&item.to_string(), MAX_LINE));
+            }
+        }
+    }
+    if items.is_empty() {
+        lines.push(format!("{}(none)", indent(depth)));
+    }
+}
+
+/// `{columns, rows}`, the shape of every list that tools give by default.
+fn columnar(map: &Map<String, Value>) -> Option<String> {
+    let columns = map.get("columns")?.as_array()?;
+    let rows = map.get("rows")?.as_array()?;
+    let header = columns.iter().map(cell).collect();
+    let body = rows.iter().filter_map(Value::as_array).map(|row| row.iter().map(cell).collect());
+    Some(table(header, body.collect()))
+}
+
+/// A list of flat objects: one row each, the columns being all keys in order of appearance.
+fn rows_of_objects(items: &[Value]) -> Option<String> {
+    let objects: Vec<&Map<String, Value>> =
+        items.iter().map(Value::as_object).collect::<Option<_>>()?;
+    if objects.is_empty() || !objects.iter().all(|map| map.values().all(is_cell)) {
+        return None;
+    }
+    let mut keys: Vec<&String> = Vec::new();
+    for key in objects.iter().flat_map(|map| map.keys()) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let header = keys.iter().map(|key| escape(key, MAX_CELL)).collect();
+    let row = |map: &&Map<String, Value>| {
+        keys.iter().map(|key| map.get(*key).map(cell).unwrap_or_default()).collect()
+    };
+    Some(table(header, objects.iter().map(row).collect()))
+}
+
+fn table(header: Vec<String>, rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        return "(none)".to_owned();
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    table.add_rows(rows);
+    table.trim_fmt()
+}
+
+fn is_short(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty() || money(map).is_some() || broker_text(map).is_some(),
+    }
+}
+
+/// What fits into a table cell: scalars, money, and short lists of scalars.
+fn is_cell(value: &Value) -> bool {
+    is_short(value)
+        || value.as_array().is_some_and(|items| items.iter().all(|item| !item.is_object()))
+}
+
+/// `{"amount": "1.00", "currency": "USD"}` as `1.00 USD`.
+fn money(map: &Map<String, Value>) -> Option<String> {
+    let amount = map.get("amount")?.as_str()?;
+    let currency = map.get("currency")?.as_str()?;
+    (map.len() == 2).then(|| escape(&format!("{amount} {currency}"), MAX_CELL))
+}
+
+/// `{"source": "broker", "text": "…"}`: outside text keeps its label.
+fn broker_text(map: &Map<String, Value>) -> Option<String> {
+    let source = map.get("source")?.as_str()?;
+    let text = map.get("text")?.as_str()?;
+    (map.len() == 2).then(|| escape(&format!("[{source}] {text}"), MAX_CELL))
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => escape(text, MAX_LINE),
+        Value::Array(items) => {
+            let parts: Vec<String> = items.iter().map(cell).collect();
+            if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
+        }
+        Value::Object(map) => money(map)
+            .or_else(|| broker_text(map))
+            .unwrap_or_else(|| escape(&value.to_string(), MAX_CELL)),
+    }
+}
+
+fn escape(text: &str, max: usize) -> String {
+    Untrusted::bounded(text, max).as_str().to_owned()
+}
+
+fn indent(depth: usize) -> String {
+    "  ".repeat(depth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn scalars_come_as_lines_and_lists_as_tables() {
+        let text = people(&json!({
+            "mode": "simulated",
+            "net_liquidation": {"amount": "100.25", "currency": "USD"},
+            "table": {"columns": ["symbol", "quantity"], "rows": [["AAPL", "1"], ["MSFT", null]]},
+            "checks": [{"name": "quantity", "passed": true}, {"name": "collar", "note": "far"}],
+        }));
+        assert!(text.contains("mode             simulated"), "{text}");
+        assert!(text.contains("100.25 USD"), "{text}");
+        for word in ["symbol", "AAPL", "MSFT", "quantity", "collar", "far", "yes"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_deceives_reaches_the_terminal() {
+        let evil = "\u{1b}[2J\u{202e}AAPL";
+        let shapes = [
+            json!(evil),
+            json!({ evil: evil }),
+            json!([evil]),
+            json!([{ evil: evil }]),
+            json!({"columns": [evil], "rows": [[evil]]}),
+            json!({"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": evil}}}}}}}}),
+        ];
+        for shape in shapes {
+            let text = people(&shape);
+            assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+        }
+        assert!(!plain(evil).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn emptiness_is_said() {
+        assert_eq!(people(&json!({})), "(nothing)");
+        assert!(people(&json!({"table": {"columns": ["a"], "rows": []}})).contains("(none)"));
+    }
+}

@@ -1,0 +1,183 @@
+//! From arguments to an exit code: parse, set up logs, choose the verb.
+
+use crate::args::{Cli, ConfigVerb, Global, LogFormat, OrdersVerb, SimulatorVerb, Verb};
+use crate::failure::Failure;
+use crate::home::{self, Environment};
+use crate::open;
+use crate::print::{Printer, Style};
+use crate::verbs::{approvals, local, mcp, operator, orders, sidecar, tool};
+use clap::Parser;
+use clap::error::ErrorKind;
+use ibkr_agent_domain::{CallId, ErrorCode};
+use ibkr_agent_protocol::config::RawConfig;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// Exit code of a command line that can't be read.
+const USAGE: u8 = 2;
+
+/// How long background threads may hold the process up once the verb is done.
+const LAST_TASKS: Duration = Duration::from_millis(500);
+
+/// What every verb works with.
+pub(crate) struct Context<'a> {
+    /// The one printer.
+    pub(crate) printer: Printer,
+    /// The configuration; the default when there is no file.
+    pub(crate) raw: RawConfig,
+    /// The file that it came from.
+    pub(crate) config_path: Option<PathBuf>,
+    /// The base folder of the state.
+    pub(crate) base: PathBuf,
+    /// The id that the caller gives the call.
+    pub(crate) request_id: Option<CallId>,
+    /// The environment, read only through this.
+    pub(crate) environment: Environment<'a>,
+}
+
+/// Runs the command line and gives the process's exit code.
+pub fn main_with_args(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let wants_json = arguments.iter().any(|argument| argument == "--json");
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, printer(wants_json)),
+    };
+    let printer = printer(cli.global.json);
+    let environment: Environment<'_> =
+        &|name| environment(name).filter(|value| !value.is_empty());
+    let outcome = log_to_stderr(&cli.global)
+        .and_then(|()| context(&cli.global, printer, environment))
+        .and_then(|context| on_runtime(&context, cli.verb));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            printer.failure(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+const fn printer(json: bool) -> Printer {
+    Printer::new(if json { Style::Json } else { Style::People })
+}
+
+/// Help and version are answers; everything else is a wrong command line.
+fn usage(error: &clap::Error, printer: Printer) -> ExitCode {
+    let text = error.render().to_string();
+    let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if is_answer {
+        return match printer.page(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => ExitCode::from(failure.exit_code()),
+        };
+    }
+    if printer.is_json() {
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("wrong arguments");
+        let failure = Failure::input(line.trim_start_matches("error: "));
+        printer.failure(&failure.next_step("Read ibkr-agent --help."));
+    } else {
+        printer.notice(text.trim_end());
+    }
+    ExitCode::from(USAGE)
+}
+
+fn log_to_stderr(global: &Global) -> Result<(), Failure> {
+    let directives = global.log.as_deref().unwrap_or("warn");
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
+        Failure::because(ErrorCode::InputInvalid, "the log filter can't be read", &error)
+    })?;
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match global.log_format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    set.map_err(|_| Failure::new(ErrorCode::InternalError, "logging was set up twice"))
+}
+
+fn context<'a>(
+    global: &Global,
+    printer: Printer,
+    environment: Environment<'a>,
+) -> Result<Context<'a>, Failure> {
+    let raw = match &global.config {
+        Some(path) => local::read_config(path)?,
+        None => RawConfig::default(),
+    };
+    let request_id = match &global.request_id {
+        Some(text) => Some(CallId::parse(text).map_err(|error| {
+            Failure::because(ErrorCode::InputInvalid, "--request-id isn't an id", &error)
+        })?),
+        None => None,
+    };
+    let configured = raw.store.path.as_deref().or(raw.audit.sqlite_path.as_deref());
+    let flag = global.state_dir.as_deref();
+    let base = match (flag, environment("IBKR_AGENT_HOME"), configured) {
+        (None, None, Some(path)) => home::base(Some(Path::new(path)), environment)?,
+        _ => home::base(flag, environment)?,
+    };
+    let config_path = global.config.clone();
+    Ok(Context { printer, raw, config_path, base, request_id, environment })
+}
+
+fn on_runtime(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::because(ErrorCode::InternalError, "the runtime can't start", &error)
+        })?;
+    let outcome = runtime.block_on(dispatch(context, verb));
+    // A thread that reads standard input can't be stopped; everything else has ended by now.
+    runtime.shutdown_timeout(LAST_TASKS);
+    outcome
+}
+
+/// Chooses the verb. Those that need no state come first and touch no folder.
+async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Docs { page } => local::docs(context, page),
+        Verb::Config(ConfigVerb::Check) => local::check_config(context),
+        Verb::Simulator(SimulatorVerb::Run(how)) => Box::pin(local::simulator(context, how)).await,
+        Verb::Mcp(verb) => Box::pin(mcp::run(context, verb)).await,
+        Verb::Sidecar(verb) => Box::pin(sidecar::run(context, verb)).await,
+        Verb::Operator(verb) => Box::pin(operator::init(context, verb)).await,
+        Verb::Orders(OrdersVerb::LiveSubmit(_) | OrdersVerb::LiveCancel(_)) => Err(Failure::new(
+            ErrorCode::LiveTradingDisabled,
+            "live orders are not built in this version; paper orders are",
+        )),
+        verb => Box::pin(with_sidecar(context, verb)).await,
+    }
+}
+
+/// Verbs that ask a sidecar: the one that runs, or one that lives as long as the verb.
+async fn with_sidecar(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
+    let opened = open::open(context).await?;
+    let outcome = Box::pin(ask(context, &opened, verb)).await;
+    opened.close().await;
+    outcome
+}
+
+async fn ask(
+    context: &Context<'_>,
+    opened: &open::Opened,
+    verb: Verb,
+) -> Result<(), Failure> {
+    if let Some((tool, arguments)) = tool::planned(&verb) {
+        let answer = opened.call(tool, arguments, context.request_id.clone()).await?;
+        return context.printer.document(answer.get());
+    }
+    match verb {
+        Verb::Orders(verb) => orders::run(context, opened, verb).await,
+        Verb::Approvals(verb) => approvals::run(context, opened, verb).await,
+        other => operator::run(context, opened, other).await,
+    }
+}

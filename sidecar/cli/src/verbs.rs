@@ -1,0 +1,9 @@
+//! What the verbs do. [`tool`] maps the verbs that are tool calls; the others have a file each.
+
+pub(crate) mod approvals;
+pub(crate) mod local;
+pub(crate) mod mcp;
+pub(crate) mod operator;
+pub(crate) mod orders;
+pub(crate) mod sidecar;
+pub(crate) mod tool;

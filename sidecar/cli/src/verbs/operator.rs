@@ -1,0 +1,229 @@
+//! The operator's other verbs, and the key that signs.
+//!
+//! A broker's key is under a passphrase that is typed on the terminal and nowhere else: not in an
+//! argument, the environment, a pipe or a cache. The simulator's demo key is open and is worth
+//! nothing elsewhere.
+
+use crate::args::{
+    AuditVerb, CallersVerb, KillSwitchVerb, OperatorVerb, QuestionsVerb, Verb, YesNo,
+};
+use crate::failure::Failure;
+use crate::open::{self, Opened, Owned, Plan};
+use crate::run::Context;
+use ibkr_agent_domain::ErrorCode;
+use ibkr_agent_gateway::app::demo_key_path;
+use ibkr_agent_gateway::operator::{
+    NewKey, OperatorDomain, OperatorDoor, OperatorSigner, Verb as Act, create_key, describe_key,
+    load_key,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// The broker's operator key in the state folder.
+const KEY_FILE: &str = "operator.key";
+
+/// Runs a verb of the operator.
+pub(crate) async fn run(
+    context: &Context<'_>,
+    opened: &Opened,
+    verb: Verb,
+) -> Result<(), Failure> {
+    let answer = match verb {
+        Verb::Status => opened.perform(Act::Status {}, None).await?,
+        Verb::KillSwitch(KillSwitchVerb::Close(why)) => {
+            opened.perform(Act::Halt { reason: why.reason }, None).await?
+        }
+        Verb::KillSwitch(KillSwitchVerb::Open(why)) => {
+            signed(context, opened, Act::Resume { reason: why.reason }).await?
+        }
+        Verb::Callers(CallersVerb::Admit { caller }) => {
+            signed(context, opened, Act::Admit { caller }).await?
+        }
+        Verb::Questions(QuestionsVerb::List) => opened.perform(Act::Questions {}, None).await?,
+        Verb::Questions(QuestionsVerb::Answer { client_order_id, answer }) => {
+            Box::pin(answer_question(context, opened, client_order_id, answer)).await?
+        }
+        Verb::Audit(AuditVerb::Verify) => opened.perform(Act::AuditVerify {}, None).await?,
+        other => {
+            let message = format!("the verb {other:?} was taken for another");
+            return Err(Failure::new(ErrorCode::InternalError, message));
+        }
+    };
+    context.printer.value(&answer)
+}
+
+async fn signed(context: &Context<'_>, opened: &Opened, act: Act) -> Result<Value, Failure> {
+    let signer = signer(context, opened).await?;
+    opened.perform(act, Some(&signer)).await
+}
+
+/// Shows the question with its order and answers exactly that text.
+async fn answer_question(
+    context: &Context<'_>,
+    opened: &Opened,
+    order: String,
+    answer: YesNo,
+) -> Result<Value, Failure> {
+    let open = opened.perform(Act::Questions {}, None).await?;
+    let rows = open.get("questions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let is_it = |row: &&Value| {
+        row.get("client_order_id").and_then(Value::as_str) == Some(order.as_str())
+    };
+    let Some(shown) = rows.iter().find(is_it) else {
+        let message = "no question waits for an answer about this order";
+        return Err(Failure::new(ErrorCode::OrderNotFound, message)
+            .next_step("List the questions with ibkr-agent questions list."));
+    };
+    let digest = shown.pointer("/question/text_digest").and_then(Value::as_str);
+    let Some(text) = digest.map(str::to_owned) else {
+        return Err(Failure::new(ErrorCode::InternalError, "the question has no digest"));
+    };
+    context.printer.notice("The broker asks:");
+    context.printer.show(shown);
+    match answer {
+        YesNo::Yes => signed(context, opened, Act::Answer { order, text, confirmed: true }).await,
+        YesNo::No => opened.perform(Act::Answer { order, text, confirmed: false }, None).await,
+    }
+}
+
+/// Where the key of a domain lies.
+fn key_path(plan: &Plan) -> PathBuf {
+    match plan.settings.domain() {
+        OperatorDomain::Simulator => demo_key_path(&plan.state_dir),
+        OperatorDomain::Broker => plan.state_dir.join(KEY_FILE),
+    }
+}
+
+/// Refuses early where nobody could sign: no key, or a sealed one without a terminal.
+pub(crate) fn can_sign(opened: &Opened) -> Result<(), Failure> {
+    let path = key_path(opened.plan());
+    if !path.exists() {
+        return Err(no_key());
+    }
+    let key = describe_key(&path).map_err(|error| Failure(error.into()))?;
+    if key.sealed && !has_terminal() {
+        return Err(no_terminal());
+    }
+    Ok(())
+}
+
+/// The key that signs: open on the simulator, unlocked by a typed passphrase otherwise.
+pub(crate) async fn signer(
+    context: &Context<'_>,
+    opened: &Opened,
+) -> Result<OperatorSigner, Failure> {
+    can_sign(opened)?;
+    let path = key_path(opened.plan());
+    let domain = opened.domain();
+    let key = describe_key(&path).map_err(|error| Failure(error.into()))?;
+    let passphrase = if key.sealed {
+        context.printer.notice(&format!("Operator key {}", key.public_key.id()));
+        Some(typed("Passphrase of the operator key: ").await?)
+    } else {
+        None
+    };
+    blocking(move || load_key(&path, domain, passphrase.as_ref()))
+        .await?
+        .map_err(|error| Failure(error.into()))
+}
+
+/// `operator init`: makes the first key and enrols it.
+pub(crate) async fn init(context: &Context<'_>, verb: OperatorVerb) -> Result<(), Failure> {
+    let OperatorVerb::Init { label } = verb;
+    let plan = open::prepared(context)?;
+    let owned = Box::pin(Owned::start(&plan)).await.map_err(Failure::from)?;
+    let outcome = Box::pin(first_key(context, &plan, &owned, &label)).await;
+    owned.close().await;
+    context.printer.value(&outcome?)
+}
+
+async fn first_key(
+    context: &Context<'_>,
+    plan: &Plan,
+    owned: &Owned,
+    label: &str,
+) -> Result<Value, Failure> {
+    let desk = owned.desk();
+    let path = key_path(plan);
+    let domain = plan.settings.domain();
+    // The simulator's demo key was made and enrolled when the sidecar started.
+    if domain == OperatorDomain::Broker {
+        if !desk.keyring().is_empty() {
+            let message = "an operator key is enrolled already";
+            return Err(Failure::new(ErrorCode::SignatureRequired, message));
+        }
+        if !path.exists() {
+            let passphrase = new_passphrase(context).await?;
+            let path = path.clone();
+            blocking(move || create_key(&path, &NewKey::Broker { passphrase: &passphrase }))
+                .await?
+                .map_err(|error| Failure(error.into()))?;
+        }
+        // A key file without an enrolment is what a crash between the two leaves.
+        let key = describe_key(&path).map_err(|error| Failure(error.into()))?;
+        desk.enrol_first(key.public_key, label).await?;
+    }
+    let key = describe_key(&path).map_err(|error| Failure(error.into()))?;
+    Ok(json!({
+        "key": key.public_key.id().as_str(),
+        "public_key": key.public_key.to_string(),
+        "domain": domain.as_str(),
+        "sealed": key.sealed,
+        "file": path.display().to_string(),
+    }))
+}
+
+async fn new_passphrase(context: &Context<'_>) -> Result<SecretString, Failure> {
+    if !has_terminal() {
+        return Err(no_terminal());
+    }
+    context.printer.notice(
+        "The operator key approves orders. Its passphrase has at least 12 characters and can't \
+         be recovered.",
+    );
+    let first = typed("New passphrase: ").await?;
+    let second = typed("Again: ").await?;
+    if first.expose_secret() != second.expose_secret() {
+        return Err(Failure::input("the two passphrases differ"));
+    }
+    Ok(first)
+}
+
+/// Reads a passphrase from the terminal itself, never from a pipe.
+async fn typed(prompt: &'static str) -> Result<SecretString, Failure> {
+    if !has_terminal() {
+        return Err(no_terminal());
+    }
+    let read = blocking(move || rpassword::prompt_password(prompt).map(Zeroizing::new)).await?;
+    let text = read.map_err(|error| {
+        Failure::because(ErrorCode::SignatureRequired, "no passphrase was read", &error)
+    })?;
+    Ok(SecretString::from(text.as_str()))
+}
+
+/// Whether a human can be asked: the process has a controlling terminal.
+fn has_terminal() -> bool {
+    std::fs::File::open("/dev/tty").is_ok_and(|terminal| terminal.is_terminal())
+}
+
+fn no_terminal() -> Failure {
+    let message = "a passphrase must be typed on a terminal, and this process has none";
+    Failure::new(ErrorCode::SignatureRequired, message)
+}
+
+fn no_key() -> Failure {
+    Failure::new(ErrorCode::SignatureRequired, "this installation has no operator key")
+        .next_step("Make one with ibkr-agent operator init.")
+}
+
+/// Key derivation takes a good part of a second: off the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Failure::new(ErrorCode::InternalError, "a background task failed"))
+}
