@@ -148,9 +148,21 @@ impl RemoteConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn read(path: &std::path::Path, environment: Environment<'_>) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Self::parse(&text, environment)
+        Self::parse(&text_of(path)?, environment)
+    }
+
+    /// Reads and checks a configuration file with another listening address, as `--bind` gives it.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read_bound(
+        path: &std::path::Path,
+        bind_address: SocketAddr,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        let mut raw = load(&text_of(path)?)?;
+        raw.remote_mcp.bind_address = Some(bind_address.to_string());
+        Self::try_from_raw(&raw, environment)
     }
 
     /// Checks a configuration text.
@@ -189,16 +201,11 @@ impl RemoteConfig {
         let relay = relay(raw)?;
         Ok(Self { bind_address, front, issuer, serve, relay, logging: raw.logging.clone() })
     }
+}
 
-    /// Replaces the listening address, as `--bind` does; the rules for it hold again.
-    ///
-    /// # Errors
-    /// [`ConfigError::Value`] if the address isn't loopback while the resource is plain HTTP.
-    pub fn with_bind(mut self, bind_address: SocketAddr) -> Result<Self, ConfigError> {
-        check_exposure(bind_address, &self.front.resource)?;
-        self.bind_address = bind_address;
-        Ok(self)
-    }
+fn text_of(path: &std::path::Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
 }
 
 fn address(key: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {

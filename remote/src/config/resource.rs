@@ -56,9 +56,10 @@ impl Resource {
             return Err(not_a_url());
         }
         let uri: http::Uri = text.parse().map_err(|_| not_a_url())?;
-        let (scheme, authority) = match (uri.scheme_str(), uri.authority()) {
-            (Some(scheme @ ("http" | "https")), Some(authority)) => (scheme, authority),
-            _ => return Err(not_a_url()),
+        let (Some(scheme @ ("http" | "https")), Some(authority)) =
+            (uri.scheme_str(), uri.authority())
+        else {
+            return Err(not_a_url());
         };
         let host = authority.host();
         // Only lower case compares equal everywhere.

@@ -49,8 +49,6 @@ fn an_exposed_endpoint_needs_an_https_resource() {
     assert!(parse(&http).is_err());
     let https = format!("{exposed}  resource: https://mcp.example.com/mcp\n");
     assert!(parse(&https).is_ok());
-    let loopback = parse("").unwrap();
-    assert!(loopback.with_bind("0.0.0.0:1".parse().unwrap()).is_err());
 }
 
 #[test]
@@ -109,4 +107,16 @@ fn an_unknown_key_names_its_line() {
 fn sections_of_the_sidecar_are_accepted_in_the_same_file() {
     let sections = "broker: { backend: fake }\nsidecar: { enabled: false }\npaper: { enabled: true }\nrisk: { policies: [{ id: a }] }\n";
     assert!(parse(sections).is_ok());
+}
+
+#[test]
+fn another_address_on_the_command_line_is_held_to_the_same_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("remote.yaml");
+    std::fs::write(&file, text("")).unwrap();
+    let bound = |bind: &str| RemoteConfig::read_bound(&file, bind.parse().unwrap(), NO_ENVIRONMENT);
+    assert_eq!(bound("127.0.0.1:9").unwrap().front.resource.as_str(), "http://127.0.0.1:9/mcp");
+    assert!(bound("0.0.0.0:9").is_err());
+    let absent = RemoteConfig::read(&folder.path().join("none"), NO_ENVIRONMENT).unwrap_err();
+    assert_eq!(absent.code(), ErrorCode::ConfigInvalid);
 }

@@ -457,7 +457,6 @@ fn share_with(response: &mut Response<Body>, origin: HeaderValue) {
 }
 
 /// The answer where a handler panicked; the panic's text stays out of it.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is the layer's")]
 pub(super) fn panicked(_panic: Box<dyn Any + Send>) -> Response<Body> {
     tracing::error!("a request handler panicked");
     let message = "an internal error; nothing is known about the call's effect";

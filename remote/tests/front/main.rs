@@ -4,6 +4,7 @@
 //! | module | about |
 //! |---|---|
 //! | `auth` | metadata, challenges, bad tokens, scopes |
+//! | `hosted` | the way from the front end to a sidecar |
 //! | `http` | host, origin, bodies, messages, rates |
 //! | `mcp` | both protocol eras, legacy sessions |
 //! | `sockets` | idle, broken and drained connections |
@@ -11,6 +12,7 @@
 #![expect(clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
 mod auth;
+mod hosted;
 mod http;
 mod issuer;
 mod mcp;

@@ -25,7 +25,7 @@ pub(crate) const READS: &str = "ibkr:health:read ibkr:accounts:read";
 /// Whoever answers the calls: notes subject and tool, and can hold an answer back.
 #[derive(Default)]
 pub(crate) struct Door {
-    calls: Mutex<Vec<(String, String)>>,
+    pub(crate) calls: Mutex<Vec<(String, String)>>,
     pub(crate) hold: Mutex<Option<Arc<Notify>>>,
     pub(crate) reached: Notify,
 }
@@ -104,6 +104,14 @@ impl World {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        Self::over(change, |door, _| door).await
+    }
+
+    /// A front end over another service, which is made of the door and the operator's ceiling.
+    pub(crate) async fn over<S: ToolService<Caller = Bearer>>(
+        change: impl FnOnce(&mut Setup),
+        service: impl FnOnce(Arc<Door>, ScopeSet) -> Arc<S>,
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let url = format!("http://{address}/mcp");
@@ -132,7 +140,8 @@ impl World {
             unready.then_some(problem).into_iter().collect()
         });
         let sink: Arc<RefusalLog> = Arc::clone(&log);
-        let router = router(setup.front, Arc::clone(&door), validator, readiness, sink);
+        let service = service(Arc::clone(&door), setup.front.allowed_scopes.clone());
+        let router = router(setup.front, service, validator, readiness, sink);
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(serve(listener, router, setup.serve, shutdown.clone()));
         let client = client();
@@ -191,7 +200,9 @@ pub(crate) async fn body(response: Response) -> Value {
     let text = response.text().await.unwrap();
     let events = || text.lines().filter_map(|line| line.strip_prefix("data:"));
     let data = events().map(str::trim).find(|data| !data.is_empty());
-    serde_json::from_str(data.unwrap_or(&text)).unwrap_or_else(|_| panic!("not JSON: {text}"))
+    let parsed = serde_json::from_str(data.unwrap_or(&text));
+    assert!(parsed.is_ok(), "not JSON: {text}");
+    parsed.unwrap()
 }
 
 /// Checks status and header of a challenge.
