@@ -155,6 +155,18 @@ async fn an_unknown_certificate_is_refused_by_default_and_accepted_on_loopback_w
     assert_eq!(lenient.renew().await.unwrap().state, SessionState::Ready);
 }
 
+#[tokio::test]
+async fn localhost_is_loopback_for_reads_and_effects() {
+    let world = World::start_with(SimulatorConfig::default(), |config| {
+        config.base_url = config.base_url.replace("127.0.0.1", "localhost");
+    })
+    .await;
+    world.control.set_precautions(Precautions::Off);
+    assert_eq!(world.broker.renew().await.unwrap().state, SessionState::Ready);
+    let outcome = world.place("ia-local", dec!(100)).await;
+    assert!(matches!(outcome, PlaceOutcome::Placed { .. }), "{outcome:?}");
+}
+
 #[test]
 fn an_unchecked_certificate_beyond_loopback_is_a_configuration_error() {
     let mut configuration = config("https://192.0.2.1:5000", Mode::Paper);
