@@ -1,6 +1,37 @@
-//! The sidecar, and the Rust SDK over it.
+//! The sidecar, and the Rust SDK over it. Unofficial; not affiliated with Interactive Brokers.
+//!
+//! A sidecar stands next to IBKR's Client Portal Gateway. It alone holds the session, the gates, the
+//! store and the audit log. Programs that embed it start with [`prelude`].
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`app`] | configuration in, a running sidecar out |
+//! | [`engine`] | the sans-IO core: admission, approvals, the order's way |
+//! | [`driver`] | performs the engine's effects |
+//! | [`store`] | the engine's entries in the ledger's database |
+//! | [`tools`] | the agents' door |
+//! | [`operator`], [`desk`] | what only a human may do |
+//! | [`local`] | the agent socket: attach and take over |
+//! | [`relay`] | dials out to the hosted remote |
+//! | [`brokers`], [`facts`] | which account goes where, and what a decision needs to know |
+//! | [`sdk`] | the facade for Rust programs |
 
+pub mod app;
+pub mod brokers;
+pub mod clock;
+pub mod config;
+pub mod desk;
+pub mod driver;
 pub mod engine;
+pub mod facts;
 pub mod local;
 pub mod operator;
+pub mod prelude;
+pub mod relay;
+pub mod sdk;
+pub mod secrets;
 pub mod store;
+pub mod tools;
+
+pub use ibkr_agent_audit as audit;
+pub use ibkr_agent_mcp as mcp;

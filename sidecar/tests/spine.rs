@@ -1,13 +1,17 @@
 //! One order, the whole way, over a real simulator and a real store: preview, a human's yes,
 //! submission, fill, halt, a cancel that still passes, and the log that tells it all.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking"
+)]
+
 use ibkr_agent_domain::{Door, Untrusted};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, demo_key_path};
 use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
 use ibkr_agent_gateway::tools::Agent;
-use ibkr_agent_protocol::service::{
-    ErrorBody, LocalCaller, Progress, ToolCall, ToolService,
-};
+use ibkr_agent_protocol::service::{ErrorBody, LocalCaller, Progress, ToolCall, ToolService};
 use ibkr_agent_simulator::{Precautions, Simulator, SimulatorConfig};
 use serde_json::{Value, json};
 use std::path::Path;

@@ -63,10 +63,11 @@ impl OrderState {
         matches!(self, Self::Filled | Self::Cancelled | Self::Rejected | Self::NotSent)
     }
 
-    /// Whether the order blocks new risk on its account and instrument.
+    /// Whether the order blocks new risk on its account and instrument. One that is on its way
+    /// doesn't: its limits are reserved, and a restart makes it unknown.
     #[must_use]
     pub const fn is_in_doubt(self) -> bool {
-        matches!(self, Self::Intended | Self::Unknown)
+        matches!(self, Self::Unknown)
     }
 }
 

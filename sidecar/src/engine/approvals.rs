@@ -33,13 +33,14 @@ impl Engine {
         let would_pass = !checks.iter().any(ibkr_agent_gates::Check::is_denied);
         let warned = checks.iter().filter(|check| check.verdict == Verdict::Warned);
         let warnings = warned.map(ibkr_agent_gates::Check::sentence).collect();
-        let id = derived_id("pv", &[caller.requester.call.as_str()]);
+        let owner = owner_of(&caller.requester);
+        let id = derived_id("pv", &[&owner.0, caller.requester.call.as_str()]);
         let Ok(id) = PreviewId::parse(&id) else {
             return refuse(ticket, ErrorCode::InternalError, "no preview id");
         };
         let preview = Preview {
             id: id.clone(),
-            owner: owner_of(&caller.requester),
+            owner,
             order,
             reference_price,
             position,
@@ -87,6 +88,11 @@ impl Engine {
             Ok(entry) => entry,
             Err(refusal) => return self.refuse_recorded(ticket, &caller.requester, refusal, now),
         };
+        // The same call asks once: what became of its approval is never written over.
+        if let Some(asked) = self.approvals.get(&entry.id) {
+            let answer = Answer::Approval(Box::new(asked.clone()), has_expired(asked, now));
+            return Effect::Reply { ticket, answer, event: None };
+        }
         let mut record = record_of(&caller.requester, RecordKind::ApprovalAsked, Decision::Stated);
         record.account = Some(account.clone());
         record.references.push(Reference::Preview(preview.clone()));
@@ -130,7 +136,8 @@ impl Engine {
             return Err(Refusal::new(ErrorCode::ApprovalTooMany, "too many approvals are open"));
         }
         let ttl = ttl.unwrap_or(self.config.approval_ttl).min(MAX_APPROVAL_TTL);
-        let id = derived_id("ap", &[caller.requester.call.as_str(), preview.id.as_str()]);
+        let call = caller.requester.call.as_str();
+        let id = derived_id("ap", &[&owner.0, call, preview.id.as_str()]);
         let id = ApprovalId::parse(&id)
             .map_err(|_| Refusal::new(ErrorCode::InternalError, "no approval id"))?;
         Ok(ApprovalEntry {

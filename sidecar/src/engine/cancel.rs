@@ -114,7 +114,7 @@ impl Engine {
         if !self.audit_writable {
             return Effect::Reply { ticket, answer, event: None };
         }
-        let after = After::Reply(ticket, answer, None);
+        let after = After::Tell(ticket, answer);
         self.commit(Vec::new(), Vec::new(), Payload::Record(record), after, now)
     }
 

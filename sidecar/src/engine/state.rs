@@ -226,4 +226,6 @@ pub struct Restored {
     pub admitted: Vec<Admitted>,
     /// Enrolled operator keys.
     pub operator_keys: Vec<OperatorKeyEntry>,
+    /// The time of the newest record: the clock never counts as earlier than this.
+    pub newest_record: Option<Timestamp>,
 }

@@ -159,7 +159,14 @@ impl Engine {
         let order = approval.order.clone();
         let id = client_order_id(&self.config.sidecar, order.account(), approval.id.as_str(), 0)
             .map_err(|_| Refusal::new(ErrorCode::InternalError, "no order reference"))?;
-        let rate = facts.policy_currency_rate;
+        // An order that was given back unsent may be tried again under the same approval; any
+        // other one is the approval's one order.
+        let spent = |before: &OrderEntry| before.state != OrderState::NotSent;
+        if self.orders.get(&id).is_some_and(spent) {
+            let message = "the approval has already made an order";
+            return Err(Refusal::new(ErrorCode::ApprovalConsumed, message));
+        }
+        let rate = facts.policy_currency_rate.filter(|rate| *rate > Decimal::ZERO);
         let in_doubt = self.in_doubt(&order);
         let facts = complete_facts(facts, self.switches(), in_doubt, self.used(now));
         let intent = PlaceIntent {
@@ -197,9 +204,8 @@ impl Engine {
             order: order.id.clone(),
             created_at: now.wall,
         };
-        // An order that was given back unsent may be tried again under the same approval.
         let fresh = match self.orders.get(&order.id) {
-            Some(before) => Precondition::OrderIs(order.id.clone(), before.state),
+            Some(_) => Precondition::OrderIs(order.id.clone(), OrderState::NotSent),
             None => Precondition::OrderUnknown(order.id.clone()),
         };
         let preconditions = vec![
@@ -209,9 +215,9 @@ impl Engine {
         ];
         self.approvals.insert(approval.id.clone(), approval.clone());
         self.keys.insert((key.owner.clone(), key.key.clone()), key.clone());
-        self.orders.insert(order.id.clone(), order.clone());
+        let before = self.orders.insert(order.id.clone(), order.clone());
         self.submissions.insert(ticket, Flight::Waiting(order.id.clone()));
-        let after = After::Place { ticket, order: order.id.clone() };
+        let after = After::Place { ticket, order: order.id.clone(), before: before.map(Box::new) };
         let rows = vec![Row::Approval(approval), Row::Key(key), Row::Order(order)];
         self.commit(preconditions, rows, Payload::Place(permit), after, now)
     }
@@ -219,7 +225,6 @@ impl Engine {
     /// The intent is durable. Halted or expired meanwhile? Then it isn't sent.
     pub(super) fn placeable(
         &mut self,
-        _ticket: Ticket,
         order: &ClientOrderId,
         permit: Recorded<Permit<Place>>,
         now: Now,
@@ -268,9 +273,14 @@ impl Engine {
         &mut self,
         ticket: Ticket,
         order: &ClientOrderId,
+        before: Option<Box<OrderEntry>>,
         code: ErrorCode,
     ) -> Vec<Effect> {
-        if let Some(entry) = self.orders.remove(order) {
+        let reserved = self.orders.remove(order);
+        if let Some(before) = before {
+            self.orders.insert(order.clone(), *before);
+        }
+        if let Some(entry) = reserved {
             self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
             if let Some(approval) = self.approvals.get_mut(&entry.approval) {
                 approval.status = ApprovalStatus::Approved;

@@ -12,14 +12,19 @@ use ibkr_agent_domain::{
     OrderState,
 };
 
+/// An approval as somebody knows it.
+#[derive(Debug, Clone)]
+struct Known {
+    approval: ApprovalId,
+    account: AccountId,
+    shown: Digest,
+    who: Who,
+}
+
 impl World {
     /// Somebody does something.
     pub(super) fn act(&mut self) -> Checked {
-        let who = if self.random.percent(60) {
-            Who::Local
-        } else {
-            Who::Token
-        };
+        let who = if self.random.percent(60) { Who::Local } else { Who::Token };
         match self.random.below(20) {
             0..=2 => self.preview(who),
             3..=4 => self.ask(who),
@@ -40,6 +45,11 @@ impl World {
         let ticket = Ticket(self.next);
         self.checker.asked(ticket, asked);
         ticket
+    }
+
+    /// Mostly whose it is, sometimes anybody.
+    fn mostly(&mut self, whose: Who, anybody: Who) -> Who {
+        if self.random.percent(90) { whose } else { anybody }
     }
 
     /// Mostly a new call's id, sometimes one that was there before.
@@ -67,11 +77,7 @@ impl World {
         let call = self.call();
         let caller = setting::caller(who, &call, self.now().wall);
         let ticket = self.ticket(Asked::Other);
-        self.feed(Input::Preview {
-            ticket,
-            caller,
-            draft: Box::new(draft),
-        })
+        self.feed(Input::Preview { ticket, caller, draft: Box::new(draft) })
     }
 
     fn account(&mut self) -> AccountId {
@@ -80,41 +86,39 @@ impl World {
     }
 
     fn ask(&mut self, who: Who) -> Checked {
-        let Some((preview, account)) = self.random.pick(&self.previews).cloned() else {
+        let Some((preview, account, whose)) = self.random.pick(&self.previews).cloned() else {
             return Ok(());
         };
+        let who = self.mostly(whose, who);
         let call = self.call();
         let caller = setting::caller(who, &call, self.now().wall);
         let ticket = self.ticket(Asked::Other);
-        self.feed(Input::AskApproval {
-            ticket,
-            caller,
-            account,
-            preview,
-            ttl: None,
-        })
+        self.feed(Input::AskApproval { ticket, caller, account, preview, ttl: None })
     }
 
     /// Approvals of one status, or of any.
-    fn approvals(&self, status: Option<ApprovalStatus>) -> Vec<(ApprovalId, AccountId, Digest)> {
+    fn approvals(&self, status: Option<ApprovalStatus>) -> Vec<Known> {
         self.engine
             .approvals()
             .filter(|entry| status.is_none_or(|status| status == entry.status))
-            .map(|e| (e.id.clone(), e.order.account().clone(), e.order.digest()))
+            .map(|e| Known {
+                approval: e.id.clone(),
+                account: e.account().clone(),
+                shown: e.order.digest(),
+                who: Who::of(&e.owner),
+            })
             .collect()
     }
 
     fn submit(&mut self, who: Who) -> Checked {
         let wanted = self.random.percent(70).then_some(ApprovalStatus::Approved);
         let approvals = self.approvals(wanted);
-        let Some((approval, account, _)) = self.random.pick(&approvals).cloned() else {
+        let Some(known) = self.random.pick(&approvals).cloned() else {
             return Ok(());
         };
-        let account = if self.random.percent(5) {
-            self.account()
-        } else {
-            account
-        };
+        let who = self.mostly(known.who, who);
+        let approval = known.approval;
+        let account = if self.random.percent(5) { self.account() } else { known.account };
         let racers = 1 + self.random.below(3);
         for _ in 0..racers {
             let key = self.key();
@@ -128,47 +132,28 @@ impl World {
             });
             let call = self.call();
             let caller = setting::caller(who, &call, self.now().wall);
-            let submission = Submission {
-                account: account.clone(),
-                approval: approval.clone(),
-                key,
-            };
-            self.feed(Input::Submit {
-                ticket,
-                caller,
-                submission,
-            })?;
+            let submission =
+                Submission { account: account.clone(), approval: approval.clone(), key };
+            self.feed(Input::Submit { ticket, caller, submission })?;
         }
         Ok(())
     }
 
     fn outcome(&mut self, who: Who) -> Checked {
         let approvals = self.approvals(None);
-        let Some((approval, _, _)) = self.random.pick(&approvals).cloned() else {
+        let Some(Known { approval, .. }) = self.random.pick(&approvals).cloned() else {
             return Ok(());
         };
         let caller = setting::caller(who, "call-outcome", self.now().wall);
         let query = OutcomeQuery::Approval(approval.clone());
         let ticket = self.ticket(Asked::Other);
-        self.feed(Input::Outcome {
-            ticket,
-            caller: caller.clone(),
-            query,
-        })?;
+        self.feed(Input::Outcome { ticket, caller: caller.clone(), query })?;
         let ticket = self.ticket(Asked::Other);
-        self.feed(Input::ApprovalStatus {
-            ticket,
-            caller,
-            approval,
-        })
+        self.feed(Input::ApprovalStatus { ticket, caller, approval })
     }
 
     fn cancel_order(&mut self, who: Who) -> Checked {
-        let who = if self.random.percent(30) {
-            Who::Operator
-        } else {
-            who
-        };
+        let who = if self.random.percent(30) { Who::Operator } else { who };
         let known: Vec<(BrokerOrderId, AccountId, Owner)> = self
             .engine
             .orders()
@@ -185,28 +170,20 @@ impl World {
         let call = self.call();
         let caller = setting::caller(who, &call, self.now().wall);
         let cancellation = Cancellation { account, order };
-        self.feed(Input::Cancel {
-            ticket,
-            caller,
-            cancellation,
-        })
+        self.feed(Input::Cancel { ticket, caller, cancellation })
     }
 
     fn operate(&mut self, asked: Asked, act: OperatorAct) -> Checked {
         let ticket = self.ticket(asked);
         let call = self.call();
         let requester = setting::requester(Who::Operator, &call);
-        self.feed(Input::Operator {
-            ticket,
-            requester,
-            act,
-        })
+        self.feed(Input::Operator { ticket, requester, act })
     }
 
     /// An operator signs what is shown, or, rarely, something else.
     fn decide(&mut self) -> Checked {
         let pending = self.approvals(Some(ApprovalStatus::Pending));
-        let Some((approval, _, shown)) = self.random.pick(&pending).cloned() else {
+        let Some(Known { approval, shown, .. }) = self.random.pick(&pending).cloned() else {
             return Ok(());
         };
         let digest = if self.random.percent(10) {
@@ -216,11 +193,7 @@ impl World {
             shown
         };
         let key = OperatorKeyId::parse("operator-key").expect("an id");
-        let act = OperatorAct::Approve {
-            approval,
-            digest,
-            key,
-        };
+        let act = OperatorAct::Approve { approval, digest, key };
         self.operate(Asked::Other, act)
     }
 
@@ -229,7 +202,7 @@ impl World {
             return Ok(());
         }
         let approvals = self.approvals(None);
-        let Some((approval, _, _)) = self.random.pick(&approvals).cloned() else {
+        let Some(Known { approval, .. }) = self.random.pick(&approvals).cloned() else {
             return Ok(());
         };
         self.operate(Asked::Other, OperatorAct::Deny { approval })
@@ -259,11 +232,7 @@ impl World {
             return Ok(());
         };
         let confirmed = self.random.percent(70);
-        let act = OperatorAct::Answer {
-            order,
-            text,
-            confirmed,
-        };
+        let act = OperatorAct::Answer { order, text, confirmed };
         self.operate(Asked::Other, act)
     }
 
@@ -294,6 +263,9 @@ impl World {
         }
         self.count("statements");
         let exists = exists.unwrap_or(false);
+        if !exists {
+            self.checker.stated_absent(&order);
+        }
         self.operate(Asked::Other, OperatorAct::Settle { order, exists })
     }
 

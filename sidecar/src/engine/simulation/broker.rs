@@ -98,12 +98,7 @@ impl Broker {
         }
         let id = BrokerOrderId::parse(&format!("{}", 1000 + self.number())).expect("an id");
         let reference = sent.reference.clone();
-        let entry = Entry {
-            sent,
-            id,
-            fate: Fate::Working,
-            filled: Decimal::ZERO,
-        };
+        let entry = Entry { sent, id, fate: Fate::Working, filled: Decimal::ZERO };
         self.orders.insert(reference.clone(), entry);
         match random.below(10) {
             0..=2 => self.ask(&reference, random),
@@ -138,10 +133,7 @@ impl Broker {
             }],
         };
         let entry = self.orders.get_mut(reference).expect("it was taken");
-        entry.fate = Fate::Asks {
-            reply: question.reply_id.clone(),
-            more: random.percent(30),
-        };
+        entry.fate = Fate::Asks { reply: question.reply_id.clone(), more: random.percent(30) };
         Said::Asks(question)
     }
 
@@ -191,11 +183,7 @@ impl Broker {
             Fate::Working if whole > Decimal::ONE => entry.filled = Decimal::ONE,
             Fate::Held => entry.fate = Fate::Working,
             Fate::Asks { .. } if random.percent(20) => entry.fate = Fate::Refused,
-            Fate::Working
-            | Fate::Asks { .. }
-            | Fate::Filled
-            | Fate::Cancelled
-            | Fate::Refused => {}
+            Fate::Working | Fate::Asks { .. } | Fate::Filled | Fate::Cancelled | Fate::Refused => {}
         }
     }
 

@@ -20,11 +20,7 @@ pub(super) type Checked = Result<(), Violation>;
 
 /// Breaks with a sentence unless the rule holds.
 pub(super) fn rule(holds: bool, sentence: impl FnOnce() -> String) -> Checked {
-    if holds {
-        Ok(())
-    } else {
-        Err(Violation(sentence()))
-    }
+    if holds { Ok(()) } else { Err(Violation(sentence())) }
 }
 
 /// What a ticket was for.
@@ -55,12 +51,8 @@ pub(super) struct Summary {
 
 impl Summary {
     pub(super) fn of(job: &CommitJob) -> Self {
-        let mut summary = Self {
-            approvals: Vec::new(),
-            orders: Vec::new(),
-            intent: None,
-            now: job.now,
-        };
+        let mut summary =
+            Self { approvals: Vec::new(), orders: Vec::new(), intent: None, now: job.now };
         for row in &job.rows {
             match row {
                 Row::Approval(entry) => summary.approvals.push((entry.id.clone(), entry.status)),
@@ -95,6 +87,8 @@ struct Left {
     key: IdempotencyKey,
     day: i64,
     decided: Timestamp,
+    /// An operator stated, truthfully, that the broker never had it.
+    absent: bool,
 }
 
 /// The books.
@@ -196,40 +190,27 @@ impl Checker {
         let approval = engine.approvals().find(|entry| entry.id == sent.approval);
         let expires = approval.map(|entry| entry.expires_at);
         rule(expires > self.newest_record, || {
-            format!(
-                "{} was released after its approval's end {expires:?}",
-                sent.reference
-            )
+            format!("{} was released after its approval's end {expires:?}", sent.reference)
         })
     }
 
     /// An order goes out on the wire.
     pub(super) fn leaving(&mut self, sent: &Sent, engine: &Engine) -> Checked {
         let id = &sent.reference;
-        rule(!engine.halt_entry().halted, || {
-            format!("{id} left although trading is halted")
+        rule(!engine.halt_entry().halted, || format!("{id} left although trading is halted"))?;
+        rule(self.signed.get(&sent.approval) == Some(&sent.order.digest()), || {
+            format!("{id} is not what an operator signed")
         })?;
-        rule(
-            self.signed.get(&sent.approval) == Some(&sent.order.digest()),
-            || format!("{id} is not what an operator signed"),
-        )?;
         rule(self.ever_approved.contains(&sent.approval), || {
             format!("{id} left although no approval is durable")
         })?;
-        rule(self.intents.contains(id), || {
-            format!("{id} left without a durable intent")
-        })?;
+        rule(self.intents.contains(id), || format!("{id} left without a durable intent"))?;
         let status = self.approvals.get(&sent.approval);
         rule(status == Some(&ApprovalStatus::Consumed), || {
             format!("{id} left with its approval {status:?} in the store")
         })?;
-        let once = self
-            .left
-            .values()
-            .all(|left| left.approval != sent.approval);
-        rule(once, || {
-            format!("a second order left under {}", sent.approval)
-        })?;
+        let once = self.left.values().all(|left| left.approval != sent.approval);
+        rule(once, || format!("a second order left under {}", sent.approval))?;
         let Some(entry) = self.orders.get(id) else {
             return Err(Violation(format!("{id} left without a row in the store")));
         };
@@ -239,6 +220,7 @@ impl Checker {
             key: entry.key.clone(),
             day: entry.trading_day,
             decided: entry.created_at,
+            absent: false,
         };
         self.within_limits(&left)?;
         self.left.insert(id.clone(), left);
@@ -246,18 +228,24 @@ impl Checker {
     }
 
     fn within_limits(&self, new: &Left) -> Checked {
-        let today = self.left.values().filter(|left| left.day == new.day);
+        let today = self.left.values().filter(|left| left.day == new.day && !left.absent);
         rule(today.count() < self.limits.per_day, || {
             "more orders left in a day than the policy permits".to_owned()
         })?;
         let minute = std::time::Duration::from_secs(60);
-        let near = |left: &&Left| {
-            left.decided <= new.decided && new.decided.since(left.decided) < minute
-        };
+        let near =
+            |left: &&Left| left.decided <= new.decided && new.decided.since(left.decided) < minute;
         let lately = self.left.values().filter(near).count();
         rule(lately < self.limits.per_minute, || {
-            "more orders left in a minute than the policy permits".to_owned()
+            format!("more orders left in a minute than the policy permits DEBUG {new:?} {:#?}", self.left)
         })
+    }
+
+    /// An operator states that the broker never had an order.
+    pub(super) fn stated_absent(&mut self, order: &ClientOrderId) {
+        if let Some(left) = self.left.get_mut(order) {
+            left.absent = true;
+        }
     }
 
     /// An operator asks to resume: from here on both states are right until the next halt.
@@ -276,12 +264,9 @@ impl Checker {
             return Err(Violation(format!("{ticket:?} was answered twice")));
         };
         match asked {
-            Asked::Submit {
-                owner,
-                key,
-                approval,
-                sent_before,
-            } => same_answer(&owner, &key, &approval, sent_before, answer),
+            Asked::Submit { owner, key, approval, sent_before } => {
+                same_answer(&owner, &key, &approval, sent_before, answer)
+            }
             Asked::Halt(resumes) => {
                 if matches!(answer, Answer::Done) && resumes == self.resumes {
                     self.halt_confirmed = true;
@@ -296,11 +281,7 @@ impl Checker {
     }
 
     /// What we say against what the broker has.
-    pub(super) fn truthful(
-        engine: &Engine,
-        broker: &Broker,
-        on_the_wire: &[Sent],
-    ) -> Checked {
+    pub(super) fn truthful(engine: &Engine, broker: &Broker, on_the_wire: &[Sent]) -> Checked {
         for held in broker.orders.values() {
             let id = &held.sent.reference;
             let Some(entry) = engine.orders().find(|entry| entry.id == *id) else {
@@ -340,15 +321,10 @@ impl Checker {
 
     /// Nothing is in flight any more and the broker's orders and trades were read.
     pub(super) fn at_rest(&self, engine: &Engine, broker: &Broker) -> Checked {
-        rule(self.open.is_empty(), || {
-            format!("nobody answered {:?}", self.open)
-        })?;
+        rule(self.open.is_empty(), || format!("nobody answered {:?}", self.open))?;
         for held in broker.orders.values().filter(|held| held.counts()) {
             let id = &held.sent.reference;
-            let state = engine
-                .orders()
-                .find(|entry| entry.id == *id)
-                .map(|e| e.state);
+            let state = engine.orders().find(|entry| entry.id == *id).map(|e| e.state);
             let expected = match held.fate {
                 Fate::Working | Fate::Held => OrderState::Working,
                 Fate::Filled => OrderState::Filled,
@@ -371,9 +347,7 @@ fn same_answer(
     answer: &Answer,
 ) -> Checked {
     if let Answer::Order(entry) = answer {
-        rule(entry.owner == *owner, || {
-            format!("{} was shown to {owner:?}", entry.id)
-        })?;
+        rule(entry.owner == *owner, || format!("{} was shown to {owner:?}", entry.id))?;
         rule(entry.key == *key && entry.approval == *approval, || {
             format!("{} answers another request", entry.id)
         })?;
@@ -385,10 +359,7 @@ fn same_answer(
         Answer::Order(entry) => entry.id == order,
         // A refusal that can't be recorded is told as just that.
         Answer::Refused(refusal) => {
-            let codes = [
-                ErrorCode::PaperIdempotencyConflict,
-                ErrorCode::AuditWriteFailed,
-            ];
+            let codes = [ErrorCode::PaperIdempotencyConflict, ErrorCode::AuditWriteFailed];
             spent != *approval && codes.contains(&refusal.code)
         }
         Answer::Admitted
@@ -398,9 +369,7 @@ fn same_answer(
         | Answer::CancelRequested { .. }
         | Answer::Done => false,
     };
-    rule(same, || {
-        format!("the same key made {order} and now {answer:?}")
-    })
+    rule(same, || format!("the same key made {order} and now {answer:?}"))
 }
 
 fn refuses_for_risk(answer: &Answer) -> bool {

@@ -1,7 +1,7 @@
 //! The fixed parts of a simulation: accounts, callers, orders, the policy, the market.
 
 use super::broker::KNOWN_QUESTION;
-use crate::engine::{BrokerFacts, CallBudget, Caller, EngineConfig, Standing};
+use crate::engine::{BrokerFacts, CallBudget, Caller, EngineConfig, Owner, Standing};
 use ibkr_agent_audit::{Ledger, LedgerConfig};
 use ibkr_agent_domain::{
     AccountId, Actor, AssetClass, BrokerName, CallId, CanonicalOrder, Conid, Contract, Currency,
@@ -61,7 +61,7 @@ fn policy() -> Policy {
         max_quote_age: Duration::from_secs(60),
         max_drift_percent: Decimal::ONE,
         max_orders_per_minute: 3,
-        max_orders_per_day: 5,
+        max_orders_per_day: 4,
         max_notional_per_day: money(100_000),
         delayed_data_modes: BTreeSet::new(),
         known_questions: BTreeSet::from([KnownQuestion {
@@ -120,11 +120,7 @@ pub(super) fn order(account: AccountId, contract: u64, quantity: i64) -> Canonic
         time_in_force: TimeInForce::Day,
         outside_rth: false,
     };
-    let target = OrderTarget {
-        broker: broker(),
-        mode: Mode::Paper,
-        account,
-    };
+    let target = OrderTarget { broker: broker(), mode: Mode::Paper, account };
     CanonicalOrder::new(target, &contract, terms).expect("an order")
 }
 
@@ -137,6 +133,11 @@ pub(super) enum Who {
 }
 
 impl Who {
+    /// Whose something is.
+    pub(super) fn of(owner: &Owner) -> Self {
+        if owner.0 == Self::Token.owner() { Self::Token } else { Self::Local }
+    }
+
     /// The owner's text, as the engine's rows hold it.
     pub(super) const fn owner(self) -> &'static str {
         match self {
@@ -162,12 +163,7 @@ pub(super) fn requester(who: Who, call: &str) -> Requester {
         }
         Who::Operator => (Actor::Operator { key: None }, Door::Operator, "verb"),
     };
-    Requester {
-        call: CallId::parse(call).expect("a call id"),
-        actor,
-        door,
-        tool,
-    }
+    Requester { call: CallId::parse(call).expect("a call id"), actor, door, tool }
 }
 
 pub(super) fn caller(who: Who, call: &str, now: Timestamp) -> Caller {

@@ -8,7 +8,7 @@ use super::Sabotage;
 use super::broker::{Broker, Said, Sent};
 use super::checker::{Checked, Checker, Limits, Summary, Violation, rule};
 use super::random::Random;
-use super::setting;
+use super::setting::{self, Who};
 use super::store;
 use crate::engine::{
     Answer, BrokerFacts, CancelReport, CommitError, CommitJob, Effect, Engine, Input, Now,
@@ -46,7 +46,7 @@ pub(super) struct World {
     pub(super) checker: Checker,
     pub(super) tally: Tally,
     pub(super) pending: Vec<Pending>,
-    pub(super) previews: Vec<(PreviewId, AccountId)>,
+    pub(super) previews: Vec<(PreviewId, AccountId, Who)>,
     pub(super) next: u64,
     runtime: tokio::runtime::Runtime,
     ledger: Ledger,
@@ -57,30 +57,24 @@ pub(super) struct World {
     monotonic: Duration,
     wall: i64,
     sabotage: Sabotage,
+    /// Whether this run crashes before its end.
+    crashes: bool,
     stale: Option<Restored>,
 }
 
 impl World {
     pub(super) fn new(seed: u64, sabotage: Sabotage) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let wall = 1_795_000_000_000;
         let ledger = setting::ledger(Timestamp::from_millis(wall));
         let now = now_of(Duration::ZERO, wall);
         let (engine, effects) = Engine::restore(setting::config(), Restored::default(), now);
-        assert!(matches!(
-            effects.as_slice(),
-            [Effect::SetLatch { halted: false }]
-        ));
+        assert!(matches!(effects.as_slice(), [Effect::SetLatch { halted: false }]));
         Self {
             random: Random::new(seed),
             engine,
             broker: Broker::default(),
-            checker: Checker::new(Limits {
-                per_day: 5,
-                per_minute: 3,
-            }),
+            checker: Checker::new(Limits { per_day: 4, per_minute: 3 }),
             tally: Tally::new(),
             pending: Vec::new(),
             previews: Vec::new(),
@@ -94,6 +88,7 @@ impl World {
             monotonic: Duration::ZERO,
             wall,
             sabotage,
+            crashes: !seed.is_multiple_of(5),
             stale: None,
         }
     }
@@ -121,6 +116,11 @@ impl World {
         self.pending.iter().filter_map(sent).collect()
     }
 
+    /// Now and then the process dies.
+    pub(super) fn may_crash(&mut self) -> Checked {
+        if self.crashes && self.random.percent(2) { self.crash() } else { Ok(()) }
+    }
+
     /// Time passes; now and then it jumps.
     pub(super) fn pass_time(&mut self) {
         let small = self.random.below(2_000);
@@ -140,11 +140,8 @@ impl World {
     /// Gives the engine an input and takes what follows; it may crash after any of the effects.
     pub(super) fn feed(&mut self, input: Input) -> Checked {
         let effects = self.engine.handle(input, self.now());
-        let survivors = if self.random.percent(1) {
-            self.random.index(effects.len() + 1)
-        } else {
-            usize::MAX
-        };
+        let survivors =
+            if self.random.percent(1) { self.random.index(effects.len() + 1) } else { usize::MAX };
         for (index, effect) in effects.into_iter().enumerate() {
             if index >= survivors {
                 return self.crash();
@@ -199,7 +196,8 @@ impl World {
 
     fn reply(&mut self, ticket: Ticket, answer: &Answer) -> Checked {
         if let Answer::Preview(preview, _) = answer {
-            let known = (preview.id.clone(), preview.order.account().clone());
+            let account = preview.order.account().clone();
+            let known = (preview.id.clone(), account, Who::of(&preview.owner));
             self.previews.push(known);
         }
         if let Answer::Refused(refusal) = answer {
@@ -282,9 +280,7 @@ impl World {
             }
             ids.push(job.id);
             summaries.push(Summary::of(&job));
-            let apply = self
-                .ledger
-                .transact(move |batch| store::apply(batch, job));
+            let apply = self.ledger.transact(move |batch| store::apply(batch, job));
             futures.push(apply);
         }
         let results = self.runtime.block_on(futures_util::future::join_all(futures));
@@ -338,9 +334,7 @@ impl World {
     fn lost(&mut self, order: &ClientOrderId) {
         self.count("answers lost");
         let report = match self.sabotage {
-            Sabotage::LossIsRefusal => PlaceReport::Rejected {
-                message: "no answer".to_owned(),
-            },
+            Sabotage::LossIsRefusal => PlaceReport::Rejected { message: "no answer".to_owned() },
             Sabotage::None
             | Sabotage::StaleStore
             | Sabotage::OpenLatch
@@ -352,22 +346,16 @@ impl World {
 
     fn said(&mut self, order: &ClientOrderId, said: Said) {
         let report = match said {
-            Said::Placed(order_id) => PlaceReport::Placed {
-                order_id,
-                message: "submitted".to_owned(),
-            },
+            Said::Placed(order_id) => {
+                PlaceReport::Placed { order_id, message: "submitted".to_owned() }
+            }
             Said::Asks(question) => {
                 self.count("questions");
-                self.waiting
-                    .insert(order.clone(), question.reply_id.clone());
+                self.waiting.insert(order.clone(), question.reply_id.clone());
                 PlaceReport::Question(question)
             }
-            Said::Refused => PlaceReport::Rejected {
-                message: "refused".to_owned(),
-            },
-            Said::Senseless => PlaceReport::Unknown {
-                why: "a senseless answer",
-            },
+            Said::Refused => PlaceReport::Rejected { message: "refused".to_owned() },
+            Said::Senseless => PlaceReport::Unknown { why: "a senseless answer" },
         };
         if self.random.percent(15) {
             self.report(order, report.clone());
@@ -395,9 +383,7 @@ impl World {
         if self.random.percent(10) {
             return self.lost(&order);
         }
-        let said = self
-            .broker
-            .reply(reply.reply_id(), reply.confirmed(), &mut self.random);
+        let said = self.broker.reply(reply.reply_id(), reply.confirmed(), &mut self.random);
         if self.random.percent(10) {
             return self.lost(&order);
         }
@@ -407,9 +393,7 @@ impl World {
     fn cancel(&mut self, ticket: Ticket, permit: &Permit<Cancel>) {
         self.count("cancels sent");
         let report = if self.broker.cancel(permit.action().order_id()) {
-            CancelReport::Requested {
-                message: "requested".to_owned(),
-            }
+            CancelReport::Requested { message: "requested".to_owned() }
         } else {
             CancelReport::Failed {
                 code: ErrorCode::OrderNotFound,
@@ -422,11 +406,7 @@ impl World {
     pub(super) fn seek(&mut self, account: AccountId) {
         let now = Timestamp::from_millis(self.wall);
         let (orders, executions) = self.broker.show(&account, now);
-        self.deliver(Input::Evidence {
-            account,
-            orders,
-            executions,
-        });
+        self.deliver(Input::Evidence { account, orders, executions });
     }
 
     /// The process dies: memory and effects are gone, what is on the wire may arrive.
@@ -509,9 +489,5 @@ impl World {
 
 fn now_of(monotonic: Duration, wall: i64) -> Now {
     let wall = Timestamp::from_millis(wall);
-    Now {
-        monotonic,
-        wall,
-        trading_day: wall.utc_day(),
-    }
+    Now { monotonic, wall, trading_day: wall.utc_day() }
 }
