@@ -9,19 +9,20 @@ mod reads;
 mod serve;
 
 pub(crate) use operator::{
-    ApprovalsVerb, AuditVerb, CallersVerb, KillSwitchVerb, LimitsVerb, OperatorVerb, QuestionsVerb, YesNo,
+    ApprovalsVerb, AuditVerb, CallersVerb, KillSwitchVerb, LimitsVerb, OperatorVerb, QuestionsVerb,
+    YesNo,
 };
 pub(crate) use orders::{
     CancelArgs, ExecutionsVerb, Finding, OrderFilter, OrdersVerb, OutcomeArgs, PreviewArgs,
 };
 pub(crate) use reads::{
     AccountArgs, AccountVerb, AccountsVerb, BackendVerb, ContractFilter, ContractsVerb, ListArgs,
-    MarketVerb, PortfolioVerb,
-    PositionsVerb, SessionVerb,
+    MarketVerb, PortfolioVerb, PositionsVerb, SessionVerb,
 };
 pub(crate) use serve::{
-    DocsPage, IdentityVerb, McpVerb, PairArgs, PairingVerb, RelayAcceptArgs, RelayVerb, ServeArgs,
-    SidecarSessionVerb, SidecarVerb, SimulatorLogin, SimulatorRunArgs, SimulatorVerb, Transport,
+    DemoArgs, DocsPage, IdentityVerb, McpVerb, PairArgs, PairingVerb, RelayAcceptArgs, RelayVerb,
+    ServeArgs, SidecarSessionVerb, SidecarVerb, SimulatorLogin, SimulatorRunArgs, SimulatorVerb,
+    Transport,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -143,6 +144,8 @@ pub(crate) enum Verb {
     /// The operator's key
     #[command(subcommand)]
     Operator(OperatorVerb),
+    /// Run everything on this computer, on the simulator, and tell what happens
+    Demo(DemoArgs),
     /// Serve MCP clients on this machine
     #[command(subcommand)]
     Mcp(McpVerb),

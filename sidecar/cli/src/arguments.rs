@@ -67,9 +67,6 @@ mod tests {
         let empty = Arguments::new().text("a", None).number("b", None).list("c", &[]).full(false);
         assert_eq!(empty.switch("d", false).into_raw().unwrap().get(), "{}");
         let some = Arguments::new().text("a", Some("1.10")).number("b", Some(2)).full(true);
-        assert_eq!(
-            some.into_raw().unwrap().get(),
-            r#"{"a":"1.10","b":2,"detail":"full"}"#
-        );
+        assert_eq!(some.into_raw().unwrap().get(), r#"{"a":"1.10","b":2,"detail":"full"}"#);
     }
 }

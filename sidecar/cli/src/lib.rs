@@ -7,6 +7,7 @@
 
 mod args;
 mod arguments;
+pub mod demo;
 mod failure;
 mod home;
 mod open;

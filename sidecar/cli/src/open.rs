@@ -7,7 +7,7 @@
 
 mod owner;
 
-pub(crate) use owner::{LocalAgents, Owned, OwnError};
+pub(crate) use owner::{LocalAgents, OwnError, Owned};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
@@ -15,7 +15,7 @@ use crate::home;
 use crate::run::Context;
 use ibkr_agent_domain::{CallId, Untrusted};
 use ibkr_agent_gateway::config::{Backing, Settings};
-use ibkr_agent_gateway::local::{LocalService, Owner, StartError};
+use ibkr_agent_gateway::local::{LocalMode, LocalService, Owner, StartError};
 use ibkr_agent_gateway::operator::{OperatorClient, OperatorDomain, OperatorSigner, Verb};
 use ibkr_agent_protocol::service::{LocalCaller, Progress, ToolCall, ToolService};
 use serde_json::value::RawValue;
@@ -130,6 +130,11 @@ impl Opened {
     /// What operators' signatures are good for here.
     pub(crate) const fn domain(&self) -> OperatorDomain {
         self.plan.settings.domain()
+    }
+
+    /// Whether the sidecar ends with this process.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.service.mode() == Some(LocalMode::Owner)
     }
 
     /// Calls a tool as this program and gives the answer's exact bytes.

@@ -1,6 +1,9 @@
 //! From arguments to an exit code: parse, set up logs, choose the verb.
 
-use crate::args::{Cli, ConfigVerb, Global, LogFormat, OrdersVerb, SimulatorVerb, Verb};
+use crate::args::{
+    AuditVerb, Cli, ConfigVerb, DemoArgs, Global, LogFormat, OrdersVerb, SimulatorVerb, Verb,
+};
+use crate::demo::{self, DemoOptions};
 use crate::failure::Failure;
 use crate::home::{self, Environment};
 use crate::open;
@@ -49,9 +52,9 @@ pub fn main_with_args(
         Ok(cli) => cli,
         Err(error) => return usage(&error, printer(wants_json)),
     };
-    let printer = printer(cli.global.json);
-    let environment: Environment<'_> =
-        &|name| environment(name).filter(|value| !value.is_empty());
+    // A refused verb swallows the rest of its line, and with it `--json`.
+    let printer = printer(cli.global.json || wants_json);
+    let environment: Environment<'_> = &|name| environment(name).filter(|value| !value.is_empty());
     let outcome = log_to_stderr(&cli.global)
         .and_then(|()| context(&cli.global, printer, environment))
         .and_then(|context| on_runtime(&context, cli.verb));
@@ -93,8 +96,7 @@ fn log_to_stderr(global: &Global) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(directives).map_err(|error| {
         Failure::because(ErrorCode::InputInvalid, "the log filter can't be read", &error)
     })?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match global.log_format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().try_init(),
@@ -147,6 +149,7 @@ async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
         Verb::Docs { page } => local::docs(context, page),
         Verb::Config(ConfigVerb::Check) => local::check_config(context),
         Verb::Simulator(SimulatorVerb::Run(how)) => Box::pin(local::simulator(context, how)).await,
+        Verb::Demo(how) => Box::pin(demo(context, how)).await,
         Verb::Mcp(verb) => Box::pin(mcp::run(context, verb)).await,
         Verb::Sidecar(verb) => Box::pin(sidecar::run(context, verb)).await,
         Verb::Operator(verb) => Box::pin(operator::init(context, verb)).await,
@@ -158,20 +161,37 @@ async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
     }
 }
 
+async fn demo(context: &Context<'_>, how: DemoArgs) -> Result<(), Failure> {
+    let options = DemoOptions { serve: how.serve, port: how.port, base: context.base.clone() };
+    demo::run(options, context.printer).await
+}
+
 /// Verbs that ask a sidecar: the one that runs, or one that lives as long as the verb.
 async fn with_sidecar(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
-    let opened = open::open(context).await?;
+    let verifies = matches!(verb, Verb::Audit(AuditVerb::Verify));
+    let opened = open::open(context).await;
+    let opened = opened.map_err(|failure| match verifies {
+        true => as_broken_chain(failure),
+        false => failure,
+    })?;
     let outcome = Box::pin(ask(context, &opened, verb)).await;
     opened.close().await;
     outcome
 }
 
-async fn ask(
-    context: &Context<'_>,
-    opened: &open::Opened,
-    verb: Verb,
-) -> Result<(), Failure> {
+/// A log that is too damaged to be opened is a broken chain to who asked for its verification.
+fn as_broken_chain(failure: Failure) -> Failure {
+    if failure.0.error_code() != Some(ErrorCode::StoreDamaged) {
+        return failure;
+    }
+    Failure::new(ErrorCode::AuditChainInvalid, failure.0.message)
+}
+
+async fn ask(context: &Context<'_>, opened: &open::Opened, verb: Verb) -> Result<(), Failure> {
     if let Some((tool, arguments)) = tool::planned(&verb) {
+        if matches!(verb, Verb::Orders(OrdersVerb::Submit(_))) {
+            return orders::submit(context, opened, (tool, arguments)).await;
+        }
         let answer = opened.call(tool, arguments, context.request_id.clone()).await?;
         return context.printer.document(answer.get());
     }

@@ -37,6 +37,20 @@ pub(crate) enum Transport {
     Http,
 }
 
+/// `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Keep it running and print how MCP clients connect, instead of telling the story.
+    #[arg(long)]
+    pub(crate) serve: bool,
+    /// Port of the MCP endpoint on 127.0.0.1; 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Accepted for scripts; the demo asks nothing.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
 /// `sidecar …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SidecarVerb {

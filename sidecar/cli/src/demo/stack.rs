@@ -7,11 +7,13 @@
 use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ibkr_agent_domain::{ErrorCode, SidecarId};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig};
 use ibkr_agent_gateway::engine::CallBudget;
+use ibkr_agent_gateway::local::{open_agent_door, serve_agents};
 use ibkr_agent_gateway::operator::{open_operator_door, serve_operators};
 use ibkr_agent_gateway::relay::{Dialler, DiallerConfig, DiallerHandle, RelayStatus, pair};
 use ibkr_agent_simulator::{Precautions, Simulator, SimulatorConfig};
@@ -20,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::hosted::{Hosted, Port, issuer_config, validator};
 use super::identity::IdentityProvider;
+use crate::open::LocalAgents;
 
 /// How long the sidecar may take to reach the remote.
 const LINK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -215,7 +218,7 @@ pub fn sidecar_config(
     config
 }
 
-/// The on-prem half: a sidecar, its operator's socket and its link to the remote.
+/// The on-prem half: a sidecar, its two local sockets and its link to the remote.
 pub struct OnPrem {
     folder: PathBuf,
     sidecar: Sidecar,
@@ -256,8 +259,13 @@ impl OnPrem {
         let door = open_operator_door(&folder).await;
         let door =
             door.map_err(|error| StackError::new("the operator's socket can't open", &error))?;
+        let locals = open_agent_door(&folder).await;
+        let locals =
+            locals.map_err(|error| StackError::new("the agents' socket can't open", &error))?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let service = Arc::new(LocalAgents::new(sidecar.agents()));
+        tasks.spawn(serve_agents(locals, service, stop.clone()));
         tasks.spawn(dialler.run(stop.clone()));
         tasks.spawn(serve_operators(door, sidecar.desk(), stop.clone()));
         let onprem = Self { folder, sidecar, link, stop, tasks };

@@ -5,9 +5,9 @@ use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::Opened;
 use crate::run::Context;
-use crate::verbs::operator::{can_sign, signer};
+use crate::verbs::operator::{can_sign, shows, signer};
 use ibkr_agent_domain::ErrorCode;
-use ibkr_agent_gateway::operator::{OperatorDomain, Verb as Act};
+use ibkr_agent_gateway::operator::Verb as Act;
 use serde_json::Value;
 
 /// Runs a verb of `approvals …`.
@@ -78,9 +78,7 @@ async fn approve(
         let message = format!("this approval's order has the digest {digest}, not the given one");
         return Err(Failure::new(ErrorCode::ApprovalPreviewMismatch, message));
     }
-    // With --json on the simulator the answer holds the whole order; a human who is about to type
-    // a passphrase must have seen it before.
-    if !context.printer.is_json() || opened.domain() == OperatorDomain::Broker {
+    if shows(context, opened) {
         context.printer.notice("You are about to sign exactly this order:");
         context.printer.show(&shown);
     }

@@ -105,10 +105,7 @@ pub(crate) fn describe(context: &Context<'_>) -> Result<(), Failure> {
 }
 
 /// `simulator run`.
-pub(crate) async fn simulator(
-    context: &Context<'_>,
-    how: SimulatorRunArgs,
-) -> Result<(), Failure> {
+pub(crate) async fn simulator(context: &Context<'_>, how: SimulatorRunArgs) -> Result<(), Failure> {
     let config = SimulatorConfig {
         seed: how.seed,
         bind: how.bind,

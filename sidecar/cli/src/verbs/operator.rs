@@ -18,19 +18,18 @@ use ibkr_agent_gateway::operator::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use std::io::IsTerminal;
+use std::io::{BufRead, IsTerminal, Read};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 /// The broker's operator key in the state folder.
 const KEY_FILE: &str = "operator.key";
 
+/// Longest answer that is read from the terminal, in bytes.
+const MAX_ANSWER: u64 = 256;
+
 /// Runs a verb of the operator.
-pub(crate) async fn run(
-    context: &Context<'_>,
-    opened: &Opened,
-    verb: Verb,
-) -> Result<(), Failure> {
+pub(crate) async fn run(context: &Context<'_>, opened: &Opened, verb: Verb) -> Result<(), Failure> {
     let answer = match verb {
         Verb::Status => opened.perform(Act::Status {}, None).await?,
         Verb::KillSwitch(KillSwitchVerb::Close(why)) => {
@@ -61,7 +60,7 @@ async fn signed(context: &Context<'_>, opened: &Opened, act: Act) -> Result<Valu
 }
 
 /// Shows the question with its order and answers exactly that text.
-async fn answer_question(
+pub(crate) async fn answer_question(
     context: &Context<'_>,
     opened: &Opened,
     order: String,
@@ -69,9 +68,8 @@ async fn answer_question(
 ) -> Result<Value, Failure> {
     let open = opened.perform(Act::Questions {}, None).await?;
     let rows = open.get("questions").and_then(Value::as_array).cloned().unwrap_or_default();
-    let is_it = |row: &&Value| {
-        row.get("client_order_id").and_then(Value::as_str) == Some(order.as_str())
-    };
+    let is_it =
+        |row: &&Value| row.get("client_order_id").and_then(Value::as_str) == Some(order.as_str());
     let Some(shown) = rows.iter().find(is_it) else {
         let message = "no question waits for an answer about this order";
         return Err(Failure::new(ErrorCode::OrderNotFound, message)
@@ -81,12 +79,42 @@ async fn answer_question(
     let Some(text) = digest.map(str::to_owned) else {
         return Err(Failure::new(ErrorCode::InternalError, "the question has no digest"));
     };
-    context.printer.notice("The broker asks:");
-    context.printer.show(shown);
+    if shows(context, opened) {
+        context.printer.notice("The broker asks:");
+        context.printer.show(shown);
+    }
     match answer {
         YesNo::Yes => signed(context, opened, Act::Answer { order, text, confirmed: true }).await,
         YesNo::No => opened.perform(Act::Answer { order, text, confirmed: false }, None).await,
     }
+}
+
+/// Whether what is about to be signed is laid out on the terminal first. A human who is about to
+/// type a passphrase must have seen it; with `--json` on the simulator nobody is there to read.
+pub(crate) fn shows(context: &Context<'_>, opened: &Opened) -> bool {
+    !context.printer.is_json() || opened.domain() == OperatorDomain::Broker
+}
+
+/// Asks the human at the terminal to say yes to a broker's question; `None` without a terminal.
+pub(crate) async fn ask_yes(
+    context: &Context<'_>,
+    shown: &Value,
+) -> Result<Option<YesNo>, Failure> {
+    if !has_terminal() {
+        return Ok(None);
+    }
+    context.printer.notice("The broker asks before it takes the order:");
+    context.printer.show(shown);
+    context.printer.notice("Type yes to send the order, anything else to drop it:");
+    let line = blocking(|| {
+        let mut line = String::new();
+        let terminal = std::fs::File::open("/dev/tty")?.take(MAX_ANSWER);
+        std::io::BufReader::new(terminal).read_line(&mut line).map(|_| line)
+    });
+    let line = line.await?.map_err(|error| {
+        Failure::because(ErrorCode::SignatureRequired, "no answer was read", &error)
+    })?;
+    Ok(Some(if line.trim() == "yes" { YesNo::Yes } else { YesNo::No }))
 }
 
 /// Where the key of a domain lies.

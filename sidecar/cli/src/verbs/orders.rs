@@ -1,17 +1,72 @@
 //! Order verbs that are more than one tool call.
 
-use crate::args::{CancelArgs, Finding, OrdersVerb};
+use crate::args::{CancelArgs, Finding, OrdersVerb, YesNo};
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::Opened;
 use crate::run::Context;
-use crate::verbs::operator::signer;
+use crate::verbs::operator::{answer_question, ask_yes, signer};
+use crate::verbs::tool::Planned;
 use ibkr_agent_domain::{ErrorCode, Untrusted};
-use ibkr_agent_gateway::operator::Verb as Act;
+use ibkr_agent_gateway::operator::{OperatorDomain, Verb as Act};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Pages of the broker's list that are read at most: far more than IBKR reports for a day.
 const MAX_PAGES: usize = 50;
+/// How often an answered question's order is looked at, and how long between two looks.
+const LOOKS: usize = 40;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
+/// `orders submit`: sends the order, and deals with the broker's question if there is one.
+///
+/// A question lives in the process that sent the order: leaving it open here could make the order's
+/// outcome unknown. This is the operator's own surface, so on the simulator the answer is yes, as
+/// `approvals create` approves at once there; at a real broker the human is shown the question and
+/// asked, and where there is no human the answer is no.
+pub(crate) async fn submit(
+    context: &Context<'_>,
+    opened: &Opened,
+    (tool, arguments): Planned,
+) -> Result<(), Failure> {
+    let request_id = context.request_id.clone();
+    let answer = opened.call(tool, arguments.clone(), request_id).await?;
+    let value: Value = serde_json::from_str(answer.get()).unwrap_or_default();
+    if value.get("status").and_then(Value::as_str) != Some("question") {
+        return context.printer.document(answer.get());
+    }
+    let order = value.get("client_order_id").and_then(Value::as_str).unwrap_or_default();
+    let human = match opened.domain() {
+        OperatorDomain::Simulator => Some(YesNo::Yes),
+        OperatorDomain::Broker => ask_yes(context, &value).await?,
+    };
+    let said = match human {
+        Some(said) => said,
+        None if opened.is_owner() => YesNo::No,
+        // The running sidecar keeps the question; `questions answer` answers it.
+        None => return context.printer.document(answer.get()),
+    };
+    Box::pin(answer_question(context, opened, order.to_owned(), said)).await?;
+    wait_until_told(opened, order).await?;
+    // The same request again only reads: its key already has an order.
+    let settled = opened.call(tool, arguments, None).await?;
+    context.printer.document(settled.get())
+}
+
+/// Waits, for a bounded time, until the broker has said what it makes of the answer.
+async fn wait_until_told(opened: &Opened, order: &str) -> Result<(), Failure> {
+    for _ in 0..LOOKS {
+        let arguments = Arguments::new().text("client_order_id", Some(order));
+        let outcome = opened.call("ibkr_order_outcome", arguments, None).await?;
+        let outcome: Value = serde_json::from_str(outcome.get()).unwrap_or_default();
+        let status = outcome.get("status").and_then(Value::as_str);
+        if !matches!(status, Some("question" | "intended")) {
+            return Ok(());
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    Ok(())
+}
 
 /// Runs one of them.
 pub(crate) async fn run(

@@ -2,7 +2,9 @@
 
 mod rehearsal;
 
-use crate::args::{IdentityVerb, PairArgs, PairingVerb, RelayVerb, SidecarSessionVerb, SidecarVerb};
+use crate::args::{
+    IdentityVerb, PairArgs, PairingVerb, RelayVerb, SidecarSessionVerb, SidecarVerb,
+};
 use crate::failure::Failure;
 use crate::open::{self, LocalAgents, Owned, Plan};
 use crate::run::Context;
@@ -170,9 +172,8 @@ async fn pair_now(context: &Context<'_>, how: &PairArgs) -> Result<(), Failure> 
     }
     let text = token_text(how.token_file.as_deref())?;
     let token = JoinToken::parse(text.trim()).map_err(|_| {
-        Failure::input("this isn't a join token").next_step(
-            "Make one on the remote's host with ibkr-agent-remote pairing create.",
-        )
+        Failure::input("this isn't a join token")
+            .next_step("Make one on the remote's host with ibkr-agent-remote pairing create.")
     })?;
     let paired = pair(&token, url, &plan.state_dir)
         .await
@@ -286,11 +287,7 @@ async fn session(context: &Context<'_>) -> Result<(), Failure> {
     context.printer.value(&outcome?)
 }
 
-async fn try_session(
-    plan: &Plan,
-    relay: &RelaySettings,
-    owned: &Owned,
-) -> Result<Value, Failure> {
+async fn try_session(plan: &Plan, relay: &RelaySettings, owned: &Owned) -> Result<Value, Failure> {
     let (handle, dialler) = dialler(plan, relay, owned.agents())?;
     let stop = CancellationToken::new();
     let running = tokio::spawn(dialler.run(stop.clone()));

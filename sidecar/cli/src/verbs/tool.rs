@@ -57,6 +57,7 @@ pub(crate) fn planned(verb: &Verb) -> Option<Planned> {
         | Verb::Callers(_)
         | Verb::Audit(_)
         | Verb::Operator(_)
+        | Verb::Demo(_)
         | Verb::Mcp(_)
         | Verb::Sidecar(_)
         | Verb::Config(_)
@@ -184,8 +185,7 @@ fn preview(order: &PreviewArgs) -> Arguments {
 
 fn executions(verb: &ExecutionsVerb) -> Planned {
     let ExecutionsVerb::List { account: of, from, to, list } = verb;
-    let arguments =
-        account(of).text("from", from.as_deref()).text("to", to.as_deref()).rows(list);
+    let arguments = account(of).text("from", from.as_deref()).text("to", to.as_deref()).rows(list);
     ("ibkr_executions_list", arguments)
 }
 
@@ -236,10 +236,7 @@ mod tests {
             "orders cancel --account DU1 --broker-order-id 7 --idempotency-key k --enable-paper",
             r#"{"account_id":"DU1","broker_order_id":"7","idempotency_key":"k"}"#,
         ),
-        (
-            "executions list --from 2026-01-01T00:00:00Z",
-            r#"{"from":"2026-01-01T00:00:00Z"}"#,
-        ),
+        ("executions list --from 2026-01-01T00:00:00Z", r#"{"from":"2026-01-01T00:00:00Z"}"#),
         ("approvals status a --wait-seconds 3", r#"{"approval_id":"a","wait_seconds":3}"#),
         ("kill-switch status", "{}"),
         ("limits show --account DU1", r#"{"account_id":"DU1"}"#),
