@@ -12,6 +12,7 @@ use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_protocol::config::{RawLogFormat, RawLogging};
 use ibkr_agent_protocol::service::ErrorBody;
 use print::Printer;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -185,7 +186,10 @@ fn init_logs(logging: &RawLogging) -> Result<(), Failure> {
         let message = format!("logging.filter: {error}");
         Failure::new(ErrorCode::ConfigInvalid, message)
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let installed = match logging.format.unwrap_or(RawLogFormat::Text) {
         RawLogFormat::Text => builder.try_init(),
         RawLogFormat::Json => builder.json().try_init(),

@@ -1,8 +1,8 @@
 //! The HTTP front end of an MCP endpoint: everything between the socket and rmcp.
 //!
 //! Generic over the tool service, so the hosted remote (a relay), the local HTTP mode (a sidecar in
-//! the same process) and the benches share every line. It decides who may call and what may pass; it
-//! doesn't decide anything about orders, and keeps no payload.
+//! the same process) and the benches share every line. It decides who may call and what may pass;
+//! it doesn't decide anything about orders, and keeps no payload.
 //!
 //! Order of a request to `/mcp`, see [`pipeline`]: host and origin, size and time of the body, one
 //! light look at the message, bearer token, rate of the principal, scope of the tool, owner of a

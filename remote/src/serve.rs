@@ -113,10 +113,7 @@ pub async fn serve(
     }
     drop(listener);
     tracker.close();
-    if tokio::time::timeout(options.drain_timeout, tracker.wait())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(options.drain_timeout, tracker.wait()).await.is_err() {
         hard_stop.cancel();
         tracker.wait().await;
     }
@@ -160,15 +157,8 @@ struct ActivityState {
 
 impl Activity {
     fn new() -> Self {
-        let state = ActivityState {
-            in_flight: 0,
-            served_any: false,
-            since: Instant::now(),
-        };
-        Self {
-            state: Mutex::new(state),
-            evicted: CancellationToken::new(),
-        }
+        let state = ActivityState { in_flight: 0, served_any: false, since: Instant::now() };
+        Self { state: Mutex::new(state), evicted: CancellationToken::new() }
     }
 
     fn with<T>(&self, use_state: impl FnOnce(&mut ActivityState) -> T) -> T {
@@ -186,11 +176,8 @@ impl Activity {
     /// When the connection has been idle for too long, if it is idle.
     fn idle_deadline(&self, options: &ServeOptions) -> Option<Instant> {
         self.with(|state| {
-            let limit = if state.served_any {
-                options.idle_timeout
-            } else {
-                options.header_read_timeout
-            };
+            let limit =
+                if state.served_any { options.idle_timeout } else { options.header_read_timeout };
             (state.in_flight == 0).then(|| state.since + limit)
         })
     }
@@ -228,29 +215,19 @@ struct Registry(Arc<Mutex<BTreeMap<u64, Arc<Activity>>>>);
 
 impl Registry {
     fn insert(&self, id: u64, activity: Arc<Activity>) -> RegistryEntry {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, activity);
-        RegistryEntry {
-            registry: self.clone(),
-            id,
-        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, activity);
+        RegistryEntry { registry: self.clone(), id }
     }
 
     fn evict_longest_idle(&self) -> bool {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = open
-            .values()
-            .filter(|activity| !activity.evicted.is_cancelled());
+        let idle = open.values().filter(|activity| !activity.evicted.is_cancelled());
         let longest = idle
             .filter_map(|activity| {
                 activity.with(|state| (state.in_flight == 0).then_some((state.since, activity)))
             })
             .min_by_key(|(since, _)| *since);
-        longest
-            .inspect(|(_, activity)| activity.evicted.cancel())
-            .is_some()
+        longest.inspect(|(_, activity)| activity.evicted.cancel()).is_some()
     }
 }
 
@@ -261,11 +238,7 @@ struct RegistryEntry {
 
 impl Drop for RegistryEntry {
     fn drop(&mut self) {
-        self.registry
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.id);
+        self.registry.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 
@@ -307,7 +280,8 @@ impl Connection {
             tokio::select! {
                 result = connection.as_mut() => {
                     if let Err(error) = result {
-                        tracing::debug!(peer.ip = %self.peer.ip(), error = %error, "connection ended");
+                        let ip = self.peer.ip();
+                        tracing::debug!(peer.ip = %ip, error = %error, "connection ended");
                     }
                     break;
                 }
@@ -329,11 +303,7 @@ impl Connection {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(
-                self.options
-                    .idle_timeout
-                    .max(self.options.header_read_timeout),
-            )
+            .header_read_timeout(self.options.idle_timeout.max(self.options.header_read_timeout))
             .max_buf_size(buffer);
         builder
             .http2()
@@ -347,10 +317,7 @@ impl Connection {
 }
 
 fn tracked(response: Response<Body>, guard: InFlight) -> Response<TrackedBody> {
-    response.map(|inner| TrackedBody {
-        inner,
-        _guard: guard,
-    })
+    response.map(|inner| TrackedBody { inner, _guard: guard })
 }
 
 /// A response body that keeps its connection busy until it ends.

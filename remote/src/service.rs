@@ -1,4 +1,4 @@
-//! The hosted endpoint's tool service: finds the caller's sidecar and hands the call over the relay.
+//! The hosted endpoint's tool service: finds the caller's sidecar and relays the call to it.
 //!
 //! It filters tools by the token's scopes and the operator's ceiling, which is a convenience: the
 //! sidecar checks the caller's own token again and decides. It keeps no payload and logs ids only.
@@ -63,7 +63,7 @@ impl<R: SidecarRoute> HostedService<R> {
         }
     }
 
-    /// What stops a call here; the front layer has checked scopes before, and this holds without it.
+    /// What stops a call here; the front layer has checked scopes, and this holds without it.
     fn refusal(
         &self,
         caller: &Bearer,

@@ -141,7 +141,8 @@ impl Remote {
         tasks.spawn(acceptor.run(shutdown.child_token()));
         tasks.spawn(admin::run(socket, relay.pairing().clone(), shutdown.child_token()));
         tasks.spawn(warm(validator, shutdown.child_token()));
-        tracing::info!(http.address = %http_address, relay.address = %relay.local_addr(), "started");
+        let relay_address = relay.local_addr();
+        tracing::info!(http.address = %http_address, relay.address = %relay_address, "started");
         Ok(RemoteHandle {
             http_address,
             resource,

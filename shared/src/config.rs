@@ -97,16 +97,10 @@ pub fn load(text: &str) -> Result<RawConfig, ConfigProblem> {
         return Err(ConfigProblem {
             line: None,
             column: None,
-            message: format!(
-                "the file has {} bytes; {MAX_CONFIG_BYTES} are allowed",
-                text.len()
-            ),
+            message: format!("the file has {} bytes; {MAX_CONFIG_BYTES} are allowed", text.len()),
         });
     }
-    if text
-        .lines()
-        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-    {
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(RawConfig::default());
     }
     serde_saphyr::from_str(text).map_err(|error| {
@@ -124,11 +118,7 @@ fn plain_message(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let first = text.lines().next().unwrap_or_default();
     let end = first.rfind(" at line ").unwrap_or(first.len());
-    first
-        .get(..end)
-        .unwrap_or(first)
-        .trim_end_matches([':', ','])
-        .to_owned()
+    first.get(..end).unwrap_or(first).trim_end_matches([':', ',']).to_owned()
 }
 
 /// The JSON Schema (2020-12) of the configuration file.
@@ -171,24 +161,31 @@ mod tests {
 
     #[test]
     fn both_broker_shapes_load() {
-        let one = load("broker:\n  backend: client_portal_gateway\n  base_url: https://localhost:5000\n  allow_insecure_tls_for_localhost: true\n").unwrap();
+        let one = load(
+            "broker:\n  backend: client_portal_gateway\n  base_url: https://localhost:5000\n  \
+             allow_insecure_tls_for_localhost: true\n",
+        )
+        .unwrap();
         assert_eq!(one.broker.unwrap().backend, RawBackend::ClientPortalGateway);
-        let two = load("brokers:\n  paper:\n    base_url: https://localhost:5000\n    expect: paper\n    tls: { pin_sha256: ab }\n  live:\n    base_url: https://localhost:5001\n    expect: live\n").unwrap();
+        let two = load(
+            "brokers:\n  paper:\n    base_url: https://localhost:5000\n    expect: paper\n    \
+             tls: { pin_sha256: ab }\n  live:\n    base_url: https://localhost:5001\n    \
+             expect: live\n",
+        )
+        .unwrap();
         assert_eq!(two.brokers.len(), 2);
         assert_eq!(two.brokers["paper"].tls.pin_sha256.as_deref(), Some("ab"));
     }
 
     #[test]
     fn limits_are_decimals_quoted_or_not_and_never_floats() {
-        let text = "risk:\n  policies:\n  - id: small\n    max_notional: \"1000.10\"\n    max_quantity: 5\n    price_collar_percent: 2.5\n";
+        let text = "risk:\n  policies:\n  - id: small\n    max_notional: \"1000.10\"\n    \
+                    max_quantity: 5\n    price_collar_percent: 2.5\n";
         let config = load(text).unwrap();
         let policy = &config.risk.policies[0];
         assert_eq!(policy.max_notional.as_ref().unwrap().as_str(), "1000.10");
         assert_eq!(policy.max_quantity.as_ref().unwrap().as_str(), "5");
-        assert_eq!(
-            policy.price_collar_percent.as_ref().unwrap().as_str(),
-            "2.5"
-        );
+        assert_eq!(policy.price_collar_percent.as_ref().unwrap().as_str(), "2.5");
         for bad in ["1e9", "-1", ".inf", "nan", "1_000", "''"] {
             let text = format!("risk:\n  policies:\n  - id: x\n    max_notional: {bad}\n");
             assert_eq!(load(&text).unwrap_err().line, Some(4), "{bad}");

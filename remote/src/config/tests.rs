@@ -6,7 +6,8 @@ const NO_ENVIRONMENT: Environment<'static> = &|_| None;
 
 fn text(extra: &str) -> String {
     format!(
-        "safety:\n  remote_mcp_enabled: true\nremote_mcp:\n  enabled: true\n  issuer: https://id.example.com\n{extra}"
+        "safety:\n  remote_mcp_enabled: true\nremote_mcp:\n  enabled: true\n  \
+         issuer: https://id.example.com\n{extra}"
     )
 }
 
@@ -26,7 +27,8 @@ fn the_printed_example_is_valid() {
 fn both_switches_must_be_on() {
     for (safety, section) in [(false, false), (true, false), (false, true)] {
         let text = format!(
-            "safety: {{ remote_mcp_enabled: {safety} }}\nremote_mcp: {{ enabled: {section}, issuer: https://id.example.com }}\n"
+            "safety: {{ remote_mcp_enabled: {safety} }}\n\
+             remote_mcp: {{ enabled: {section}, issuer: https://id.example.com }}\n"
         );
         let error = RemoteConfig::parse(&text, NO_ENVIRONMENT).unwrap_err();
         assert_eq!(error.code(), ErrorCode::ConfigRemoteMcpForbidden);
@@ -105,7 +107,8 @@ fn an_unknown_key_names_its_line() {
 
 #[test]
 fn sections_of_the_sidecar_are_accepted_in_the_same_file() {
-    let sections = "broker: { backend: fake }\nsidecar: { enabled: false }\npaper: { enabled: true }\nrisk: { policies: [{ id: a }] }\n";
+    let sections = "broker: { backend: fake }\nsidecar: { enabled: false }\n\
+        paper: { enabled: true }\nrisk: { policies: [{ id: a }] }\n";
     assert!(parse(sections).is_ok());
 }
 

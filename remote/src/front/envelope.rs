@@ -216,7 +216,8 @@ mod tests {
 
     #[test]
     fn messages_are_told_apart() {
-        let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"ibkr_health","arguments":{}}}"#;
+        let call = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call",
+            "params":{"name":"ibkr_health","arguments":{}}}"#;
         let call = parse(call.as_bytes()).unwrap();
         assert_eq!(call.kind, Kind::ToolCall("ibkr_health".into()));
         assert_eq!(call.id.as_deref(), Some("7"));
@@ -233,7 +234,8 @@ mod tests {
 
     #[test]
     fn an_escaped_tool_name_is_read_like_a_plain_one() {
-        let text = r#"{"jsonrpc":"2.0","id":1,"\u006dethod":"tools\/call","params":{"name":"ibkr\u005fhealth"}}"#;
+        let text = r#"{"jsonrpc":"2.0","id":1,"\u006dethod":"tools\/call",
+            "params":{"name":"ibkr\u005fhealth"}}"#;
         assert_eq!(parse(text.as_bytes()).unwrap().kind, Kind::ToolCall("ibkr_health".into()));
     }
 
