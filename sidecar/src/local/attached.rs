@@ -1,9 +1,10 @@
 //! The client's end of `agent.sock`: a [`ToolService`] whose calls run in the owner's process.
 //!
 //! One connection, many calls. It doesn't reconnect: [`super::host`] does, since the answer to a
-//! lost owner may be to become the owner. Nothing is ever sent twice. A call that was in flight when
-//! the connection ended is `CALL_OUTCOME_UNKNOWN`, unless its tool only reads; a call that hadn't
-//! left yet is handed back as [`NotSent`].
+//! lost owner may be to become the owner. A call that was in flight when the connection ended is
+//! `CALL_OUTCOME_UNKNOWN`, unless its tool only reads. A call that an owner can't have run, because
+//! its frame never left whole or was declined, is handed back as [`NotSent`]; no other is ever sent
+//! again.
 
 use bytes::Bytes;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -67,7 +68,7 @@ impl From<AttachError> for ErrorBody {
     }
 }
 
-/// The connection ended before the call left this process.
+/// The owner hasn't run the call and never will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotSent;
 
@@ -109,20 +110,26 @@ impl AttachedService {
         let (commands, arriving) = mpsc::channel(COMMANDS);
         let (events, _) = broadcast::channel(EVENTS);
         let cut = CancellationToken::new();
-        let link =
-            Link { reader, writer, arriving, events: events.clone(), flights: HashMap::new() };
-        let ended = cut.clone();
+        let mut link = Link {
+            reader,
+            writer,
+            arriving,
+            events: events.clone(),
+            flights: HashMap::new(),
+            cut: cut.clone(),
+        };
         tokio::spawn(async move {
-            let mut link = link;
-            // Declared after the link and so dropped before it: whoever learns that a call wasn't
-            // sent finds the connection cut already.
-            let _ended = ended.drop_guard();
+            // Dropped before the calls in hand are: whoever learns that a call wasn't sent finds
+            // the connection cut already.
+            let ended = link.cut.clone().drop_guard();
             link.run().await;
+            drop(ended);
+            drop(link);
         });
         Ok(Self { commands, tools, events, cut })
     }
 
-    /// Cancelled when the connection has ended.
+    /// Cancelled when the owner takes no more calls: it is leaving, or the connection has ended.
     #[must_use]
     pub const fn cut(&self) -> &CancellationToken {
         &self.cut
@@ -201,7 +208,7 @@ impl ToolService for AttachedService {
                 call.call_id,
                 ErrorBody::new(
                     ErrorCode::SidecarUnavailable,
-                    "the owner of the store has gone; nothing was sent",
+                    "the owner of the store has gone; the call wasn't run",
                 ),
             ),
         }
@@ -271,14 +278,15 @@ enum Command {
 struct Outgoing {
     id: CallId,
     bytes: Bytes,
-    /// Set before the first byte leaves.
+    /// Whether the whole frame has left; while it hasn't, the owner can't run it.
     sent: Arc<AtomicBool>,
     answer: oneshot::Sender<ToolReply>,
     progress: Progress,
 }
 
-/// A call that has left.
+/// A call that has left, or is about to.
 struct Flight {
+    sent: Arc<AtomicBool>,
     answer: oneshot::Sender<ToolReply>,
     progress: Progress,
 }
@@ -290,11 +298,14 @@ struct Link {
     arriving: mpsc::Receiver<Command>,
     events: broadcast::Sender<ToolEvent>,
     flights: HashMap<CallId, Flight>,
+    cut: CancellationToken,
 }
 
 impl Link {
+    /// Ends when the connection does, and after the owner said that it leaves once every call has
+    /// its answer.
     async fn run(&mut self) {
-        loop {
+        while !(self.cut.is_cancelled() && self.flights.is_empty()) {
             let result = tokio::select! {
                 received = receive::<Notice>(&mut self.reader) => match received {
                     Ok(Some(notice)) => self.heard(notice),
@@ -330,6 +341,13 @@ impl Link {
             }
             // Nobody may be listening.
             Notice::Event(event) => drop(self.events.send(event)),
+            Notice::Leaving => self.cut.cancel(),
+            Notice::Declined(frame) => {
+                let id = CallId::parse(&frame.id).ok();
+                if let Some(flight) = id.and_then(|id| self.flights.remove(&id)) {
+                    flight.sent.store(false, Ordering::Release);
+                }
+            }
             Notice::Refused(error) => {
                 return Err(FrameError::Io(std::io::Error::other(error.message)));
             }
@@ -342,7 +360,7 @@ impl Link {
 
     async fn launch(&mut self, outgoing: Outgoing) -> Result<(), FrameError> {
         let Outgoing { id, bytes, sent, answer, progress } = outgoing;
-        if answer.is_closed() {
+        if answer.is_closed() || self.cut.is_cancelled() {
             return Ok(());
         }
         let refused = if self.flights.contains_key(&id) {
@@ -359,9 +377,11 @@ impl Link {
             drop(answer.send(ToolReply::failure(id, error)));
             return Ok(());
         }
+        self.flights.insert(id, Flight { sent: Arc::clone(&sent), answer, progress });
+        // A frame that fails to leave whole ends the connection, and half a frame is never run.
+        send_bytes(&mut self.writer, bytes).await?;
         sent.store(true, Ordering::Release);
-        self.flights.insert(id, Flight { answer, progress });
-        send_bytes(&mut self.writer, bytes).await
+        Ok(())
     }
 
     async fn cancel(&mut self, id: &CallId) -> Result<(), FrameError> {

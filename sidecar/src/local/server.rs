@@ -2,7 +2,8 @@
 //!
 //! It decides nothing about a call: the [`ToolService`] does. A frame that isn't a tool call or the
 //! cancelling of one ends its connection. When a client leaves, its reads are asked to stop and its
-//! writes run to their end, so that their outcome is known.
+//! writes run to their end, so that their outcome is known. When the owner leaves, it says so, answers
+//! the calls that it has and declines those that come after, so that none of them is in doubt.
 
 use bytes::Bytes;
 use core::ops::ControlFlow;
@@ -20,13 +21,14 @@ use std::sync::Arc;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::door::{Door, DoorError};
-use super::frames::{FrameError, Writer, encode, framed, receive, send_bytes};
+use super::frames::{FrameError, Reader, Writer, encode, framed, receive, send_bytes};
 use super::wire::{
-    CallFrame, Hello, MAX_CALLS, MAX_CLIENT_CHARS, MAX_NOTICE_BYTES, MAX_REQUEST_BYTES, Notice,
-    ProgressFrame, Request, VERSION, anyone,
+    CallFrame, DeclinedFrame, Hello, MAX_CALLS, MAX_CLIENT_CHARS, MAX_NOTICE_BYTES,
+    MAX_REQUEST_BYTES, Notice, ProgressFrame, Request, VERSION, anyone,
 };
 use super::{AGENT_FOLDER, AGENT_SOCKET};
 
@@ -44,6 +46,9 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How long calls may go on after shutdown began.
 const CALL_DRAIN: Duration = Duration::from_secs(5);
+
+/// How long an idle client may take to close its end after shutdown began.
+const CLOSING_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the last answers may take to leave.
 const OUTBOX_DRAIN: Duration = Duration::from_secs(2);
@@ -107,14 +112,14 @@ struct Connection<S> {
 }
 
 impl<S: ToolService<Caller = LocalCaller>> Connection<S> {
-    async fn run(mut self, mut reader: super::frames::Reader, shutdown: &CancellationToken) {
+    async fn run(mut self, mut reader: Reader, shutdown: &CancellationToken) {
         let mut events = self.service.events(&anyone()).fuse();
         self.tell(&self.hello());
         let closed = self.outbox.clone();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => {
-                    self.finish().await;
+                    self.finish(reader).await;
                     return;
                 }
                 () = closed.closed() => break,
@@ -221,11 +226,28 @@ impl<S: ToolService<Caller = LocalCaller>> Connection<S> {
         }
     }
 
-    /// Lets the calls in hand answer, for a bounded time.
-    async fn finish(mut self) {
+    /// Lets the calls in hand answer, and declines new ones until the client closes; for a bounded
+    /// time.
+    async fn finish(mut self, mut reader: Reader) {
         self.stop_reads();
-        let landing = async { while self.calls.join_next().await.is_some() {} };
-        if tokio::time::timeout(CALL_DRAIN, landing).await.is_err() {
+        self.tell(&Notice::Leaving);
+        let until = Instant::now() + CALL_DRAIN;
+        let mut gone = false;
+        while !(gone && self.calls.is_empty()) {
+            let patience = if self.calls.is_empty() { CLOSING_GRACE } else { CALL_DRAIN };
+            tokio::select! {
+                () = tokio::time::sleep_until(until.min(Instant::now() + patience)) => break,
+                Some(done) = self.calls.join_next() => self.landed(done),
+                received = receive::<Request>(&mut reader), if !gone => match received {
+                    Ok(Some(Request::Call(CallFrame { id, .. }))) => {
+                        self.tell(&Notice::Declined(DeclinedFrame { id }));
+                    }
+                    Ok(Some(Request::Cancel(frame))) => self.cancel(&frame.id),
+                    Ok(None) | Err(_) => gone = true,
+                },
+            }
+        }
+        if !self.calls.is_empty() {
             tracing::warn!(local.calls = self.flights.len(), "calls were cut at shutdown");
         }
     }

@@ -7,6 +7,8 @@
 //! owner   Progress  { id, progress, message }
 //! owner   Reply     the answer of a call, in the relay's form
 //! owner   Event     { resource }
+//! owner   Leaving   it takes no more calls and answers those that it has
+//! owner   Declined  { id }                                        a call that came after: not run
 //! owner   Refused   an error; the connection ends
 //! ```
 //!
@@ -64,7 +66,15 @@ pub(super) enum Notice {
     Progress(ProgressFrame),
     Reply(Box<frame::Reply>),
     Event(ToolEvent),
+    Leaving,
+    Declined(DeclinedFrame),
     Refused(ErrorBody),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeclinedFrame {
+    pub(super) id: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
