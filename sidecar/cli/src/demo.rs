@@ -5,7 +5,8 @@
 //! | [`stack`] | starts simulator, identity provider, remote and sidecar, and pairs them |
 //! | [`hosted`], [`identity`] | the remote's parts; a loopback OAuth server |
 //! | [`client`] | an MCP client by hand |
-//! | `story`, `operator`, `tell` | the steps, the human, and how they are shown |
+//! | [`operator`] | the human |
+//! | `story`, `tell` | the steps, and how they are shown |
 //! | `ready` | `--serve`: what a client needs, and configurations to paste |
 //!
 //! Invariants: nothing outside loopback, no configuration, no real broker; a story that isn't as it
@@ -14,7 +15,7 @@
 pub mod client;
 pub mod hosted;
 pub mod identity;
-mod operator;
+pub mod operator;
 mod ready;
 pub mod stack;
 mod story;
@@ -31,6 +32,7 @@ use crate::signals;
 use operator::Operator;
 use stack::{Stack, StackConfig, StackError};
 use story::Scene;
+pub use story::Unexpected;
 use tell::Teller;
 
 /// What everybody must know before anything else.
@@ -64,7 +66,7 @@ impl From<StackError> for Failure {
 /// The part that didn't start, or the step that wasn't as it should be.
 pub(crate) async fn run(options: DemoOptions, printer: Printer) -> Result<(), Failure> {
     let stop = signals::stop_token();
-    let teller = Teller::new(printer);
+    let teller = Teller::new(Some(printer));
     if options.serve {
         printer.say(NOTICE);
     } else {
@@ -134,6 +136,19 @@ async fn tell(stack: &Stack, operator: &mut Operator, teller: &mut Teller) -> Re
     Box::pin(story::tell(&scene, operator, teller)).await?;
     teller.end()?;
     teller.line(NEXT)
+}
+
+/// Plays the story on a running stack without printing it; gives the number of steps.
+///
+/// # Errors
+/// The first step that isn't as it should be.
+pub async fn rehearse(stack: &Stack) -> Result<usize, Unexpected> {
+    let said = |error: &dyn std::fmt::Display| Unexpected::new(error.to_string());
+    let mut operator =
+        Operator::connect(stack.onprem.folder()).await.map_err(|error| said(&error))?;
+    let mut teller = Teller::new(None);
+    tell(stack, &mut operator, &mut teller).await.map_err(|error| said(&error))?;
+    Ok(teller.told())
 }
 
 /// What a reader may do after the story.

@@ -1,6 +1,7 @@
 //! The human of the story: an operator at the sidecar's own socket, with the simulator's demo key.
 //!
-//! Every act shows first what it signs. The key is good for the simulator only.
+//! Every act reads first what it signs. The key is good for the simulator only. The harness's tests
+//! use the same human.
 
 use std::path::Path;
 
@@ -16,18 +17,20 @@ use super::story::{Unexpected, text};
 
 /// An operator who is connected to a sidecar.
 #[derive(Debug)]
-pub(super) struct Operator {
+pub struct Operator {
     client: OperatorClient,
     signer: OperatorSigner,
 }
 
 /// The login client as the audit log names it.
-pub(super) fn login_label(issuer: &str) -> String {
+#[must_use]
+pub fn login_label(issuer: &str) -> String {
     format!("token:{issuer}|{USER}|{LOGIN_CLIENT}")
 }
 
 /// The service client as the audit log names it.
-pub(super) fn service_label(issuer: &str) -> String {
+#[must_use]
+pub fn service_label(issuer: &str) -> String {
     format!("token:{issuer}|{SERVICE_CLIENT}|{SERVICE_CLIENT}")
 }
 
@@ -36,7 +39,7 @@ impl Operator {
     ///
     /// # Errors
     /// [`StackError`] if it doesn't answer or the key can't be read.
-    pub(super) async fn connect(folder: &Path) -> Result<Self, StackError> {
+    pub async fn connect(folder: &Path) -> Result<Self, StackError> {
         let client = OperatorClient::connect(folder)
             .await
             .map_err(|error| StackError::new("the operator's socket doesn't answer", &error))?;
@@ -54,12 +57,18 @@ impl Operator {
     }
 
     /// Admits a caller to writes.
-    pub(super) async fn admit(&mut self, caller: &str) -> Result<(), Unexpected> {
+    ///
+    /// # Errors
+    /// [`Unexpected`] with the sidecar's refusal.
+    pub async fn admit(&mut self, caller: &str) -> Result<(), Unexpected> {
         self.sign(Verb::Admit { caller: caller.to_owned() }).await.map(drop)
     }
 
     /// Reads the whole order of an approval and signs its digest; gives summary and digest.
-    pub(super) async fn approve(&mut self, id: &str) -> Result<(String, String), Unexpected> {
+    ///
+    /// # Errors
+    /// [`Unexpected`] with the sidecar's refusal, or if it isn't approved after.
+    pub async fn approve(&mut self, id: &str) -> Result<(String, String), Unexpected> {
         let shown = self.look(Verb::Approval { id: id.to_owned() }).await?;
         let summary = text(&shown, "/order_summary")?.to_owned();
         let digest = text(&shown, "/order_digest")?.to_owned();
@@ -72,7 +81,10 @@ impl Operator {
     }
 
     /// Reads the question that waits and says yes to its text.
-    pub(super) async fn answer_question(&mut self) -> Result<(), Unexpected> {
+    ///
+    /// # Errors
+    /// [`Unexpected`] if none waits, or with the refusal.
+    pub async fn answer_question(&mut self) -> Result<(), Unexpected> {
         let waiting = self.look(Verb::Questions {}).await?;
         let order = text(&waiting, "/questions/0/client_order_id")?.to_owned();
         text(&waiting, "/questions/0/question/text")?;
@@ -81,17 +93,26 @@ impl Operator {
     }
 
     /// Stops trading.
-    pub(super) async fn halt(&mut self, reason: &str) -> Result<(), Unexpected> {
+    ///
+    /// # Errors
+    /// [`Unexpected`] with the sidecar's refusal.
+    pub async fn halt(&mut self, reason: &str) -> Result<(), Unexpected> {
         self.look(Verb::Halt { reason: reason.to_owned() }).await.map(drop)
     }
 
     /// Allows trading again.
-    pub(super) async fn resume(&mut self, reason: &str) -> Result<(), Unexpected> {
+    ///
+    /// # Errors
+    /// [`Unexpected`] with the sidecar's refusal.
+    pub async fn resume(&mut self, reason: &str) -> Result<(), Unexpected> {
         self.sign(Verb::Resume { reason: reason.to_owned() }).await.map(drop)
     }
 
     /// Verifies the whole log; says what was found.
-    pub(super) async fn verify_audit(&mut self) -> Result<String, Unexpected> {
+    ///
+    /// # Errors
+    /// [`Unexpected`] if the log doesn't verify.
+    pub async fn verify_audit(&mut self) -> Result<String, Unexpected> {
         let report = self.look(Verb::AuditVerify {}).await?;
         let size = report.pointer("/size").and_then(Value::as_u64);
         let size = size.filter(|size| *size > 0);

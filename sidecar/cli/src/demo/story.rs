@@ -35,10 +35,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What a step found instead of what it should have.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Unexpected(String);
+pub struct Unexpected(String);
 
 impl Unexpected {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    /// What was found.
+    pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }

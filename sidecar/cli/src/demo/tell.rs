@@ -18,20 +18,28 @@ const TITLE: usize = 38;
 /// Tells steps as they happen.
 #[derive(Debug)]
 pub(super) struct Teller {
-    printer: Printer,
+    printer: Option<Printer>,
     steps: Vec<Value>,
     begun: Instant,
 }
 
 impl Teller {
-    /// A teller to a printer.
-    pub(super) fn new(printer: Printer) -> Self {
+    /// A teller to a printer; without one it only remembers.
+    pub(super) fn new(printer: Option<Printer>) -> Self {
         Self { printer, steps: Vec::new(), begun: Instant::now() }
+    }
+
+    /// How many steps were told.
+    pub(super) const fn told(&self) -> usize {
+        self.steps.len()
     }
 
     /// Prints a line, unless the reader is a program.
     pub(super) fn line(&self, text: &str) -> Result<(), Failure> {
-        if self.printer.is_json() { Ok(()) } else { self.printer.page(text) }
+        match self.printer {
+            Some(printer) if !printer.is_json() => printer.page(text),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Runs a step, in bounded time, and tells it; what is said may have further lines.
@@ -69,8 +77,8 @@ impl Teller {
     /// Ends the story: the JSON document, for a program.
     pub(super) fn end(&self) -> Result<(), Failure> {
         let seconds = self.begun.elapsed().as_secs_f64();
-        if self.printer.is_json() {
-            return self.printer.value(&json!({"ok": true, "steps": self.steps}));
+        if let Some(printer) = self.printer.filter(|printer| printer.is_json()) {
+            return printer.value(&json!({"ok": true, "steps": self.steps}));
         }
         self.line(&format!("\n{} steps in {seconds:.1} s, each as it should be.", self.steps.len()))
     }
