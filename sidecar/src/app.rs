@@ -321,7 +321,7 @@ async fn open_emergency(
     let path = state_dir.join(EMERGENCY_FILE);
     let (mut emergency, waiting) = Emergency::open(&path, &secrets.account_key())?;
     if !waiting.is_empty() {
-        let folded = ledger.transact::<(), ()>(move |batch| {
+        let folded = ledger.transact::<(), (), _>(move |batch| {
             for entry in waiting {
                 batch.fold(entry)?;
             }
