@@ -45,14 +45,22 @@ impl Emergency {
             file.write_all(&bytes)?;
             file.sync_all()?;
         }
-        let lines: Vec<&[u8]> =
-            bytes.split(|byte| *byte == b'\n').filter(|line| line.first() == Some(&b'{')).collect();
-        // A torn last line doesn't parse and is left out: its effect was never permitted.
+        let used =
+            bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
+        let (whole, rest) = bytes.split_at(used);
+        // A torn last line is left out, since its effect was never permitted, and blanked, so that
+        // the next record doesn't run into it.
+        if rest.iter().any(|byte| *byte != 0) {
+            file.seek(SeekFrom::Start(u64::try_from(used).map_err(std::io::Error::other)?))?;
+            file.write_all(&vec![0_u8; rest.len()])?;
+            file.sync_data()?;
+        }
+        let lines = whole.split(|byte| *byte == b'\n');
         let waiting: Vec<Entry> =
-            lines.iter().filter_map(|line| serde_json::from_slice(line).ok()).collect();
-        let used = lines.iter().map(|line| line.len().saturating_add(1)).sum();
+            lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let count = u64::try_from(waiting.len()).unwrap_or(u64::MAX);
         let account_key = zeroize::Zeroizing::new(account_key.to_vec());
-        Ok((Self { file, used, count: 0, account_key }, waiting))
+        Ok((Self { file, used, count, account_key }, waiting))
     }
 
     /// Records a risk-reducing act, durably.

@@ -121,16 +121,44 @@ impl Ledger {
             None => None,
         };
         let database = open_database(config.path.as_deref(), anchor.as_ref())?;
+        Self::start(config, database, signer, anchor.as_ref(), anchor_path)
+    }
+
+    /// Opens a ledger over a storage of the caller's, without an anchor: for simulated disks.
+    ///
+    /// # Errors
+    /// [`OpenError`] as for [`Self::open`].
+    #[doc(hidden)]
+    pub fn open_over(
+        config: LedgerConfig,
+        storage: impl redb::StorageBackend,
+    ) -> Result<Self, OpenError> {
+        let signer = Signer::from_seed(&config.origin, &config.signing_seed)
+            .map_err(|error| OpenError::Damaged(error.to_string()))?;
+        let database = Database::builder()
+            .create_with_backend(storage)
+            .map_err(|error| OpenError::Damaged(error.to_string()))?;
+        Self::start(config, Arc::new(database), signer, None, None)
+    }
+
+    fn start(
+        config: LedgerConfig,
+        database: Arc<Database>,
+        signer: Signer,
+        anchor: Option<&Checkpoint>,
+        anchor_path: Option<PathBuf>,
+    ) -> Result<Self, OpenError> {
         prepare_tables(&database)?;
         let frontier = load_frontier(&database)?;
-        check_anchor(&database, &frontier, anchor.as_ref())?;
-        let is_new = frontier.size() == 0;
+        check_anchor(&database, &frontier, anchor)?;
+        let checkpoint = stored_checkpoint(&database)?;
+        let is_new = frontier.size() == 0 && checkpoint.is_empty();
         let verifier = signer.verifier().clone();
-        let (committed_sender, committed) = watch::channel(Committed {
-            size: frontier.size(),
-            root: frontier.root(),
-            checkpoint: stored_checkpoint(&database)?,
-        });
+        if !is_new {
+            check_checkpoint(&checkpoint, &frontier, &verifier)?;
+        }
+        let (committed_sender, committed) =
+            watch::channel(Committed { size: frontier.size(), root: frontier.root(), checkpoint });
         // Bounded by admission: every job belongs to a call in flight.
         let (jobs, receiver) = mpsc::unbounded_channel();
         let writable = Arc::new(AtomicBool::new(true));
@@ -180,11 +208,12 @@ impl Ledger {
     ///
     /// # Errors
     /// [`TransactError::Refused`] with the job's own error, [`TransactError::Store`] otherwise.
-    pub fn transact<R, E>(
+    pub fn transact<R, E, J>(
         &self,
-        job: impl FnOnce(&mut Batch<'_>) -> Result<R, TransactError<E>> + Send + 'static,
-    ) -> impl Future<Output = Result<(R, Commit), TransactError<E>>> + Send + 'static
+        job: J,
+    ) -> impl Future<Output = Result<(R, Commit), TransactError<E>>> + Send + use<R, E, J>
     where
+        J: FnOnce(&mut Batch<'_>) -> Result<R, TransactError<E>> + Send + 'static,
         R: Send + 'static,
         E: Send + 'static,
     {
@@ -392,6 +421,21 @@ fn check_anchor(
     let then = Frontier::from_source(anchor.size(), &snapshot)
         .map_err(|error| OpenError::Damaged(error.to_string()))?;
     if then.root() == anchor.root() { Ok(()) } else { Err(OpenError::Forked) }
+}
+
+/// The stored checkpoint covers exactly what is stored: they are committed together. Without this
+/// a log that was cut would be signed anew by the next record.
+fn check_checkpoint(text: &str, frontier: &Frontier, verifier: &Verifier) -> Result<(), OpenError> {
+    let damaged = |what: &str| OpenError::Damaged(what.to_owned());
+    let unsigned = || damaged("the checkpoint isn't signed by the log's key");
+    let note = parse_note(text.as_bytes()).map_err(|_| unsigned())?;
+    note.verify_by(verifier).map_err(|_| unsigned())?;
+    let checkpoint = Checkpoint::parse(note.text()).map_err(|_| unsigned())?;
+    if checkpoint.size() == frontier.size() && checkpoint.root() == frontier.root() {
+        Ok(())
+    } else {
+        Err(damaged("the records aren't those that the stored checkpoint covers"))
+    }
 }
 
 fn stored_checkpoint(database: &Database) -> Result<String, OpenError> {
