@@ -4,6 +4,7 @@ use crate::{
     Approval, Cancel, CancelFacts, Check, Denials, Facts, Gate, Halt, Permit, Place, Policy,
     Question, Reply, Requester, Switches, Verdict,
 };
+use core::time::Duration;
 use ibkr_agent_domain::{
     AccountId, BrokerName, CanonicalOrder, ClientOrderId, DataStatus, ErrorCode, Mode, OrderKind,
     Quote, SessionState, Side, Timestamp,
@@ -11,7 +12,7 @@ use ibkr_agent_domain::{
 use rust_decimal::Decimal;
 
 /// Largest difference between our clock and the broker's, in milliseconds.
-const MAX_CLOCK_SKEW_MS: i64 = 30_000;
+const MAX_CLOCK_SKEW_MS: u64 = 30_000;
 
 /// A wish to place an order under an approval.
 #[derive(Debug)]
@@ -157,7 +158,7 @@ fn is_reducing(facts: &Facts, order: &CanonicalOrder) -> bool {
 
 fn clock_check(facts: &Facts) -> Check {
     let (passed, observed) = match facts.clock_skew_ms {
-        Some(skew) => (skew.abs() <= MAX_CLOCK_SKEW_MS, format!("{skew} ms")),
+        Some(skew) => (skew.unsigned_abs() <= MAX_CLOCK_SKEW_MS, format!("{skew} ms")),
         None => (false, "unknown".to_owned()),
     };
     Check::new(
@@ -178,10 +179,9 @@ fn size_checks(
     let limits = policy.limits();
     let code = ErrorCode::OrderPolicyRefused;
     let quantity = order.terms().quantity;
-    let value = order
-        .notional()
-        .ok()
-        .and_then(|money| money.amount.checked_mul(facts.policy_currency_rate?));
+    // A rate of zero or below is no rate: with it every value would be within every limit.
+    let rate = facts.policy_currency_rate.filter(|rate| *rate > Decimal::ZERO);
+    let value = order.notional().ok().and_then(|money| money.amount.checked_mul(rate?));
     let day = value.and_then(|value| value.checked_add(facts.notional_today));
     let within = |value: Option<Decimal>, limit: Decimal| value.is_some_and(|v| v <= limit);
     let shown = |value: Option<Decimal>| {
@@ -280,7 +280,7 @@ fn quote_age_check(policy: &Policy, quote: Option<&Quote>, now: Timestamp) -> Ch
     // A quote from the future is a broken clock somewhere, not a fresh quote.
     let ahead = updated.since(now);
     let age = now.since(updated);
-    let passed = age <= limit && ahead <= limit;
+    let passed = age <= limit && ahead <= limit.min(Duration::from_millis(MAX_CLOCK_SKEW_MS));
     let observed = if ahead.is_zero() {
         format!("{} ms old", age.as_millis())
     } else {

@@ -1,0 +1,217 @@
+//! A policy, an order and facts that pass every gate; tests change one thing each.
+
+use core::time::Duration;
+use ibkr_agent_domain::{
+    AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
+    ClientOrderId, Conid, Contract, Currency, DataStatus, Digest, Door, Mode, Money, OrderKind,
+    OrderTarget, OrderTerms, Price, Quantity, Quote, SessionState, Side, TimeInForce, Timestamp,
+    Untrusted,
+};
+use ibkr_agent_gates::{
+    Approval, CancelFacts, CancelRequest, Check, Denials, Facts, Gate, Permit, Place, PlaceIntent,
+    Policy, PolicyLimits, Requester, Switches, check_order, decide_place,
+};
+use rust_decimal::Decimal;
+use std::collections::BTreeSet;
+
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
+pub(crate) fn dec(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+pub(crate) fn account() -> AccountId {
+    AccountId::parse("DU1234567").unwrap()
+}
+
+pub(crate) fn limits() -> PolicyLimits {
+    PolicyLimits {
+        id: "test".to_owned(),
+        modes: BTreeSet::from([Mode::Paper]),
+        accounts: BTreeSet::from([account()]),
+        allowed_symbols: Some(BTreeSet::from(["AAPL".to_owned(), "MSFT".to_owned()])),
+        denied_symbols: BTreeSet::from(["MSFT".to_owned()]),
+        asset_classes: BTreeSet::from([AssetClass::Stock]),
+        max_quantity: dec("10"),
+        max_notional: Money::new(dec("1000"), Currency::USD),
+        collar_percent: dec("2"),
+        passive_warning_percent: dec("5"),
+        max_quote_age: Duration::from_secs(60),
+        max_drift_percent: dec("1"),
+        max_orders_per_minute: 3,
+        max_orders_per_day: 5,
+        max_notional_per_day: Money::new(dec("3000"), Currency::USD),
+        delayed_data_modes: BTreeSet::from([Mode::Paper]),
+        known_questions: BTreeSet::new(),
+    }
+}
+
+pub(crate) fn policy() -> Policy {
+    Policy::new(limits()).unwrap()
+}
+
+/// Everything that an order is made of; the default is BUY 5 AAPL at 100.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    pub(crate) mode: Mode,
+    pub(crate) account: AccountId,
+    pub(crate) symbol: &'static str,
+    pub(crate) class: AssetClass,
+    pub(crate) side: Side,
+    pub(crate) quantity: Decimal,
+    pub(crate) limit: Decimal,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Paper,
+            account: account(),
+            symbol: "AAPL",
+            class: AssetClass::Stock,
+            side: Side::Buy,
+            quantity: dec("5"),
+            limit: dec("100"),
+        }
+    }
+}
+
+impl Draft {
+    pub(crate) fn order(&self) -> CanonicalOrder {
+        let contract = Contract {
+            conid: Conid::new(265_598).unwrap(),
+            symbol: Untrusted::new(self.symbol),
+            name: Untrusted::new("a name"),
+            class: self.class,
+            exchange: "SMART".to_owned(),
+            listing_exchange: Untrusted::new("NASDAQ"),
+            currency: Currency::USD,
+            multiplier: Decimal::ONE,
+            price_increment: None,
+        };
+        let terms = OrderTerms {
+            side: self.side,
+            quantity: Quantity::new(self.quantity).unwrap(),
+            kind: OrderKind::Limit(Price::new(self.limit).unwrap()),
+            time_in_force: TimeInForce::Day,
+            outside_rth: false,
+        };
+        let target = OrderTarget {
+            broker: BrokerName::parse("paper").unwrap(),
+            mode: self.mode,
+            account: self.account.clone(),
+        };
+        CanonicalOrder::new(target, &contract, terms).unwrap()
+    }
+}
+
+pub(crate) fn quote() -> Quote {
+    Quote {
+        conid: Conid::new(265_598).unwrap(),
+        symbol: None,
+        bid: Some(dec("100")),
+        bid_size: None,
+        ask: Some(dec("100")),
+        ask_size: None,
+        last: Some(dec("100")),
+        close: None,
+        change_percent: None,
+        volume: None,
+        is_halted: false,
+        status: DataStatus::RealTime,
+        updated: Some(NOW),
+        as_of: NOW,
+    }
+}
+
+pub(crate) fn facts() -> Facts {
+    Facts {
+        switches: Switches { halted: false, audit_writable: true },
+        account_reported: true,
+        in_doubt: false,
+        session: SessionState::Ready,
+        clock_skew_ms: Some(0),
+        quote: Some(quote()),
+        position: Decimal::ZERO,
+        working_same_side: Decimal::ZERO,
+        policy_currency_rate: Some(Decimal::ONE),
+        orders_last_minute: 0,
+        orders_today: 0,
+        notional_today: Decimal::ZERO,
+    }
+}
+
+pub(crate) fn requester() -> Requester {
+    Requester {
+        call: CallId::parse("call-1").unwrap(),
+        actor: Actor::Local { client: Untrusted::new("agent") },
+        door: Door::Stdio,
+        tool: "ibkr_paper_order_submit",
+    }
+}
+
+/// An approval for an order at the market and position of some facts.
+pub(crate) fn approval(order: &CanonicalOrder, facts: &Facts) -> Approval {
+    Approval {
+        id: ApprovalId::parse("ap-1").unwrap(),
+        order: order.digest(),
+        expires_at: NOW.plus(Duration::from_secs(60)),
+        reference_price: Some(dec("100")),
+        position: facts.position,
+    }
+}
+
+pub(crate) fn intent(order: CanonicalOrder, approval: Approval) -> PlaceIntent {
+    PlaceIntent {
+        order,
+        client_order_id: ClientOrderId::parse("ia0").unwrap(),
+        approval,
+        requester: requester(),
+    }
+}
+
+/// Decides on a draft under an approval that fits it.
+pub(crate) fn decide(
+    policy: &Policy,
+    facts: &Facts,
+    draft: &Draft,
+) -> Result<Permit<Place>, Denials> {
+    let order = draft.order();
+    let approval = approval(&order, facts);
+    decide_place(policy, facts, intent(order, approval), NOW)
+}
+
+/// The gates that deny.
+pub(crate) fn denied(policy: &Policy, facts: &Facts, draft: &Draft) -> Vec<Gate> {
+    match decide(policy, facts, draft) {
+        Ok(permit) => {
+            assert_eq!(permit.policy(), policy.hash());
+            Vec::new()
+        }
+        Err(denials) => denials.denied().map(|check| check.gate).collect(),
+    }
+}
+
+/// What one gate found.
+pub(crate) fn check(policy: &Policy, facts: &Facts, draft: &Draft, gate: Gate) -> Check {
+    let checks = check_order(policy, facts, &draft.order(), NOW);
+    checks.into_iter().find(|check| check.gate == gate).unwrap()
+}
+
+pub(crate) fn cancel(is_operator: bool) -> CancelRequest {
+    CancelRequest {
+        facts: CancelFacts {
+            broker: BrokerName::parse("paper").unwrap(),
+            account: account(),
+            order_id: BrokerOrderId::parse("1001").unwrap(),
+            ours: Some(ClientOrderId::parse("ia0").unwrap()),
+        },
+        named_account: Some(account()),
+        is_operator,
+        requester: requester(),
+    }
+}
+
+pub(crate) fn digest(text: &str) -> Digest {
+    Digest::of(text.as_bytes())
+}
