@@ -99,8 +99,10 @@ pub struct Engine {
 enum After {
     /// Answer a ticket.
     Reply(Ticket, Answer, Option<String>),
-    /// Place the order.
-    Place { ticket: Ticket, order: ClientOrderId },
+    /// Tell a ticket what happened; it happened whether or not the record could be written.
+    Tell(Ticket, Answer),
+    /// Place the order; `before` is what it was: nothing, or given back unsent.
+    Place { ticket: Ticket, order: ClientOrderId, before: Option<Box<OrderEntry>> },
     /// Send the answer to a question.
     SendReply { ticket: Ticket },
     /// Send the cancel.
@@ -118,7 +120,7 @@ impl Engine {
     /// and so is every question, because the permit that waited for its answer is gone.
     #[must_use]
     pub fn restore(config: EngineConfig, restored: Restored, now: Now) -> (Self, Vec<Effect>) {
-        let mut high_water = now.wall;
+        let mut high_water = now.wall.max(restored.newest_record.unwrap_or(now.wall));
         for order in &restored.orders {
             high_water = high_water.max(order.updated_at);
         }
@@ -257,8 +259,9 @@ impl Engine {
                 effects.extend(changed.map(|resource| Effect::Changed { resource }));
                 effects
             }
-            (After::Place { ticket, order }, MintedPermit::Place(permit)) => {
-                self.placeable(ticket, &order, permit, now)
+            (After::Tell(ticket, answer), _) => vec![Effect::Reply { ticket, answer, event }],
+            (After::Place { order, .. }, MintedPermit::Place(permit)) => {
+                self.placeable(&order, permit, now)
             }
             (After::SendReply { ticket }, MintedPermit::Reply(permit)) => vec![
                 Effect::Reply { ticket, answer: Answer::Done, event },
@@ -299,11 +302,18 @@ impl Engine {
         };
         let sentence = "nothing was done: the record could not be written";
         match after {
+            After::Tell(ticket, answer) => vec![Effect::Reply { ticket, answer, event: None }],
+            After::Halt(ticket) => {
+                let sentence = "trading is halted until the restart, but that could not be \
+                                recorded: halt again after it";
+                vec![refuse(ticket, code, sentence)]
+            }
             After::Reply(ticket, _, _)
-            | After::Halt(ticket)
             | After::Resume { ticket, .. }
             | After::SendReply { ticket } => vec![refuse(ticket, code, sentence)],
-            After::Place { ticket, order } => self.place_not_recorded(ticket, &order, code),
+            After::Place { ticket, order, before } => {
+                self.place_not_recorded(ticket, &order, before, code)
+            }
             After::SendCancel { ticket, facts } => self.emergency_cancel(ticket, *facts, now),
             After::Settled(order) => self.settled(&order, None),
         }

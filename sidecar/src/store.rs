@@ -1,7 +1,7 @@
 //! The sidecar's tables in the ledger's database: what the engine must find again after a crash.
 //!
-//! [`apply`] runs inside the ledger's one transaction; [`restore`] reads everything back. A value is
-//! one version byte and JSON of the row types in `rows.rs`. An order is stored by its fields and
+//! [`apply`] runs inside the ledger's one transaction; [`restore`] reads everything back. A value
+//! is one version byte and JSON of the row types in `rows.rs`. An order is stored by its fields and
 //! rebuilt, and its digest must come out as it was stored.
 
 mod rows;
@@ -10,9 +10,9 @@ use crate::engine::{
     ApprovalStatus, CommitJob, Minted, MintedPermit, Payload, Precondition, Restored, Row,
 };
 use ibkr_agent_audit::{
-    Batch, Commit, EventId, Slot, Snapshot, StoreFailure, Table, TransactError,
+    Batch, Commit, EventId, Slot, Snapshot, StoreFailure, Table, TailQuery, TransactError,
 };
-use ibkr_agent_domain::{ClientOrderId, OrderState};
+use ibkr_agent_domain::{ClientOrderId, OrderState, Timestamp};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -175,6 +175,11 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
     }
     for row in all::<rows::OperatorKey>(snapshot, OPERATOR_KEYS)? {
         restored.operator_keys.push(row.try_into()?);
+    }
+    let newest = TailQuery { limit: 1, ..TailQuery::default() };
+    for entry in snapshot.tail(&newest)?.entries {
+        let time = Timestamp::parse(&entry.time).map_err(|_| StoreFailure::Damaged)?;
+        restored.newest_record = Some(time);
     }
     for (caller, _) in snapshot.all(ADMITTED)? {
         let caller = String::from_utf8(caller).map_err(|_| StoreFailure::Damaged)?;

@@ -73,8 +73,8 @@ impl Engine {
         })
     }
 
-    /// The broker through which an operator's cancel of a foreign order goes: the one that orders of
-    /// that account went through, else the configuration's only one.
+    /// The broker through which an operator's cancel of a foreign order goes: the one that orders
+    /// of that account went through, else the configuration's only one.
     fn only_broker(
         &self,
         cancellation: &Cancellation,

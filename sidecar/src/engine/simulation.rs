@@ -177,8 +177,3 @@ fn sabotage_by_forgetting_the_counts_is_seen() {
 fn the_same_seed_gives_the_same_run() {
     assert_eq!(run(17, Sabotage::None), run(17, Sabotage::None));
 }
-
-#[test]
-fn debugging() {
-    println!("{:?}", run(11, Sabotage::None).err());
-}

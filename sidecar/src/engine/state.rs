@@ -1,4 +1,4 @@
-//! What the engine holds in memory and the store keeps: previews, approvals, keys, orders, the halt.
+//! What the engine holds in memory and the store keeps: previews, approvals, keys, orders, halt.
 //!
 //! Plain values; the store writes them down and reads them back at start.
 
