@@ -42,7 +42,8 @@ impl ToolCall {
     /// A call with a fresh id (UUIDv7) and the default time-out.
     #[must_use]
     pub fn new(tool: &str, arguments: Box<RawValue>) -> Self {
-        Self { call_id: fresh_call_id(), tool: tool.to_owned(), arguments, timeout: DEFAULT_TIMEOUT }
+        let (call_id, tool) = (fresh_call_id(), tool.to_owned());
+        Self { call_id, tool, arguments, timeout: DEFAULT_TIMEOUT }
     }
 
     /// SHA-256 of the argument bytes.

@@ -1,7 +1,7 @@
 //! The sidecar, and the Rust SDK over it. Unofficial; not affiliated with Interactive Brokers.
 //!
-//! A sidecar stands next to IBKR's Client Portal Gateway. It alone holds the session, the gates, the
-//! store and the audit log. Programs that embed it start with [`prelude`].
+//! A sidecar stands next to IBKR's Client Portal Gateway. It alone holds the session, the gates,
+//! the store and the audit log. Programs that embed it start with [`prelude`].
 //!
 //! | module | what it is |
 //! |---|---|

@@ -83,6 +83,7 @@ macro_rules! codes {
     };
 }
 
+// tidy: wide table: a code, its meaning and what to do read best on one line
 codes! {
     ConfigInvalid = "CONFIG_INVALID", Config, false, "Correct the configuration at the named line.";
     ConfigMissingBrokerBaseUrl = "CONFIG_MISSING_BROKER_BASE_URL", Config, false, "Set broker.base_url to the Client Portal Gateway's address.";
@@ -125,7 +126,6 @@ codes! {
     OutputUnsafe = "OUTPUT_UNSAFE", Unsafe, false, "The answer was withheld; report it to the operator.";
     AuditWriteFailed = "AUDIT_WRITE_FAILED", Refused, false, "The audit log can't be written: trading is stopped until the sidecar is restarted.";
     AuditChainInvalid = "AUDIT_CHAIN_INVALID", Input, false, "The audit log was altered: stop, keep the files, investigate.";
-    AuditReadForbidden = "AUDIT_READ_FORBIDDEN", Auth, false, "Only the operator may read other callers' records.";
     OrderPreviewDisabled = "ORDER_PREVIEW_DISABLED", Refused, false, "Enable preview in the configuration.";
     OrderPolicyRefused = "ORDER_POLICY_REFUSED", Refused, false, "Change the order so that it passes the listed checks.";
     OrderValidationFailed = "ORDER_VALIDATION_FAILED", Input, false, "Correct the order as the message says.";
@@ -163,6 +163,7 @@ codes! {
     LiveTradingDisabled = "LIVE_TRADING_DISABLED", Refused, false, "Live trading is not available.";
     InternalError = "INTERNAL_ERROR", Refused, false, "This is a defect: report it with the call id.";
 }
+// tidy: end of table
 
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

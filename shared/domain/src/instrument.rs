@@ -103,7 +103,8 @@ impl fmt::Display for AssetClass {
 /// Why a text doesn't name an instrument.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "an instrument is a symbol such as AAPL, ASML@AEB:EUR, ESZ6 or SPY 2027-01-15 C 600, or a contract id"
+    "an instrument is a contract id, or a symbol such as AAPL, ASML@AEB:EUR, ESZ6 or \
+     SPY 2027-01-15 C 600"
 )]
 pub struct InvalidInstrument;
 
@@ -212,9 +213,10 @@ mod tests {
         assert!(
             matches!(Instrument::parse("265598"), Ok(Instrument::Conid(id)) if id.get() == 265_598)
         );
-        assert!(
-            matches!(Instrument::parse("aapl"), Ok(Instrument::Symbol { symbol, .. }) if symbol == "AAPL")
-        );
+        let Ok(Instrument::Symbol { symbol, .. }) = Instrument::parse("aapl") else {
+            panic!("not a symbol")
+        };
+        assert_eq!(symbol, "AAPL");
         let Ok(Instrument::Symbol { symbol, exchange, currency, .. }) =
             Instrument::parse("ASML@AEB:EUR")
         else {

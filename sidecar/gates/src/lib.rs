@@ -4,8 +4,8 @@
 //! isn't `Clone`, so only a decision makes one and it is spent once.
 //!
 //! Order of the gates: the cheap ones that need no broker traffic run in [`screen_place`]; all of
-//! them run again in [`decide_place`] with facts read at that moment. All refusals are reported, not
-//! only the first.
+//! them run again in [`decide_place`] with facts read at that moment. All refusals are reported,
+//! not only the first.
 
 mod check;
 mod decide;

@@ -12,7 +12,7 @@ use crate::engine::{
 use crate::facts;
 use ibkr_agent_broker::WhatIf;
 use ibkr_agent_domain::{
-    CanonicalOrder, Currency, ErrorCode, Money, OrderState, OrderTarget, Untrusted,
+    AssetClass, CanonicalOrder, Currency, ErrorCode, Money, OrderState, OrderTarget, Untrusted,
 };
 use ibkr_agent_gates::{Check, Verdict};
 use ibkr_agent_protocol::catalogue::approvals::{
@@ -40,6 +40,10 @@ impl Asked<'_> {
         let routed = self.core.brokers.account(Some(&input.account_id.0)).await?;
         self.progress.report(1, "resolving the contract");
         let contract = self.resolve(&instrument).await?;
+        if contract.class != AssetClass::Stock {
+            let message = format!("{} orders are not supported yet", contract.class);
+            return Err(ErrorBody::new(ErrorCode::InputUnsupportedAssetClass, message));
+        }
         let target = OrderTarget {
             broker: routed.broker.name().clone(),
             mode: account_mode(&routed),
