@@ -130,6 +130,7 @@ fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
             let value = encode(&rows::Preview::from(preview))?;
             batch.put(PREVIEWS, preview.id.as_str().as_bytes(), &value)
         }
+        Row::ForgetPreview(id) => batch.delete(PREVIEWS, id.as_str().as_bytes()),
         Row::Approval(approval) => {
             let value = encode(&rows::Approval::from(approval))?;
             batch.put(APPROVALS, approval.id.as_str().as_bytes(), &value)

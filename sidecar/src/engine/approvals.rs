@@ -8,7 +8,7 @@ use crate::engine::{
 };
 use ibkr_agent_domain::{
     AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, PreviewId, RecordKind,
-    Reference,
+    Reference, Timestamp,
 };
 use ibkr_agent_gates::{Requester, Verdict, check_order, mid_price};
 use std::time::Duration;
@@ -57,22 +57,34 @@ impl Engine {
         for check in checks.iter().filter(|check| check.is_denied()) {
             record.details.push(check.gate.as_str());
         }
-        self.forget_old_previews(now);
+        let mut rows = self.forget_old_previews(now);
+        rows.push(Row::Preview(preview.clone()));
         self.previews.insert(id, preview.clone());
-        let answer = Answer::Preview(Box::new(preview.clone()), checks);
+        let answer = Answer::Preview(Box::new(preview), checks);
         let after = After::Reply(ticket, answer, None);
-        self.commit(Vec::new(), vec![Row::Preview(preview)], Payload::Record(record), after, now)
+        self.commit(Vec::new(), rows, Payload::Record(record), after, now)
     }
 
-    fn forget_old_previews(&mut self, now: Now) {
-        self.previews.retain(|_, preview| preview.expires_at > now.wall);
-        while self.previews.len() >= MAX_PREVIEWS {
-            let oldest = self.previews.values().min_by_key(|preview| preview.created_at);
-            let Some(id) = oldest.map(|preview| preview.id.clone()) else {
-                return;
-            };
-            self.previews.remove(&id);
+    /// Drops what has expired, and the oldest beyond the bound, in memory and in the store.
+    fn forget_old_previews(&mut self, now: Now) -> Vec<Row> {
+        let expired = |preview: &&Preview| preview.expires_at <= now.wall;
+        let mut gone: Vec<PreviewId> =
+            self.previews.values().filter(expired).map(|preview| preview.id.clone()).collect();
+        let mut by_age: Vec<(Timestamp, PreviewId)> = self
+            .previews
+            .values()
+            .filter(|preview| preview.expires_at > now.wall)
+            .map(|preview| (preview.created_at, preview.id.clone()))
+            .collect();
+        let excess = by_age.len().saturating_add(1).saturating_sub(MAX_PREVIEWS);
+        if excess > 0 {
+            by_age.sort();
+            gone.extend(by_age.into_iter().take(excess).map(|(_, id)| id));
         }
+        for id in &gone {
+            self.previews.remove(id);
+        }
+        gone.into_iter().map(Row::ForgetPreview).collect()
     }
 
     pub(super) fn ask_approval(

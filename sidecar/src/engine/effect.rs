@@ -407,6 +407,8 @@ pub enum Precondition {
 pub enum Row {
     /// A preview.
     Preview(Preview),
+    /// Remove a preview whose time is over.
+    ForgetPreview(PreviewId),
     /// An approval.
     Approval(ApprovalEntry),
     /// A key.
