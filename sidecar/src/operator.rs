@@ -16,6 +16,8 @@ mod wire;
 
 pub use client::{OperatorClient, OperatorConnectError};
 pub use keyring::{EnrolledKey, Keyring, KeyringError, OperatorDomain, OperatorPublicKey};
-pub use keys::{KeyDescription, KeyError, NewKey, OperatorSigner, create_key, describe_key, load_key};
+pub use keys::{
+    KeyDescription, KeyError, NewKey, OperatorSigner, create_key, describe_key, load_key,
+};
 pub use socket::{OperatorDoor, open_operator_door, serve_operators};
 pub use verb::{Challenge, Proof, Verb, signed_text};

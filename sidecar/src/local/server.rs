@@ -2,8 +2,8 @@
 //!
 //! It decides nothing about a call: the [`ToolService`] does. A frame that isn't a tool call or the
 //! cancelling of one ends its connection. When a client leaves, its reads are asked to stop and its
-//! writes run to their end, so that their outcome is known. When the owner leaves, it says so, answers
-//! the calls that it has and declines those that come after, so that none of them is in doubt.
+//! writes run to their end, so that their outcome is known. When the owner leaves, it says so,
+//! answers the calls that it has and declines those that come after, so that none is in doubt.
 
 use bytes::Bytes;
 use core::ops::ControlFlow;

@@ -127,10 +127,7 @@ impl Verb {
         matches!(
             self,
             Self::Approve { .. }
-                | Self::Answer {
-                    confirmed: true,
-                    ..
-                }
+                | Self::Answer { confirmed: true, .. }
                 | Self::Resume { .. }
                 | Self::Settle { .. }
                 | Self::Admit { .. }
@@ -166,8 +163,5 @@ pub fn signed_text(
     verb: &Verb,
 ) -> Result<String, serde_json::Error> {
     let digest = Digest::of(&serde_json::to_vec(verb)?);
-    Ok(format!(
-        "ibkr-agent-operator/v1\n{sidecar}\n{domain}\n{}\n{digest}\n",
-        challenge.0
-    ))
+    Ok(format!("ibkr-agent-operator/v1\n{sidecar}\n{domain}\n{}\n{digest}\n", challenge.0))
 }

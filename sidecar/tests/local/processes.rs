@@ -1,7 +1,7 @@
 //! Real processes over a real store: each test runs this very test program again as its clients.
 //!
 //! A client opens the state folder, prints `@mode owner` or `@mode attached`, and then answers
-//! lines on its standard input: `<tool> <arguments>` is called, and progress and answer are printed.
+//! lines on its standard input: `<tool> <arguments>` is called, progress and answer are printed.
 
 use crate::support::{Probe, READ, WRITE, call, caller};
 use ibkr_agent_audit::{Ledger, LedgerConfig, OpenError};
