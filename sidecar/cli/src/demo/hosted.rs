@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ibkr_agent_domain::{ScopeSet, SidecarId, Tier};
+use ibkr_agent_protocol::relay::JoinToken;
 use ibkr_agent_remote::config::Resource;
 use ibkr_agent_remote::front::{
     FrontConfig, NotReady, RateLimit, ReadinessCheck, RefusalLog, router,
@@ -115,6 +116,7 @@ impl Hosted {
         let (refusals, attributed) = RefusalLog::new();
         drop(attributed);
         let validator = validator(issuer, &url)?;
+        tasks.spawn(warm(validator.clone(), stop.clone()));
         let app = router(front, service, validator, readiness, Arc::new(refusals));
         let options = ServeOptions { drain_timeout: DRAIN, ..ServeOptions::default() };
         tasks.spawn(serve(port.listener, app, options, stop.clone()));
@@ -147,7 +149,7 @@ impl Hosted {
         &self,
         sidecar: &SidecarId,
         issuer: &str,
-    ) -> Result<ibkr_agent_protocol::relay::JoinToken, StackError> {
+    ) -> Result<JoinToken, StackError> {
         let subjects = vec![Subject::new(issuer, "*")];
         let new = NewPairing { sidecar: sidecar.clone(), subjects, ttl: DEFAULT_JOIN_TTL };
         let made = self.relay.pairing().create(new).await;
@@ -177,6 +179,14 @@ async fn open_state(folder: std::path::PathBuf) -> Result<(Arc<Store>, Arc<Pki>)
         Ok((Arc::new(store), Arc::new(pki)))
     });
     opened.await.unwrap_or_else(|error| Err(StackError::new("the remote can't start", &error)))
+}
+
+/// Fetches the issuer's keys, so that the endpoint is ready before the first caller.
+async fn warm(validator: Validator, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = validator.warm() => {}
+    }
 }
 
 fn front(

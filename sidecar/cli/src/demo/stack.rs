@@ -16,6 +16,7 @@ use ibkr_agent_gateway::engine::CallBudget;
 use ibkr_agent_gateway::local::{open_agent_door, serve_agents};
 use ibkr_agent_gateway::operator::{open_operator_door, serve_operators};
 use ibkr_agent_gateway::relay::{Dialler, DiallerConfig, DiallerHandle, RelayStatus, pair};
+use ibkr_agent_protocol::relay::JoinToken;
 use ibkr_agent_simulator::{Precautions, Simulator, SimulatorConfig};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -153,9 +154,11 @@ impl Stack {
         let hosted = Hosted::start(port, &remote, identity.issuer()).await?;
         progress("sidecar: engine, store, operator's socket");
         let folder = config.sidecar_folder();
-        let settings = sidecar_config(&folder, &simulator, &identity, hosted.url());
+        let issuer = identity.issuer();
+        let settings = sidecar_config(&folder, &simulator.base_url(), issuer, hosted.url());
         progress("pairing, then the sidecar dials the remote");
-        let onprem = OnPrem::start(settings, &hosted, identity.issuer()).await?;
+        let target = LinkTarget::first(&hosted, issuer).await?;
+        let onprem = OnPrem::start(settings, &target).await?;
         Ok(Self { simulator, identity, hosted, onprem })
     }
 
@@ -203,12 +206,12 @@ pub async fn start_simulator(config: &StackConfig) -> Result<Simulator, StackErr
 #[must_use]
 pub fn sidecar_config(
     folder: &Path,
-    simulator: &Simulator,
-    identity: &IdentityProvider,
+    simulator_url: &str,
+    issuer: &str,
     resource: &str,
 ) -> SidecarConfig {
-    let mut config = SidecarConfig::simulator(folder.to_owned(), &simulator.base_url());
-    config.issuers = vec![issuer_config(identity.issuer(), resource)];
+    let mut config = SidecarConfig::simulator(folder.to_owned(), simulator_url);
+    config.issuers = vec![issuer_config(issuer, resource)];
     config.budget = CallBudget {
         reads_per_minute: BUDGET,
         previews_per_minute: BUDGET,
@@ -216,6 +219,36 @@ pub fn sidecar_config(
     };
     config.enabled.remote = true;
     config
+}
+
+/// The remote that a sidecar belongs to.
+#[derive(Debug)]
+pub struct LinkTarget {
+    /// Where the relay is.
+    pub relay_url: String,
+    /// The issuer whose tokens the sidecar accepts.
+    pub issuer: String,
+    /// The resource that they must be for.
+    pub resource: String,
+    /// The join token of the first start; later ones are paired already.
+    pub join: Option<JoinToken>,
+}
+
+impl LinkTarget {
+    /// A remote that the sidecar isn't paired with yet.
+    ///
+    /// # Errors
+    /// [`StackError`] if no join token can be made.
+    pub async fn first(hosted: &Hosted, issuer: &str) -> Result<Self, StackError> {
+        let id = SidecarId::parse(SIDECAR_ID)
+            .map_err(|error| StackError::new("the sidecar has no id", &error))?;
+        Ok(Self {
+            relay_url: hosted.relay_url(),
+            issuer: issuer.to_owned(),
+            resource: hosted.url().to_owned(),
+            join: Some(hosted.join_token(&id, issuer).await?),
+        })
+    }
 }
 
 /// The on-prem half: a sidecar, its two local sockets and its link to the remote.
@@ -234,25 +267,20 @@ impl fmt::Debug for OnPrem {
 }
 
 impl OnPrem {
-    /// Starts a sidecar, pairs it with the remote and waits until its link is open.
+    /// Starts a sidecar, pairs it if it has a join token, and waits until its link is open.
     ///
     /// # Errors
     /// [`StackError`].
-    pub async fn start(
-        config: SidecarConfig,
-        hosted: &Hosted,
-        issuer: &str,
-    ) -> Result<Self, StackError> {
+    pub async fn start(config: SidecarConfig, target: &LinkTarget) -> Result<Self, StackError> {
         let folder = config.state_dir.clone();
         let sidecar = Sidecar::start(config).await;
         let sidecar =
             sidecar.map_err(|error| StackError::new("the sidecar can't start", &error))?;
-        let id = SidecarId::parse(SIDECAR_ID)
-            .map_err(|error| StackError::new("the sidecar has no id", &error))?;
-        let join = hosted.join_token(&id, issuer).await?;
-        let paired = pair(&join, &hosted.relay_url(), &folder).await;
-        paired.map_err(|error| StackError::new("the sidecar can't be paired", &error))?;
-        let check = validator(issuer, hosted.url())?;
+        if let Some(join) = &target.join {
+            let paired = pair(join, &target.relay_url, &folder).await;
+            paired.map_err(|error| StackError::new("the sidecar can't be paired", &error))?;
+        }
+        let check = validator(&target.issuer, &target.resource)?;
         let opened = Dialler::open(DiallerConfig::new(&folder), sidecar.agents(), check);
         let (link, dialler) =
             opened.map_err(|error| StackError::new("the pairing can't be used", &error))?;
