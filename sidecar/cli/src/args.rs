@@ -10,7 +10,7 @@ mod serve;
 
 pub(crate) use operator::{
     ApprovalsVerb, AuditVerb, CallersVerb, KillSwitchVerb, LimitsVerb, OperatorVerb, QuestionsVerb,
-    YesNo,
+    TailArgs, YesNo,
 };
 pub(crate) use orders::{
     CancelArgs, ExecutionsVerb, Finding, OrderFilter, OrdersVerb, OutcomeArgs, PreviewArgs,

@@ -55,6 +55,19 @@ impl Printer {
         self.document(&value.to_string())
     }
 
+    /// Prints an approval with the whole order.
+    pub(crate) fn approval(self, shown: &Value) -> Result<(), Failure> {
+        match self.style {
+            Style::Json => stdout(&shown.to_string()),
+            Style::People => stdout(&render::approval(shown)),
+        }
+    }
+
+    /// Shows an approval to the person who is about to sign it, on standard error, in either style.
+    pub(crate) fn show_approval(self, shown: &Value) {
+        stderr(&render::approval(shown));
+    }
+
     /// Prints text that is data in either style, such as a page or a help text.
     pub(crate) fn page(self, text: &str) -> Result<(), Failure> {
         stdout(text.trim_end_matches('\n'))

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::home::{self, Environment};
 use crate::open;
 use crate::print::{Printer, Style};
-use crate::verbs::{approvals, local, mcp, operator, orders, sidecar, tool};
+use crate::verbs::{approvals, audit, local, mcp, operator, orders, sidecar, tool};
 use clap::Parser;
 use clap::error::ErrorKind;
 use ibkr_agent_domain::{CallId, ErrorCode};
@@ -198,6 +198,7 @@ async fn ask(context: &Context<'_>, opened: &open::Opened, verb: Verb) -> Result
     match verb {
         Verb::Orders(verb) => orders::run(context, opened, verb).await,
         Verb::Approvals(verb) => approvals::run(context, opened, verb).await,
+        Verb::Audit(verb) => audit::run(context, opened, verb).await,
         other => operator::run(context, opened, other).await,
     }
 }

@@ -1,6 +1,7 @@
 //! What the verbs do. [`tool`] maps the verbs that are tool calls; the others have a file each.
 
 pub(crate) mod approvals;
+pub(crate) mod audit;
 pub(crate) mod local;
 pub(crate) mod mcp;
 pub(crate) mod operator;

@@ -123,26 +123,30 @@ pub(crate) enum CallersVerb {
 /// `audit …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditVerb {
-    /// The latest records
-    Tail {
-        /// Most records, 1 to 200.
-        #[arg(long, value_name = "N")]
-        limit: Option<u64>,
-        /// Where to go on: `next_cursor` of the answer before.
-        #[arg(long)]
-        cursor: Option<String>,
-        /// Only records of this kind.
-        #[arg(long)]
-        kind: Option<String>,
-        /// Only records of this tool.
-        #[arg(long)]
-        tool: Option<String>,
-        /// Every field of every record.
-        #[arg(long)]
-        full: bool,
-    },
+    /// The latest records of every caller
+    Tail(TailArgs),
     /// Check every record against the signed checkpoints; exit code 2 when broken
     Verify,
+}
+
+/// Which records.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// Most records, 1 to 200.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Where to go on: `next_cursor` of the answer before.
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+    /// Only records of this kind.
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only records of this tool.
+    #[arg(long)]
+    pub(crate) tool: Option<String>,
+    /// Only this program's own records, as an agent sees its own.
+    #[arg(long)]
+    pub(crate) own: bool,
 }
 
 /// `operator …`.

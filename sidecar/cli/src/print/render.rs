@@ -1,17 +1,40 @@
 //! A JSON answer laid out for people: scalars as lines, columnar lists and lists of objects as
 //! tables, the rest indented. It knows no tool, so no tool can be forgotten.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use ibkr_agent_domain::Untrusted;
 use serde_json::{Map, Value};
 
+/// One line under the header, none between rows.
+const LINES: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 /// Longest cell in characters.
 const MAX_CELL: usize = 200;
 /// Longest line of plain text in characters.
 const MAX_LINE: usize = 4000;
+/// Most lines of one text.
+const MAX_LINES: usize = 200;
 /// Deepest nesting that is laid out; what lies deeper is shown as JSON.
 const MAX_DEPTH: usize = 6;
+
+/// Lays an approval out: what the order is, then exactly what is signed, then the rest. The order's
+/// fields beside the canonical lines would say the same again, so only its value stays.
+pub(super) fn approval(shown: &Value) -> String {
+    let mut rest = shown.clone();
+    let mut summary = String::new();
+    if let Some(map) = rest.as_object_mut() {
+        if let Some(Value::String(text)) = map.remove("order_summary") {
+            summary = escape(&text, MAX_LINE);
+        }
+        let has_canonical = map.get("canonical_order").is_some_and(Value::is_string);
+        let order = if has_canonical { map.remove("order") } else { None };
+        if let Some(value) = order.and_then(|mut order| order.get_mut("notional").map(Value::take))
+        {
+            map.insert("order_value".to_owned(), value);
+        }
+    }
+    format!("{summary}\n{}", people(&rest))
+}
 
 /// Lays a value out.
 pub(super) fn people(value: &Value) -> String {
@@ -33,9 +56,20 @@ fn block(value: &Value, depth: usize, lines: &mut Vec<String>) {
     match value {
         Value::Object(map) => object(map, depth, lines),
         Value::Array(items) => list(items, depth, lines),
+        Value::String(text) if text.contains('\n') => text_lines(text, depth, lines),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             lines.push(format!("{}{}", indent(depth), cell(value)));
         }
+    }
+}
+
+/// A text of several lines. Each is marked, so that none can pass for a line of ours.
+fn text_lines(text: &str, depth: usize, lines: &mut Vec<String>) {
+    let mark = |line: &str| format!("{}| {line}", indent(depth));
+    lines.extend(text.lines().take(MAX_LINES).map(|line| mark(&escape(line, MAX_LINE))));
+    let left = text.lines().count().saturating_sub(MAX_LINES);
+    if left > 0 {
+        lines.push(format!("{}({left} more lines)", indent(depth)));
     }
 }
 
@@ -116,16 +150,18 @@ fn table(header: Vec<String>, rows: Vec<Vec<String>>) -> String {
         return "(none)".to_owned();
     }
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(LINES);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header);
     table.add_rows(rows);
     table.trim_fmt()
 }
 
+/// What fits behind its name on one line.
 fn is_short(value: &Value) -> bool {
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::String(text) => !text.contains('\n'),
         Value::Array(items) => items.is_empty(),
         Value::Object(map) => map.is_empty() || money(map).is_some() || broker_text(map).is_some(),
     }
@@ -134,6 +170,7 @@ fn is_short(value: &Value) -> bool {
 /// What fits into a table cell: scalars, money, and short lists of scalars.
 fn is_cell(value: &Value) -> bool {
     is_short(value)
+        || value.is_string()
         || value.as_array().is_some_and(|items| items.iter().all(|item| !item.is_object()))
 }
 
@@ -197,6 +234,39 @@ mod tests {
     }
 
     #[test]
+    fn a_text_of_several_lines_is_a_block_and_none_of_its_lines_passes_for_ours() {
+        let text = people(&json!({"id": "7", "order": "side=buy\nstatus  approved\n"}));
+        assert_eq!(text, "id     7\norder:\n  | side=buy\n  | status  approved");
+        let many = people(&json!("x\n".repeat(MAX_LINES + 3)));
+        assert!(many.ends_with("(3 more lines)"), "{many}");
+        let cells = people(&json!([{"text": "a\nb"}, {"text": "c"}]));
+        assert!(cells.contains("a\\u{a}b"), "a table's row stays one line: {cells}");
+    }
+
+    #[test]
+    fn an_approval_opens_with_its_order_and_says_nothing_twice() {
+        let text = approval(&json!({
+            "approval_id": "ap-1",
+            "canonical_order": "v1\nside=buy\nquantity=7\n",
+            "order": {"side": "buy", "quantity": "7",
+                "notional": {"amount": "700", "currency": "USD"}},
+            "order_summary": "BUY 7 AAPL",
+        }));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "BUY 7 AAPL");
+        assert!(text.ends_with("canonical order:\n  | v1\n  | side=buy\n  | quantity=7"), "{text}");
+        assert!(text.contains("700 USD"), "{text}");
+        assert_eq!((text.matches("buy").count(), text.matches('7').count()), (1, 3), "{text}");
+    }
+
+    #[test]
+    fn an_approval_without_canonical_lines_keeps_its_order() {
+        let text = approval(&json!({"order": {"side": "buy"}, "order_summary": "\u{1b}[2J"}));
+        assert!(text.contains("side  buy"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
     fn nothing_that_deceives_reaches_the_terminal() {
         let evil = "\u{1b}[2J\u{202e}AAPL";
         let shapes = [
@@ -204,6 +274,7 @@ mod tests {
             json!({ evil: evil }),
             json!([evil]),
             json!([{ evil: evil }]),
+            json!(format!("a\n{evil}\r\n{evil}")),
             json!({"columns": [evil], "rows": [[evil]]}),
             json!({"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": evil}}}}}}}}),
         ];

@@ -10,6 +10,17 @@ use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_gateway::operator::Verb as Act;
 use serde_json::Value;
 
+/// What is said of an approval in a list, and once it is decided.
+const BRIEF: &[&str] = &[
+    "approval_id",
+    "status",
+    "order_summary",
+    "asked_by",
+    "expires_at",
+    "approved_by",
+    "audit_event_id",
+];
+
 /// Runs a verb of `approvals …`.
 pub(crate) async fn run(
     context: &Context<'_>,
@@ -18,7 +29,9 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let answer = match verb {
         ApprovalsVerb::List { all } => opened.perform(Act::Approvals { all }, None).await?,
-        ApprovalsVerb::Show { approval_id } => show(opened, approval_id).await?,
+        ApprovalsVerb::Show { approval_id } => {
+            return context.printer.approval(&show(opened, approval_id).await?);
+        }
         ApprovalsVerb::Approve { approval_id, order_digest } => {
             approve(context, opened, approval_id, order_digest.as_deref()).await?
         }
@@ -36,7 +49,22 @@ pub(crate) async fn run(
             return Err(Failure::new(ErrorCode::InternalError, "the verb was taken for another"));
         }
     };
-    context.printer.value(&answer)
+    // For people an order that was shown a moment ago, or stands in a list, is its summary.
+    let shown = if context.printer.is_json() { answer } else { in_brief(answer) };
+    context.printer.value(&shown)
+}
+
+/// Approvals without what only `approvals show` needs.
+fn in_brief(mut answer: Value) -> Value {
+    let list = answer.get_mut("approvals").and_then(Value::as_array_mut);
+    let maps: Vec<&mut Value> = match list {
+        Some(list) => list.iter_mut().collect(),
+        None => vec![&mut answer],
+    };
+    for map in maps.into_iter().filter_map(Value::as_object_mut) {
+        map.retain(|key, _| BRIEF.contains(&key.as_str()));
+    }
+    answer
 }
 
 /// Asks as an agent would, and says yes as the operator who sits here.
@@ -58,7 +86,7 @@ async fn create(
     let asked: Value = serde_json::from_str(asked.get()).map_err(|_| unreadable())?;
     let id = text_of(&asked, "approval_id")?;
     let approved = approve(context, opened, id, None).await?;
-    context.printer.value(&approved)
+    context.printer.value(&if context.printer.is_json() { approved } else { in_brief(approved) })
 }
 
 async fn show(opened: &Opened, id: String) -> Result<Value, Failure> {
@@ -80,7 +108,7 @@ async fn approve(
     }
     if shows(context, opened) {
         context.printer.notice("You are about to sign exactly this order:");
-        context.printer.show(&shown);
+        context.printer.show_approval(&shown);
     }
     let signer = signer(context, opened).await?;
     opened.perform(Act::Approve { id, digest }, Some(&signer)).await

@@ -4,9 +4,7 @@
 //! argument, the environment, a pipe or a cache. The simulator's demo key is open and is worth
 //! nothing elsewhere.
 
-use crate::args::{
-    AuditVerb, CallersVerb, KillSwitchVerb, OperatorVerb, QuestionsVerb, Verb, YesNo,
-};
+use crate::args::{CallersVerb, KillSwitchVerb, OperatorVerb, QuestionsVerb, Verb, YesNo};
 use crate::failure::Failure;
 use crate::open::{self, Opened, Owned, Plan};
 use crate::run::Context;
@@ -45,7 +43,6 @@ pub(crate) async fn run(context: &Context<'_>, opened: &Opened, verb: Verb) -> R
         Verb::Questions(QuestionsVerb::Answer { client_order_id, answer }) => {
             Box::pin(answer_question(context, opened, client_order_id, answer)).await?
         }
-        Verb::Audit(AuditVerb::Verify) => opened.perform(Act::AuditVerify {}, None).await?,
         other => {
             let message = format!("the verb {other:?} was taken for another");
             return Err(Failure::new(ErrorCode::InternalError, message));

@@ -41,14 +41,14 @@ pub(crate) fn planned(verb: &Verb) -> Option<Planned> {
             Some(("ibkr_kill_switch_status", account(of)))
         }
         Verb::Limits(LimitsVerb::Show(of)) => Some(("ibkr_limits_status", account(of))),
-        Verb::Audit(AuditVerb::Tail { limit, cursor, kind, tool, full }) => Some((
+        Verb::Audit(AuditVerb::Tail(which)) if which.own => Some((
             "ibkr_audit_tail",
             Arguments::new()
-                .number("limit", *limit)
-                .text("cursor", cursor.as_deref())
-                .text("kind", kind.as_deref())
-                .text("tool", tool.as_deref())
-                .full(*full),
+                .number("limit", which.limit)
+                .text("cursor", which.cursor.as_deref())
+                .text("kind", which.kind.as_deref())
+                .text("tool", which.tool.as_deref())
+                .full(true),
         )),
         Verb::Status
         | Verb::Approvals(_)
@@ -240,7 +240,7 @@ mod tests {
         ("approvals status a --wait-seconds 3", r#"{"approval_id":"a","wait_seconds":3}"#),
         ("kill-switch status", "{}"),
         ("limits show --account DU1", r#"{"account_id":"DU1"}"#),
-        ("audit tail --limit 20", r#"{"limit":20}"#),
+        ("audit tail --limit 20 --own", r#"{"detail":"full","limit":20}"#),
     ];
 
     fn plan(line: &str) -> Option<Planned> {
