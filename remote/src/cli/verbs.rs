@@ -35,6 +35,20 @@ struct Checked<'a> {
     relay_bind_address: String,
 }
 
+#[derive(Serialize)]
+struct Created<'a> {
+    sidecar_id: &'a str,
+    join_token: &'a str,
+    ca_fingerprint: &'a str,
+    ttl_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct Revoked<'a> {
+    sidecar_id: &'a str,
+    revoked: bool,
+}
+
 pub(super) async fn serve(config: RemoteConfig, printer: &Printer) -> Result<(), Failure> {
     let internal = |error: std::io::Error| Failure::from_error(ErrorCode::InternalError, &error);
     let mut terminate = signal(SignalKind::terminate()).map_err(internal)?;
@@ -79,12 +93,13 @@ pub(super) async fn create(
     let Answer::Created { join_token, ttl_seconds, ca_fingerprint, sidecar_id } = &answer else {
         return Err(unexpected(answer));
     };
+    let document = Created { sidecar_id, join_token, ca_fingerprint, ttl_seconds: *ttl_seconds };
     let text = format!(
         "{join_token}\n\nOne-time join token of sidecar {sidecar_id}, good for {ttl_seconds} s.\n\
          CA fingerprint: {ca_fingerprint}\n\
          On the sidecar's host: ibkr-agent sidecar pair, and give it this token."
     );
-    printer.data(&answer, &text);
+    printer.data(&document, &text);
     Ok(())
 }
 
@@ -97,7 +112,8 @@ pub(super) async fn revoke(
     let Answer::Revoked { sidecar_id } = &answer else {
         return Err(unexpected(answer));
     };
-    printer.data(&answer, &format!("sidecar {sidecar_id} is revoked and its link is cut"));
+    let text = format!("sidecar {sidecar_id} is revoked and its link is cut");
+    printer.data(&Revoked { sidecar_id, revoked: true }, &text);
     Ok(())
 }
 
