@@ -172,7 +172,8 @@ impl Digest {
     /// [`InvalidId`] for anything else.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let invalid = || InvalidId { kind: "Digest", max: 64, allowed: "hexadecimal digits" };
-        if text.len() != 64 || !text.is_ascii() {
+        // Checked by character: a sign would pass the number parser.
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(invalid());
         }
         let mut bytes = [0_u8; 32];
