@@ -34,4 +34,5 @@ pub mod store;
 pub mod tools;
 
 pub use ibkr_agent_audit as audit;
+pub use ibkr_agent_broker as broker;
 pub use ibkr_agent_mcp as mcp;

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use ibkr_agent_domain::{ErrorCode, SidecarId};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig};
+use ibkr_agent_gateway::broker::TlsPolicy;
 use ibkr_agent_gateway::engine::CallBudget;
 use ibkr_agent_gateway::local::{open_agent_door, serve_agents};
 use ibkr_agent_gateway::operator::{open_operator_door, serve_operators};
 use ibkr_agent_gateway::relay::{Dialler, DiallerConfig, DiallerHandle, RelayStatus, pair};
 use ibkr_agent_protocol::relay::JoinToken;
-use ibkr_agent_simulator::{Precautions, Simulator, SimulatorConfig};
+use ibkr_agent_protocol::relay::join::from_hex;
+use ibkr_agent_simulator::{Precautions, Simulator, SimulatorConfig, TlsMode};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -102,10 +104,11 @@ pub struct StackConfig {
 }
 
 impl StackConfig {
-    /// The defaults over a folder.
+    /// The defaults over a folder; the simulated gateway has TLS, as the real one does.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, port: 0, simulator: SimulatorConfig::default() }
+        let simulator = SimulatorConfig { tls: TlsMode::SelfSigned, ..SimulatorConfig::default() };
+        Self { folder, port: 0, simulator }
     }
 
     /// The sidecar's own state folder.
@@ -155,7 +158,7 @@ impl Stack {
         progress("sidecar: engine, store, operator's socket");
         let folder = config.sidecar_folder();
         let issuer = identity.issuer();
-        let settings = sidecar_config(&folder, &simulator.base_url(), issuer, hosted.url());
+        let settings = sidecar_config(&folder, &BrokerAt::of(&simulator), issuer, hosted.url());
         progress("pairing, then the sidecar dials the remote");
         let target = LinkTarget::first(&hosted, issuer).await?;
         let onprem = OnPrem::start(settings, &target).await?;
@@ -202,15 +205,37 @@ pub async fn start_simulator(config: &StackConfig) -> Result<Simulator, StackErr
     Ok(simulator)
 }
 
-/// A sidecar over the simulator that accepts the issuer's tokens for a resource.
+/// Where the simulated gateway is and which certificate it shows.
+#[derive(Debug, Clone)]
+pub struct BrokerAt {
+    /// Its base URL.
+    pub url: String,
+    /// SHA-256 of its certificate, hexadecimal; none without TLS.
+    pub certificate_sha256: Option<String>,
+}
+
+impl BrokerAt {
+    /// A running simulator.
+    #[must_use]
+    pub fn of(simulator: &Simulator) -> Self {
+        Self { url: simulator.base_url(), certificate_sha256: simulator.certificate_sha256() }
+    }
+}
+
+/// A sidecar over the simulator, its certificate pinned, that accepts the issuer's tokens for a
+/// resource. A pin that can't be read is left out, so the connection is refused.
 #[must_use]
 pub fn sidecar_config(
     folder: &Path,
-    simulator_url: &str,
+    broker: &BrokerAt,
     issuer: &str,
     resource: &str,
 ) -> SidecarConfig {
-    let mut config = SidecarConfig::simulator(folder.to_owned(), simulator_url);
+    let mut config = SidecarConfig::simulator(folder.to_owned(), &broker.url);
+    let pin = broker.certificate_sha256.as_deref().and_then(from_hex::<32>);
+    for (login, pin) in config.brokers.iter_mut().zip(pin) {
+        login.tls = TlsPolicy::PinSha256(pin);
+    }
     config.issuers = vec![issuer_config(issuer, resource)];
     config.budget = CallBudget {
         reads_per_minute: BUDGET,
