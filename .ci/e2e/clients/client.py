@@ -20,6 +20,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
 TIMEOUT = 40.0
+AGAIN = 0.1
 TARGET = json.loads(os.environ["SUITE_TARGET"])
 SCENARIO = json.loads(Path(__file__).with_name("scenario.json").read_text(encoding="utf-8"))
 INITIALIZE = {
@@ -37,6 +38,10 @@ HINTS = ("read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hi
 
 class Failed(Exception):
     """A check that didn't hold."""
+
+
+class Refused(Failed):
+    """A call that should have succeeded."""
 
 
 def require(condition, message):
@@ -117,6 +122,17 @@ def text_of(result):
     return texts[0]
 
 
+async def eventually(step, attempt):
+    """Tries once, or until it holds where the step says so; the check's own limit ends it."""
+    while True:
+        try:
+            return await attempt()
+        except Failed as early:
+            if not step.get("eventually") or isinstance(early, Refused):
+                raise
+            await asyncio.sleep(AGAIN)
+
+
 async def call_step(client, tools, step, variables):
     arguments = fill(step["arguments"], variables)
     tool = tools.get(step["tool"])
@@ -130,7 +146,8 @@ async def call_step(client, tools, step, variables):
         code = json.loads(text).get("code")
         require(code == step["refused"], f"refused with {code}")
         return
-    require(not result.is_error, f"refused: {text}")
+    if result.is_error:
+        raise Refused(f"refused: {text}")
     answer = result.structured_content
     require(answer is not None, "no structured content")
     Draft202012Validator(tool.output_schema).validate(answer)
@@ -144,22 +161,23 @@ async def call_step(client, tools, step, variables):
         variables[name] = str(at(answer, pointer))
 
 
-async def approve(approval_id):
-    """The human's part: a second process, over the operator's own socket."""
-    words = [word.replace("{id}", approval_id) for word in TARGET["approve"]]
+async def human(words):
+    """An act of the operator: a second process, over the operator's own socket."""
     process = await asyncio.create_subprocess_exec(
+        *TARGET["operator"],
         *words,
+        "--json",
         env={**os.environ, **TARGET["env"]},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        _, words_said = await process.communicate()
+        _, complaint = await process.communicate()
     except asyncio.CancelledError:
         process.kill()
         raise
-    said = words_said.decode(errors="replace")
+    said = complaint.decode(errors="replace")
     require(process.returncode == 0, f"exit code {process.returncode}: {said}")
 
 
@@ -184,15 +202,21 @@ async def check_listing(counts, tools):
 
 
 async def run_steps(counts, client, tools):
-    variables = {**SCENARIO["variables"], "run": TARGET["run"]}
+    variables = {**SCENARIO["variables"], **TARGET["variables"]}
     for index, step in enumerate(SCENARIO["steps"], start=1):
-        if "approve" in step:
-            async with counts.check(f"{index} a human approves"):
-                await approve(fill(step["approve"], variables))
+        if any(variables.get(name) != value for name, value in step.get("when", {}).items()):
+            continue
+        if "human" in step:
+            async with counts.check(f"{index} a human: {' '.join(step['human'][:2])}"):
+                await human(fill(step["human"], variables))
             continue
         suffix = f" is refused with {step['refused']}" if "refused" in step else ""
         async with counts.check(f"{index} {step['tool']}{suffix}"):
-            await call_step(client, tools, step, variables)
+
+            def attempt(step=step):
+                return call_step(client, tools, step, variables)
+
+            await eventually(step, attempt)
 
 
 async def run_reader(counts):

@@ -11,6 +11,7 @@ import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 const TIMEOUT_MS = 40_000;
+const AGAIN_MS = 100;
 const HEADERS = {
   'content-type': 'application/json',
   accept: 'application/json, text/event-stream',
@@ -88,7 +89,7 @@ async function callStep(session, step, variables) {
     assert.equal(JSON.parse(text).code, step.refused);
     return;
   }
-  assert.ok(!result.isError, `refused: ${text}`);
+  if (result.isError) throw Object.assign(new Error(`refused: ${text}`), { refused: true });
   assert.ok(result.structuredContent, 'no structured content');
   assert.deepEqual(JSON.parse(text), result.structuredContent, 'text and structure differ');
   for (const [pointer, values] of Object.entries(step.expect ?? {})) {
@@ -103,11 +104,25 @@ async function callStep(session, step, variables) {
   }
 }
 
-/** The human's part: a second process, over the operator's own socket. */
-async function approve(id) {
-  const [program, ...words] = target.approve.map((word) => word.replace('{id}', id));
+/** Tries once, or until it holds where the step says so, within one time limit. */
+async function eventually(step, attempt) {
+  const until = Date.now() + TIMEOUT_MS;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const again = step.eventually && !error.refused && Date.now() < until;
+      if (!again) throw error;
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
+  }
+}
+
+/** An act of the operator: a second process, over the operator's own socket. */
+async function human(words) {
+  const [program, ...first] = target.operator;
   const env = { ...process.env, ...target.env };
-  await run(program, words, { env, timeout: TIMEOUT_MS });
+  await run(program, [...first, ...words, '--json'], { env, timeout: TIMEOUT_MS });
 }
 
 function checkDeclaration(tool) {
@@ -135,14 +150,17 @@ async function checkListing(tools) {
 }
 
 async function runSteps(session) {
-  const variables = { ...scenario.variables, run: target.run };
+  const variables = { ...scenario.variables, ...target.variables };
   for (const [index, step] of scenario.steps.entries()) {
-    if (step.approve) {
-      await check(`${index + 1} a human approves`, () => approve(fill(step.approve, variables)));
+    const when = Object.entries(step.when ?? {});
+    if (when.some(([name, value]) => variables[name] !== value)) continue;
+    if (step.human) {
+      const name = `${index + 1} a human: ${step.human.slice(0, 2).join(' ')}`;
+      await check(name, () => human(fill(step.human, variables)));
     } else {
       const suffix = step.refused ? ` is refused with ${step.refused}` : '';
       const name = `${index + 1} ${step.tool}${suffix}`;
-      await check(name, () => callStep(session, step, variables));
+      await check(name, () => eventually(step, () => callStep(session, step, variables)));
     }
   }
 }

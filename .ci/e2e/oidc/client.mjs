@@ -1,7 +1,7 @@
 // The official TypeScript client logs in at a real identity provider and reads accounts.
 //
-// The target is told in SUITE_TARGET: { url, issuer, machines } (see provider.mjs). Output: a line
-// per check, then `N passed, N failed`.
+// The target is told in SUITE_TARGET, as suite.py describes. Output: a line per check, then
+// `N passed, N failed`.
 import assert from 'node:assert/strict';
 
 import {
@@ -14,7 +14,21 @@ import {
 import { login } from './login.mjs';
 
 const TIMEOUT_MS = 60_000;
+const ACCOUNT = 'DU1234567';
 const REDIRECT = 'http://127.0.0.1/callback';
+const READS = 'ibkr:health:read ibkr:accounts:read ibkr:positions:read';
+const STEP = 'ibkr:orders:preview';
+const PREVIEW = {
+  name: 'ibkr_order_preview',
+  arguments: {
+    account_id: ACCOUNT,
+    symbol: 'AAPL',
+    side: 'buy',
+    quantity: 1,
+    order_type: 'limit',
+    limit_price: 100,
+  },
+};
 const target = JSON.parse(process.env.SUITE_TARGET);
 const counts = { passed: 0, failed: 0 };
 
@@ -50,19 +64,42 @@ async function readAccounts(client) {
   assert.ok(!tools.includes('ibkr_paper_order_submit'), 'a reader sees a write tool');
   const result = await client.callTool({ name: 'ibkr_accounts_list', arguments: {} });
   assert.ok(!result.isError, JSON.stringify(result.content));
-  assert.ok(JSON.stringify(result.structuredContent).includes('DU1234567'), 'no account');
+  assert.ok(JSON.stringify(result.structuredContent).includes(ACCOUNT), 'no account');
+  const positions = await client.callTool({
+    name: 'ibkr_positions_list',
+    arguments: { account_id: ACCOUNT },
+  });
+  assert.ok(!positions.isError, JSON.stringify(positions.content));
+  const rows = positions.structuredContent.table?.rows ?? [];
+  assert.ok(rows.some((row) => row.includes('AAPL')), JSON.stringify(positions));
 }
 
-async function asMachine({ client_id, client_secret }) {
+/** A client that logged in with client credentials. */
+async function machineClient({ client_id, client_secret }) {
   const provider = new ClientCredentialsProvider({
     clientId: client_id,
     clientSecret: client_secret,
     expectedIssuer: target.issuer,
-    scope: 'ibkr:health:read ibkr:accounts:read',
+    scope: READS,
   });
   const client = newClient();
   await client.connect(newTransport(provider));
+  return client;
+}
+
+async function asMachine(machine) {
+  const client = await machineClient(machine);
   await readAccounts(client);
+  await client.close();
+}
+
+async function asStranger() {
+  const client = await machineClient(target.stranger);
+  const result = await client.callTool({ name: 'ibkr_accounts_list', arguments: {} });
+  assert.equal(result.isError, true, JSON.stringify(result));
+  const [{ text }] = result.content;
+  assert.equal(JSON.parse(text).code, 'SIDECAR_PAIRING_REQUIRED');
+  assert.ok(!text.includes(ACCOUNT), text);
   await client.close();
 }
 
@@ -88,6 +125,7 @@ class Application {
   saveDiscoveryState(state) { this.discovered = state; }
 }
 
+/** Logs in, reads, then needs a scope that the first login didn't ask for. */
 async function asPerson() {
   const application = new Application();
   const first = newTransport(application);
@@ -95,11 +133,26 @@ async function asPerson() {
   const url = application.authorizationUrl;
   assert.equal(url.searchParams.get('code_challenge_method'), 'S256');
   assert.equal(url.searchParams.get('resource'), target.url);
+  assert.ok(!scopesOf(url).includes(STEP), 'the first login asks for more than reads');
   await first.finishAuth(await login(url, REDIRECT));
   const client = newClient();
-  await client.connect(newTransport(application));
+  const transport = newTransport(application);
+  await client.connect(transport);
   await readAccounts(client);
+
+  await assert.rejects(client.callTool(PREVIEW), UnauthorizedError);
+  const more = application.authorizationUrl;
+  assert.ok(scopesOf(more).includes(STEP), `the second login asks for ${scopesOf(more)}`);
+  assert.ok(scopesOf(more).includes('ibkr:accounts:read'), 'the second login forgets the first');
+  await transport.finishAuth(await login(more, REDIRECT));
+  const preview = await client.callTool(PREVIEW);
+  assert.ok(!preview.isError, JSON.stringify(preview.content));
+  assert.ok(preview.structuredContent.preview_id, 'no preview');
   await client.close();
+}
+
+function scopesOf(url) {
+  return url.searchParams.get('scope').split(' ');
 }
 
 /** A token straight from the provider, for cases that a well-behaved client doesn't make. */
@@ -140,7 +193,7 @@ async function call(bearer) {
 for (const machine of target.machines) {
   await check(`a machine with ${machine.alg} reads accounts`, () => asMachine(machine));
 }
-await check('a person logs in with code and PKCE and reads accounts', asPerson);
+await check('a person logs in with code and PKCE, reads, and steps up for a preview', asPerson);
 const [machine] = target.machines;
 await check('a token for another resource is refused', async () => {
   const other = 'http://127.0.0.1:1/mcp';
@@ -148,6 +201,7 @@ await check('a token for another resource is refused', async () => {
   assert.equal(status, 401);
   assert.match(challenge, /^Bearer .*error="invalid_token"/);
 });
+await check('a user whom no sidecar serves reads nothing', asStranger);
 await check('a token without the scope is told which one it lacks', async () => {
   const { status, challenge } = await call(await token(machine, target.url, 'ibkr:health:read'));
   assert.equal(status, 403);

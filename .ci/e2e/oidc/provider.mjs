@@ -1,10 +1,13 @@
 // A real identity provider (npm oidc-provider) on loopback, for the OAuth suite.
 //
 // It signs JWT access tokens (RFC 9068) for any loopback resource that ends in /mcp (RFC 8707) and
-// knows one machine client per signing algorithm; applications register themselves (RFC 7591) and
-// log in with code and PKCE through the built-in login form. Keys, ids and secrets are made at
-// start. Prints one line of JSON when it is ready, and serves until SIGTERM:
-//   { "issuer": "...", "machines": [{ "client_id": "...", "client_secret": "...", "alg": "..." }] }
+// knows one machine client per signing algorithm, and a stranger whom no sidecar serves;
+// applications register themselves (RFC 7591) and log in with code and PKCE through the built-in
+// login form. Keys, ids and secrets are made at start. Prints one line of JSON when it is ready, and
+// serves until SIGTERM:
+//   { "issuer": "...", "scopes": ["..."],
+//     "machines": [{ "client_id": "...", "client_secret": "...", "alg": "..." }],
+//     "stranger": { "client_id": "...", "client_secret": "...", "alg": "..." } }
 import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 
@@ -16,6 +19,7 @@ const SCOPES = [
   'ibkr:accounts:read',
   'ibkr:portfolio:read',
   'ibkr:positions:read',
+  'ibkr:orders:preview',
 ];
 const TOKEN_SECONDS = 600;
 
@@ -30,11 +34,13 @@ function signingKey(alg) {
   return { ...jwk, alg, use: 'sig', kid: randomUUID() };
 }
 
-const machines = ALGORITHMS.map((alg) => ({
-  client_id: `machine-${alg.toLowerCase()}`,
-  client_secret: randomBytes(32).toString('base64url'),
-  alg,
-}));
+function machineClient(name, alg) {
+  const secret = randomBytes(32).toString('base64url');
+  return { client_id: `machine-${name}`, client_secret: secret, alg };
+}
+
+const machines = ALGORITHMS.map((alg) => machineClient(alg.toLowerCase(), alg));
+const stranger = machineClient('stranger', 'ES256');
 
 function resourceServer(ctx, resource, client) {
   const { hostname, pathname } = new URL(resource);
@@ -53,7 +59,7 @@ function configuration() {
   return {
     jwks: { keys: ALGORITHMS.map(signingKey) },
     scopes: ['openid', 'offline_access', ...SCOPES],
-    clients: machines.map(({ client_id, client_secret }) => ({
+    clients: [...machines, stranger].map(({ client_id, client_secret }) => ({
       client_id,
       client_secret,
       grant_types: ['client_credentials'],
@@ -92,7 +98,7 @@ server.listen(0, '127.0.0.1', () => {
   const provider = new Provider(issuer, configuration());
   provider.on('server_error', (ctx, error) => console.error(error));
   server.on('request', provider.callback());
-  process.stdout.write(`${JSON.stringify({ issuer, machines })}\n`);
+  process.stdout.write(`${JSON.stringify({ issuer, scopes: SCOPES, machines, stranger })}\n`);
 });
 process.on('SIGTERM', () => {
   server.close(() => process.exit(0));
