@@ -66,6 +66,9 @@ pub struct SidecarConfig {
     pub budget: CallBudget,
     /// Issuers whose tokens are accepted over relay and local HTTP.
     pub issuers: Vec<IssuerConfig>,
+    /// The most that callers of an issuer may do, inside `scope_ceiling`, which holds alone for
+    /// an issuer that isn't named here.
+    pub issuer_ceilings: BTreeMap<String, ScopeSet>,
     /// What is switched on.
     pub enabled: Enabled,
     /// How often open orders are looked up at the broker.
@@ -112,6 +115,7 @@ impl SidecarConfig {
             max_open_approvals: 200,
             budget: CallBudget::default(),
             issuers: Vec::new(),
+            issuer_ceilings: BTreeMap::new(),
             enabled: Enabled { preview: true, paper: true, remote: false },
             watch_interval: Duration::from_millis(500),
         }
@@ -234,7 +238,7 @@ impl Sidecar {
             ceilings: Ceilings {
                 local: config.scope_ceiling.clone(),
                 issuers: issuers
-                    .map(|issuer| (issuer.issuer.clone(), config.scope_ceiling.clone()))
+                    .map(|issuer| (issuer.issuer.clone(), issuer_ceiling(&config, issuer)))
                     .collect::<BTreeMap<_, _>>(),
             },
             identity,
@@ -287,6 +291,14 @@ impl Sidecar {
         if tokio::time::timeout(STOP_TIMEOUT, self.tracker.wait()).await.is_err() {
             tracing::warn!("sidecar.stop_timed_out");
         }
+    }
+}
+
+/// What callers of an issuer may do: never more than callers may at all.
+fn issuer_ceiling(config: &SidecarConfig, issuer: &IssuerConfig) -> ScopeSet {
+    match config.issuer_ceilings.get(&issuer.issuer) {
+        Some(own) => own.intersection(&config.scope_ceiling),
+        None => config.scope_ceiling.clone(),
     }
 }
 

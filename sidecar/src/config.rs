@@ -206,6 +206,9 @@ impl Settings {
         config.approval_ttl = self.approval_ttl;
         config.max_open_approvals = self.max_open_approvals;
         config.issuers = self.issuers.iter().map(|(issuer, _)| issuer.clone()).collect();
+        let ceilings = self.issuers.iter();
+        config.issuer_ceilings =
+            ceilings.map(|(issuer, scopes)| (issuer.issuer.clone(), scopes.clone())).collect();
         let (preview, paper) = (self.preview_enabled, self.paper_enabled);
         config.enabled = Enabled { preview, paper, remote: self.relay.is_some() };
         config

@@ -95,7 +95,9 @@ pub struct RawRiskPolicy {
     pub asset_classes: Option<Vec<String>>,
     /// Largest quantity of one order.
     pub max_quantity: Option<RawDecimal>,
-    /// Largest value of one order in the account's base currency.
+    /// Currency of the two money limits, such as EUR; USD when absent.
+    pub currency: Option<String>,
+    /// Largest value of one order, converted to the policy's currency.
     pub max_notional: Option<RawDecimal>,
     /// How far past the quote an aggressive price may be, in percent.
     pub price_collar_percent: Option<RawDecimal>,
@@ -105,7 +107,7 @@ pub struct RawRiskPolicy {
     pub accept_delayed_for_paper: Option<bool>,
     /// Orders a day.
     pub max_orders_per_day: Option<u32>,
-    /// Value of a day's orders in the account's base currency.
+    /// Value of a day's orders, converted to the policy's currency.
     pub max_notional_per_day: Option<RawDecimal>,
     /// Orders a minute.
     pub max_orders_per_minute: Option<u32>,

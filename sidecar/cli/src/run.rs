@@ -157,7 +157,24 @@ async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
             ErrorCode::LiveTradingDisabled,
             "live orders are not built in this version; paper orders are",
         )),
-        verb => Box::pin(with_sidecar(context, verb)).await,
+        verb @ (Verb::Health
+        | Verb::Status
+        | Verb::Backend(_)
+        | Verb::Session(_)
+        | Verb::Accounts(_)
+        | Verb::Account(_)
+        | Verb::Portfolio(_)
+        | Verb::Positions(_)
+        | Verb::Contracts(_)
+        | Verb::Market(_)
+        | Verb::Orders(_)
+        | Verb::Executions(_)
+        | Verb::Approvals(_)
+        | Verb::Questions(_)
+        | Verb::KillSwitch(_)
+        | Verb::Limits(_)
+        | Verb::Callers(_)
+        | Verb::Audit(_)) => Box::pin(with_sidecar(context, verb)).await,
     }
 }
 
@@ -199,6 +216,32 @@ async fn ask(context: &Context<'_>, opened: &open::Opened, verb: Verb) -> Result
         Verb::Orders(verb) => orders::run(context, opened, verb).await,
         Verb::Approvals(verb) => approvals::run(context, opened, verb).await,
         Verb::Audit(verb) => audit::run(context, opened, verb).await,
-        other => operator::run(context, opened, other).await,
+        Verb::Status => operator::status(context, opened).await,
+        Verb::Questions(verb) => operator::questions(context, opened, verb).await,
+        Verb::KillSwitch(verb) => operator::kill_switch(context, opened, verb).await,
+        Verb::Callers(verb) => operator::callers(context, opened, verb).await,
+        Verb::Health
+        | Verb::Backend(_)
+        | Verb::Session(_)
+        | Verb::Accounts(_)
+        | Verb::Account(_)
+        | Verb::Portfolio(_)
+        | Verb::Positions(_)
+        | Verb::Contracts(_)
+        | Verb::Market(_)
+        | Verb::Executions(_)
+        | Verb::Limits(_)
+        | Verb::Operator(_)
+        | Verb::Demo(_)
+        | Verb::Mcp(_)
+        | Verb::Sidecar(_)
+        | Verb::Config(_)
+        | Verb::Simulator(_)
+        | Verb::Docs { .. } => Err(mistaken()),
     }
+}
+
+/// A verb came to the wrong place: a defect of `dispatch` or of the table in `verbs::tool`.
+pub(crate) fn mistaken() -> Failure {
+    Failure::new(ErrorCode::InternalError, "the verb was taken for another")
 }

@@ -151,6 +151,14 @@ fn apply(given: &RawRiskPolicy, limits: &mut PolicyLimits) -> Result<(), ConfigE
     if let Some(list) = &given.asset_classes {
         limits.asset_classes = list.iter().map(|text| class(text)).collect::<Result<_, _>>()?;
     }
+    if let Some(code) = &given.currency {
+        let currency = Currency::parse(code).ok().filter(|currency| *currency != Currency::BASE);
+        let currency = currency.ok_or_else(|| {
+            invalid("risk.policies.currency", "isn't a currency code such as USD")
+        })?;
+        limits.max_notional.currency = currency;
+        limits.max_notional_per_day.currency = currency;
+    }
     set(&given.max_quantity, "risk.policies.max_quantity", &mut limits.max_quantity)?;
     set(&given.max_notional, "risk.policies.max_notional", &mut limits.max_notional.amount)?;
     let collar = "risk.policies.price_collar_percent";

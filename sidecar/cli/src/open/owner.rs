@@ -148,9 +148,12 @@ async fn start_sidecar(
     let url = simulator.map(Simulator::base_url).unwrap_or_default();
     let mut config = plan.settings.sidecar(plan.state_dir.clone(), &url);
     config.issuers.extend(issuers);
-    Sidecar::start(config).await.map_err(|error| match error.code() {
-        ErrorCode::StoreLocked => OwnError::Locked,
-        code => OwnError::Failed(Failure::because(code, "the sidecar can't start", &error)),
+    Sidecar::start(config).await.map_err(|error| {
+        let code = error.code();
+        if code == ErrorCode::StoreLocked {
+            return OwnError::Locked;
+        }
+        OwnError::Failed(Failure::because(code, "the sidecar can't start", &error))
     })
 }
 

@@ -4,7 +4,7 @@ use crate::args::ApprovalsVerb;
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::Opened;
-use crate::run::Context;
+use crate::run::{Context, mistaken};
 use crate::verbs::operator::{can_sign, shows, signer};
 use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_gateway::operator::Verb as Act;
@@ -46,7 +46,7 @@ pub(crate) async fn run(
             return create(context, opened, arguments, ask_only).await;
         }
         ApprovalsVerb::Status { .. } => {
-            return Err(Failure::new(ErrorCode::InternalError, "the verb was taken for another"));
+            return Err(mistaken());
         }
     };
     // For people an order that was shown a moment ago, or stands in a list, is its summary.

@@ -4,10 +4,10 @@
 //! argument, the environment, a pipe or a cache. The simulator's demo key is open and is worth
 //! nothing elsewhere.
 
-use crate::args::{CallersVerb, KillSwitchVerb, OperatorVerb, QuestionsVerb, Verb, YesNo};
+use crate::args::{CallersVerb, KillSwitchVerb, OperatorVerb, QuestionsVerb, YesNo};
 use crate::failure::Failure;
 use crate::open::{self, Opened, Owned, Plan};
-use crate::run::Context;
+use crate::run::{Context, mistaken};
 use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_gateway::app::demo_key_path;
 use ibkr_agent_gateway::operator::{
@@ -26,26 +26,49 @@ const KEY_FILE: &str = "operator.key";
 /// Longest answer that is read from the terminal, in bytes.
 const MAX_ANSWER: u64 = 256;
 
-/// Runs a verb of the operator.
-pub(crate) async fn run(context: &Context<'_>, opened: &Opened, verb: Verb) -> Result<(), Failure> {
+/// `status`.
+pub(crate) async fn status(context: &Context<'_>, opened: &Opened) -> Result<(), Failure> {
+    context.printer.value(&opened.perform(Act::Status {}, None).await?)
+}
+
+/// `kill-switch …`: stopping needs no key, allowing again does.
+pub(crate) async fn kill_switch(
+    context: &Context<'_>,
+    opened: &Opened,
+    verb: KillSwitchVerb,
+) -> Result<(), Failure> {
     let answer = match verb {
-        Verb::Status => opened.perform(Act::Status {}, None).await?,
-        Verb::KillSwitch(KillSwitchVerb::Close(why)) => {
+        KillSwitchVerb::Close(why) => {
             opened.perform(Act::Halt { reason: why.reason }, None).await?
         }
-        Verb::KillSwitch(KillSwitchVerb::Open(why)) => {
+        KillSwitchVerb::Open(why) => {
             signed(context, opened, Act::Resume { reason: why.reason }).await?
         }
-        Verb::Callers(CallersVerb::Admit { caller }) => {
-            signed(context, opened, Act::Admit { caller }).await?
-        }
-        Verb::Questions(QuestionsVerb::List) => opened.perform(Act::Questions {}, None).await?,
-        Verb::Questions(QuestionsVerb::Answer { client_order_id, answer }) => {
+        KillSwitchVerb::Status(_) => return Err(mistaken()),
+    };
+    context.printer.value(&answer)
+}
+
+/// `callers …`.
+pub(crate) async fn callers(
+    context: &Context<'_>,
+    opened: &Opened,
+    verb: CallersVerb,
+) -> Result<(), Failure> {
+    let CallersVerb::Admit { caller } = verb;
+    context.printer.value(&signed(context, opened, Act::Admit { caller }).await?)
+}
+
+/// `questions …`.
+pub(crate) async fn questions(
+    context: &Context<'_>,
+    opened: &Opened,
+    verb: QuestionsVerb,
+) -> Result<(), Failure> {
+    let answer = match verb {
+        QuestionsVerb::List => opened.perform(Act::Questions {}, None).await?,
+        QuestionsVerb::Answer { client_order_id, answer } => {
             Box::pin(answer_question(context, opened, client_order_id, answer)).await?
-        }
-        other => {
-            let message = format!("the verb {other:?} was taken for another");
-            return Err(Failure::new(ErrorCode::InternalError, message));
         }
     };
     context.printer.value(&answer)

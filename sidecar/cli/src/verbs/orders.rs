@@ -4,7 +4,7 @@ use crate::args::{CancelArgs, Finding, OrdersVerb, YesNo};
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::Opened;
-use crate::run::Context;
+use crate::run::{Context, mistaken};
 use crate::verbs::operator::{answer_question, ask_yes, signer};
 use crate::verbs::tool::Planned;
 use ibkr_agent_domain::{ErrorCode, Untrusted};
@@ -96,9 +96,7 @@ pub(crate) async fn run(
         | OrdersVerb::Modify(_)
         | OrdersVerb::Approve(_)
         | OrdersVerb::LiveSubmit(_)
-        | OrdersVerb::LiveCancel(_) => {
-            Err(Failure::new(ErrorCode::InternalError, "the verb was taken for another"))
-        }
+        | OrdersVerb::LiveCancel(_) => Err(mistaken()),
     }
 }
 

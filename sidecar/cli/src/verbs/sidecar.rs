@@ -1,5 +1,6 @@
 //! `sidecar …`: the on-prem half of the hosted mode: run, pair, state, rehearsal.
 
+mod pairing;
 mod rehearsal;
 
 use crate::args::{
@@ -9,7 +10,7 @@ use crate::failure::Failure;
 use crate::open::{self, LocalAgents, Owned, Plan};
 use crate::run::Context;
 use crate::signals;
-use ibkr_agent_domain::{ErrorCode, SidecarId, Timestamp};
+use ibkr_agent_domain::{ErrorCode, Timestamp};
 use ibkr_agent_gateway::config::RelaySettings;
 use ibkr_agent_gateway::local::{open_agent_door, serve_agents};
 use ibkr_agent_gateway::operator::OperatorClient;
@@ -19,10 +20,6 @@ use ibkr_agent_gateway::relay::{
 };
 use ibkr_agent_gateway::tools::Agents;
 use ibkr_agent_protocol::relay::JoinToken;
-use ibkr_agent_remote::config::RemoteConfig;
-use ibkr_agent_remote::pairing::{self, DEFAULT_JOIN_TTL, NewPairing};
-use ibkr_agent_remote::pki::Pki;
-use ibkr_agent_remote::store::{Store, Subject};
 use ibkr_agent_token::{HttpOptions, SystemClock, Validator};
 use serde_json::{Value, json};
 use std::io::Read;
@@ -45,7 +42,7 @@ pub(crate) async fn run(context: &Context<'_>, verb: SidecarVerb) -> Result<(), 
         SidecarVerb::Pair(how) => Box::pin(pair_now(context, &how)).await,
         SidecarVerb::Status => status(context).await,
         SidecarVerb::Identity(IdentityVerb::Create) => identity(context),
-        SidecarVerb::Pairing(verb) => pairing(context, verb),
+        SidecarVerb::Pairing(verb) => Box::pin(pairing::run(context, verb)).await,
         SidecarVerb::Session(SidecarSessionVerb::Create) => Box::pin(session(context)).await,
         SidecarVerb::Relay(RelayVerb::Accept(call)) => {
             Box::pin(rehearsal::accept(context, call)).await
@@ -235,43 +232,6 @@ async fn status(context: &Context<'_>) -> Result<(), Failure> {
         "pairing": pairing,
         "relay_enabled": plan.settings.relay.is_some(),
     }))
-}
-
-/// `sidecar pairing …`, on the remote's host while the remote is down.
-fn pairing(context: &Context<'_>, verb: PairingVerb) -> Result<(), Failure> {
-    let remote = RemoteConfig::try_from_raw(&context.raw, context.environment)
-        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
-    let Some(folder) = remote.relay.state_dir.as_deref() else {
-        return Err(Failure::new(ErrorCode::ConfigInvalid, "relay.state_dir is missing"));
-    };
-    let now = SystemTime::now();
-    let store = Store::open(folder).map_err(|error| {
-        Failure::because(error.code(), "the remote's store", &error).next_step(
-            "While the remote runs, use ibkr-agent-remote pairing, which asks the running one.",
-        )
-    })?;
-    let pki = Pki::open(folder, &remote.relay.server_name, now)
-        .map_err(|error| Failure::because(ErrorCode::ConfigInvalid, "the remote's CA", &error))?;
-    let id = |text: &str| SidecarId::parse(text).map_err(|error| Failure::input(error.to_string()));
-    let answer = match verb {
-        PairingVerb::Create { sidecar_id, subject, issuer, ttl_seconds } => {
-            let issuer = issuer.unwrap_or(remote.front.issuer);
-            let subjects = subject.iter().map(|subject| Subject::new(&issuer, subject)).collect();
-            let ttl = ttl_seconds.map_or(DEFAULT_JOIN_TTL, Duration::from_secs);
-            let new = NewPairing { sidecar: id(&sidecar_id)?, subjects, ttl };
-            let token = pairing::create(&store, &pki, new, now)
-                .map_err(|error| Failure::because(error.code(), "no token was made", &error))?;
-            json!({ "join_token": token.expose().as_str(), "sidecar": sidecar_id,
-                "ca_fingerprint": token.ca_fingerprint().to_string(),
-                "ttl_seconds": ttl.as_secs() })
-        }
-        PairingVerb::Revoke { sidecar_id } => {
-            pairing::revoke(&store, &id(&sidecar_id)?)
-                .map_err(|error| Failure::because(error.code(), "nothing was revoked", &error))?;
-            json!({ "revoked": true, "sidecar": sidecar_id })
-        }
-    };
-    context.printer.value(&answer)
 }
 
 /// `sidecar session create`: one real session, told and closed.
