@@ -109,6 +109,9 @@ enum After {
     SendCancel { ticket: Ticket, facts: Box<ibkr_agent_gates::CancelRequest> },
     /// The order's outcome is durable: answer whoever waits for it.
     Settled(ClientOrderId),
+    /// It is durable that the order wasn't sent: tell those who waited for this attempt. Another
+    /// attempt may be under way by then.
+    HeldBack { entry: Box<OrderEntry>, tickets: Vec<Ticket> },
     /// The halt is durable.
     Halt(Ticket),
     /// The resume is durable: open the latch.
@@ -271,6 +274,9 @@ impl Engine {
                 vec![Effect::SendCancel { ticket, permit }]
             }
             (After::Settled(order), _) => self.settled(&order, event.as_ref()),
+            (After::HeldBack { entry, tickets }, _) => {
+                outcomes::told(&entry, tickets, event.as_ref())
+            }
             (After::Halt(ticket), _) => {
                 self.halt.audit_event_id.clone_from(&event);
                 vec![Effect::Reply { ticket, answer: Answer::Done, event }]
@@ -316,6 +322,7 @@ impl Engine {
             }
             After::SendCancel { ticket, facts } => self.emergency_cancel(ticket, *facts, now),
             After::Settled(order) => self.settled(&order, None),
+            After::HeldBack { entry, tickets } => outcomes::told(&entry, tickets, None),
         }
     }
 

@@ -198,13 +198,7 @@ impl Engine {
         if entry.state == OrderState::Intended {
             return Vec::new();
         }
-        let changed = Effect::Changed { resource: format!("ibkr://orders/{order}") };
-        let mut effects = vec![changed];
-        for ticket in self.waiting_for(order) {
-            let answer = Answer::Order(Box::new(entry.clone()));
-            effects.push(Effect::Reply { ticket, answer, event: event.cloned() });
-        }
-        effects
+        told(&entry, self.waiting_for(order), event)
     }
 
     /// Orders and trades as the broker shows them.
@@ -317,6 +311,20 @@ impl Engine {
         let after = After::Reply(ticket, Answer::Order(Box::new(entry.clone())), changed);
         self.commit(Vec::new(), vec![Row::Order(entry)], Payload::Record(record), after, now)
     }
+}
+
+/// Tells everyone who waited what became of an order.
+pub(super) fn told(
+    entry: &OrderEntry,
+    tickets: Vec<Ticket>,
+    event: Option<&String>,
+) -> Vec<Effect> {
+    let mut effects = vec![Effect::Changed { resource: format!("ibkr://orders/{}", entry.id) }];
+    for ticket in tickets {
+        let answer = Answer::Order(Box::new(entry.clone()));
+        effects.push(Effect::Reply { ticket, answer, event: event.cloned() });
+    }
+    effects
 }
 
 /// What the broker shows of one order.

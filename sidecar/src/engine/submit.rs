@@ -264,7 +264,8 @@ impl Engine {
         record.references.push(Reference::ClientOrder(entry.id.clone()));
         record.references.push(Reference::Outcome("not_sent"));
         record.details.push(why);
-        let after = After::Settled(entry.id);
+        let tickets = self.waiting_for(order);
+        let after = After::HeldBack { entry: Box::new(entry), tickets };
         vec![self.commit(Vec::new(), rows, Payload::Record(record), after, now)]
     }
 

@@ -24,8 +24,15 @@ struct Known {
 impl World {
     /// Somebody does something.
     pub(super) fn act(&mut self) -> Checked {
+        let sending = self.pending.iter().any(|pending| matches!(pending, Pending::Place(_)));
+        if sending && self.random.percent(8) {
+            return self.halt();
+        }
         let who = if self.random.percent(60) { Who::Local } else { Who::Token };
-        match self.random.below(20) {
+        if self.store_failed && self.random.percent(25) {
+            return self.cancel_order(who);
+        }
+        match self.random.below(24) {
             0..=2 => self.preview(who),
             3..=4 => self.ask(who),
             5..=9 => self.submit(who),
@@ -36,6 +43,8 @@ impl World {
             16 => self.halt_or_resume(),
             17 => self.answer(),
             18 => self.state_outcome(),
+            19..=20 => self.decide(),
+            21..=22 => self.submit(who),
             _ => self.withdraw_or_poll(),
         }
     }
@@ -117,19 +126,18 @@ impl World {
             return Ok(());
         };
         let who = self.mostly(known.who, who);
-        let approval = known.approval;
-        let account = if self.random.percent(5) { self.account() } else { known.account };
+        let (approval, right) = (known.approval, known.account);
+        let account = if self.random.percent(5) { self.account() } else { right.clone() };
+        let names_another = account != right;
         let racers = 1 + self.random.below(3);
         for _ in 0..racers {
             let key = self.key();
             let owner = Owner(who.owner().to_owned());
             let sent_before = self.checker.left_under(&owner, &key);
-            let ticket = self.ticket(Asked::Submit {
-                owner,
-                key: key.clone(),
-                approval: approval.clone(),
-                sent_before,
-            });
+            let asked =
+                Asked::Submit { owner, key: key.clone(), approval: approval.clone(), sent_before };
+            // Naming another account makes it another request.
+            let ticket = self.ticket(if names_another { Asked::Other } else { asked });
             let call = self.call();
             let caller = setting::caller(who, &call, self.now().wall);
             let submission =
@@ -210,13 +218,18 @@ impl World {
 
     fn halt_or_resume(&mut self) -> Checked {
         let reason = "simulated".to_owned();
-        if self.engine.halt_entry().halted || self.random.percent(20) {
+        if self.engine.halt_entry().halted || self.random.percent(10) {
             self.checker.resuming();
             return self.operate(Asked::Other, OperatorAct::Resume { reason });
         }
-        if self.random.percent(60) {
+        if self.random.percent(80) {
             return Ok(());
         }
+        self.halt()
+    }
+
+    fn halt(&mut self) -> Checked {
+        let reason = "simulated".to_owned();
         self.count("halts");
         let asked = Asked::Halt(self.checker.resumes);
         self.operate(asked, OperatorAct::Halt { reason })

@@ -58,6 +58,7 @@ impl Summary {
                 Row::Approval(entry) => summary.approvals.push((entry.id.clone(), entry.status)),
                 Row::Order(entry) => summary.orders.push(entry.clone()),
                 Row::Preview(_)
+                | Row::ForgetPreview(_)
                 | Row::Key(_)
                 | Row::ForgetKey(..)
                 | Row::Halt(_)
@@ -178,7 +179,7 @@ impl Checker {
             other.id != *id
                 && other.account() == order.account()
                 && other.order.conid() == order.conid()
-                && matches!(other.state, OrderState::Unknown | OrderState::Intended)
+                && other.state == OrderState::Unknown
         });
         rule(doubtful.is_none(), || {
             format!("{id} was permitted while another order of its instrument was in doubt")

@@ -60,8 +60,8 @@ fn policy() -> Policy {
         passive_warning_percent: Decimal::TEN,
         max_quote_age: Duration::from_secs(60),
         max_drift_percent: Decimal::ONE,
-        max_orders_per_minute: 3,
-        max_orders_per_day: 4,
+        max_orders_per_minute: 2,
+        max_orders_per_day: 3,
         max_notional_per_day: money(100_000),
         delayed_data_modes: BTreeSet::new(),
         known_questions: BTreeSet::from([KnownQuestion {

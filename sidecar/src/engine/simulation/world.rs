@@ -53,7 +53,7 @@ pub(super) struct World {
     commits: VecDeque<CommitJob>,
     waiting: BTreeMap<ClientOrderId, String>,
     latch: bool,
-    store_failed: bool,
+    pub(super) store_failed: bool,
     monotonic: Duration,
     wall: i64,
     sabotage: Sabotage,
@@ -74,7 +74,7 @@ impl World {
             random: Random::new(seed),
             engine,
             broker: Broker::default(),
-            checker: Checker::new(Limits { per_day: 4, per_minute: 3 }),
+            checker: Checker::new(Limits { per_day: 3, per_minute: 2 }),
             tally: Tally::new(),
             pending: Vec::new(),
             previews: Vec::new(),
@@ -118,7 +118,8 @@ impl World {
 
     /// Now and then the process dies.
     pub(super) fn may_crash(&mut self) -> Checked {
-        if self.crashes && self.random.percent(2) { self.crash() } else { Ok(()) }
+        let chance = if self.store_failed { 10 } else { 2 };
+        if self.crashes && self.random.percent(chance) { self.crash() } else { Ok(()) }
     }
 
     /// Time passes; now and then it jumps.
@@ -243,7 +244,7 @@ impl World {
 
     fn commit(&mut self) {
         let size = (1 + self.random.index(3)).min(self.commits.len());
-        if self.random.percent(1) && !self.store_failed {
+        if !self.store_failed && self.random.below(300) == 0 {
             self.store_failed = true;
             self.count("store failures");
             if self.random.percent(50) {
