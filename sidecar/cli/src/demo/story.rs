@@ -115,9 +115,8 @@ async fn log_in(scene: &Scene<'_>, teller: &mut Teller) -> Result<(McpClient, Mc
 /// Without a token: 401, and the challenge leads to the issuer.
 async fn challenged(scene: &Scene<'_>) -> Told<String> {
     let stranger = McpClient::new(scene.http.clone(), scene.url, None);
-    let refused = match stranger.discover().await {
-        Ok(_) => return Err(Unexpected::new("the endpoint answered without a token")),
-        Err(refused) => refused,
+    let Err(refused) = stranger.discover().await else {
+        return Err(Unexpected::new("the endpoint answered without a token"));
     };
     let ClientError::Refused {
         status: StatusCode::UNAUTHORIZED, challenge: Some(challenge), ..
