@@ -4,6 +4,7 @@
 //! ([`frame::SUBPROTOCOL`]); it sends `hello`, signed with its identity key over the TLS exporter
 //! (RFC 5705, [`frame::EXPORTER_LABEL`]); the remote answers `welcome` or `refuse`. Then calls are
 //! multiplexed: `call`, `progress`, `cancel`, `reply`, paced by credit, with a heartbeat both ways.
+//! `refusals` tells the sidecar what the remote refused and never sent.
 //!
 //! Not here: sockets, TLS, keys, clocks. The remote's commands are `revoked` and `go_away`; no
 //! operator verb has a frame. Nothing is ever replayed: what a cut link leaves open is unknown.

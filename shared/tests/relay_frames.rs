@@ -11,7 +11,8 @@
 use ibkr_agent_domain::{CallId, Digest, ErrorCode, SidecarId};
 use ibkr_agent_protocol::relay::frame::{
     Beat, Call, CallerToken, Checkpoint, Credit, Frame, GoAway, GoAwayReason, Hello,
-    MAX_FRAME_BYTES, Message, Refuse, Renew, RenewRefused, Renewed, Reply, Welcome, hello_text,
+    MAX_FRAME_BYTES, Message, RefusalCount, Refusals, Refuse, RefusedCaller, Renew, RenewRefused,
+    Renewed, Reply, Welcome, hello_text,
 };
 use ibkr_agent_protocol::relay::join::to_hex;
 use ibkr_agent_protocol::relay::{DecodeError, JoinToken, decode, encode};
@@ -45,6 +46,30 @@ fn a_success() -> ToolReply {
     reply.audit_event_id = Some("event-7".to_owned());
     reply.receipt = Some(Receipt { key: "00ff".to_owned(), signature: "ff00".to_owned() });
     reply
+}
+
+fn a_refused_caller() -> RefusedCaller {
+    RefusedCaller {
+        reason: "AUTH_MISSING_SCOPE".to_owned(),
+        tool: Some("ibkr_paper_order_submit".to_owned()),
+        subject: "alice".to_owned(),
+        client: Some("agent-1".to_owned()),
+        at: 1_800_000_007,
+    }
+}
+
+fn a_refusal_count() -> RefusalCount {
+    RefusalCount { reason: "AUTH_TOKEN_EXPIRED".to_owned(), minute: 1_800_000_000, count: 12 }
+}
+
+fn some_refusals() -> Refusals {
+    let bare = RefusedCaller {
+        reason: "AUTH_RATE_LIMITED".to_owned(),
+        tool: None,
+        client: None,
+        ..a_refused_caller()
+    };
+    Refusals { callers: vec![a_refused_caller(), bare], counts: vec![a_refusal_count()] }
 }
 
 fn samples() -> Vec<(&'static str, Message)> {
@@ -124,6 +149,7 @@ fn samples() -> Vec<(&'static str, Message)> {
             "checkpoint",
             link(Frame::Checkpoint(Checkpoint { note: "origin\n1\nroot\n".to_owned() })),
         ),
+        ("refusals", link(Frame::Refusals(some_refusals()))),
     ]
 }
 
@@ -168,7 +194,7 @@ fn every_frame_has_the_bytes_of_its_golden_file_and_reads_back() {
 fn every_frame_type_has_a_golden_file() {
     let kinds: std::collections::BTreeSet<_> =
         samples().iter().map(|(_, message)| message.frame.kind()).collect();
-    assert_eq!(kinds.len(), 17);
+    assert_eq!(kinds.len(), 18);
 }
 
 #[test]
@@ -274,6 +300,58 @@ fn limits_hold_on_both_sides_of_each() {
     assert!(matches!(decode(&[0; 7]), Err(DecodeError::TooShort { length: 7 })));
 }
 
+/// A `refusals` of the given sizes: callers, counts, and bytes of reason, tool, subject, client.
+fn refusals_of([callers, counts, reason, tool, subject, client]: [usize; 6]) -> Message {
+    let caller = RefusedCaller {
+        reason: "r".repeat(reason),
+        tool: Some("t".repeat(tool)),
+        subject: "s".repeat(subject),
+        client: Some("c".repeat(client)),
+        at: u64::MAX,
+    };
+    let count = RefusalCount { reason: "r".repeat(reason), minute: u64::MAX, count: u64::MAX };
+    let callers = vec![caller; callers];
+    Message::link(Frame::Refusals(Refusals { callers, counts: vec![count; counts] }))
+}
+
+#[test]
+fn refusals_are_bounded_on_both_sides_of_each_limit_and_both_ways() {
+    let most = [64, 32, 64, 128, 256, 256];
+    let bytes = encode(&refusals_of(most)).unwrap();
+    assert!(decode(&bytes).is_ok());
+    for (at, field) in
+        ["callers", "counts", "reason", "tool", "subject", "client"].into_iter().enumerate()
+    {
+        let mut more = most;
+        more[at] += 1;
+        let message = refusals_of(more);
+        let error = encode(&message).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{field} of a refusals frame")), "{error}");
+        let Frame::Refusals(body) = &message.frame else { unreachable!() };
+        let text = serde_json::json!({"type": "refusals", "body": body}).to_string();
+        let mut bytes = 0_u64.to_be_bytes().to_vec();
+        bytes.extend_from_slice(text.as_bytes());
+        let error = decode(&bytes).unwrap_err();
+        assert!(matches!(error, DecodeError::Limit { field: named, .. } if named == field));
+    }
+    // The reason of a count is bounded by itself too.
+    let mut alone = refusals_of([0, 1, 65, 0, 0, 0]);
+    assert!(encode(&alone).is_err());
+    alone = refusals_of([0, 1, 64, 0, 0, 0]);
+    assert!(encode(&alone).is_ok());
+}
+
+#[test]
+fn a_newer_remotes_refusals_are_still_read_and_an_absent_list_is_empty() {
+    let text = r#"{"type":"refusals","body":{"later":1,"counts":[{"reason":"LATER_CODE",
+        "minute":60,"count":3,"later":{}}]}}"#;
+    let mut bytes = 0_u64.to_be_bytes().to_vec();
+    bytes.extend_from_slice(text.as_bytes());
+    let Frame::Refusals(refusals) = decode(&bytes).unwrap().frame else { panic!("not refusals") };
+    let counted = RefusalCount { reason: "LATER_CODE".to_owned(), minute: 60, count: 3 };
+    assert_eq!(refusals, Refusals { callers: Vec::new(), counts: vec![counted] });
+}
+
 #[test]
 fn a_reply_is_either_a_success_or_a_failure() {
     for body in [
@@ -327,7 +405,7 @@ proptest! {
 
     #[test]
     fn mutated_goldens_never_panic_and_what_decodes_encodes(
-        which in 0_usize..18,
+        which in 0_usize..19,
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
         cut in any::<prop::sample::Index>(),

@@ -4,7 +4,8 @@
 use core::time::Duration;
 use ibkr_agent_domain::{CallId, Digest, ErrorCode, SidecarId};
 use ibkr_agent_protocol::relay::frame::{
-    Beat, CallerToken, Credit, Frame, GoAwayReason, Hello, Message, Refuse, Reply, Welcome,
+    Beat, CallerToken, Credit, Frame, GoAwayReason, Hello, Message, RefusalCount, Refusals, Refuse,
+    Reply, Welcome,
 };
 use ibkr_agent_protocol::relay::link::{RemoteAction, RemoteInput, SidecarAction, SidecarInput};
 use ibkr_agent_protocol::relay::{Ended, RemoteEnd, Settings, SidecarEnd, Violation};
@@ -62,6 +63,7 @@ struct World {
     started: Vec<(u64, ToolCall)>,
     cancelled: Vec<u64>,
     progress: Vec<(u64, ProgressUpdate)>,
+    refusals: Vec<Refusals>,
     remote_ended: Option<Ended>,
     sidecar_ended: Option<Ended>,
     to_sidecar: u64,
@@ -82,6 +84,7 @@ impl World {
             started: Vec::new(),
             cancelled: Vec::new(),
             progress: Vec::new(),
+            refusals: Vec::new(),
             remote_ended: None,
             sidecar_ended: None,
             to_sidecar: 0,
@@ -116,6 +119,7 @@ impl World {
                 SidecarAction::Start { number, call, .. } => self.started.push((number, call)),
                 SidecarAction::Cancel { number } => self.cancelled.push(number),
                 SidecarAction::Close(ended) => self.sidecar_ended = Some(ended),
+                SidecarAction::Refusals(refusals) => self.refusals.push(refusals),
                 SidecarAction::Welcomed(_)
                 | SidecarAction::Renewal(_)
                 | SidecarAction::GoingAway(_) => {}
@@ -407,6 +411,40 @@ fn frames_out_of_place_end_the_link() {
         assert_eq!(world.sidecar_ended, Some(Ended::Violation(expected)));
         assert_eq!(world.started.len(), 1);
     }
+}
+
+fn refusals() -> Refusals {
+    let count = RefusalCount { reason: "AUTH_TOKEN_INVALID".to_owned(), minute: 60, count: 2 };
+    Refusals { callers: Vec::new(), counts: vec![count] }
+}
+
+#[test]
+fn refusals_go_down_an_open_or_draining_link_and_never_up_or_early() {
+    let now = Instant::now();
+    let mut early = RemoteEnd::new(Settings::default(), now);
+    assert!(early.handle(RemoteInput::Refusals(refusals()), now).is_empty());
+
+    let mut world = World::open(&Settings::default());
+    world.remote(RemoteInput::Refusals(refusals()));
+    assert_eq!(world.refusals, [refusals()]);
+    world.call(1, WRITE, Duration::from_secs(30));
+    world.remote(RemoteInput::GoAway(GoAwayReason::ShuttingDown));
+    world.remote(RemoteInput::Refusals(refusals()));
+    assert_eq!(world.refusals.len(), 2);
+    assert!(world.remote_ended.is_none() && world.sidecar_ended.is_none());
+
+    let up = Message::link(Frame::Refusals(refusals()));
+    world.remote(RemoteInput::Received(up.clone()));
+    let kind = "refusals";
+    let out_of_place = Some(Ended::Violation(Violation::OutOfPlace { kind }));
+    assert_eq!(world.remote_ended, out_of_place);
+
+    let (mut waiting, _) = SidecarEnd::start(Settings::default(), hello(vec![1]), now);
+    let actions = waiting.handle(SidecarInput::Received(up), now);
+    assert!(matches!(
+        actions.as_slice(),
+        [SidecarAction::Close(Ended::Violation(Violation::OutOfPlace { kind: "refusals" }))]
+    ));
 }
 
 #[test]

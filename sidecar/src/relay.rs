@@ -6,13 +6,15 @@
 //! the call to a [`RelayDoor`] with what was verified, never with the token.
 //!
 //! Invariants: a cut link doesn't end a write that runs, only its reply is lost; nothing is run
-//! twice; the remote can start calls, cancel them and revoke, and nothing else.
+//! twice; the remote can start calls, cancel them, revoke, and say what it refused ([`RemoteRefusal`]),
+//! and nothing else.
 
 mod calls;
 mod credentials;
 mod dial;
 mod dialler;
 mod pair;
+mod refusals;
 mod session;
 mod writer;
 
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub use credentials::{Credentials, CredentialsError, Identity, RelayUrl};
 pub use dialler::{Backoff, Dialler, DiallerConfig, DiallerHandle};
 pub use pair::{PairError, Paired, pair};
+pub use refusals::{MAX_RECORDS, RemoteRefusal, Tally};
 
 /// Where relayed calls enter the sidecar.
 pub trait RelayDoor: Send + Sync + 'static {
@@ -41,6 +44,9 @@ pub trait RelayDoor: Send + Sync + 'static {
 
     /// Records that a call's token was refused, and makes the answer.
     fn refused(&self, code: ErrorCode, call: &ToolCall) -> impl Future<Output = ToolReply> + Send;
+
+    /// Records what the remote says that it refused itself. Nothing of it was seen here.
+    fn refused_at_remote(&self, refusal: RemoteRefusal) -> impl Future<Output = ()> + Send;
 }
 
 /// What an operator should do about a link that isn't there.

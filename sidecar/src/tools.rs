@@ -14,7 +14,7 @@ mod staged;
 use crate::brokers::Brokers;
 use crate::driver::{EngineHandle, Told};
 use crate::engine::{Answer, Caller, Input, Refusal, Standing, Work};
-use crate::relay::{Identity, RelayDoor};
+use crate::relay::{Identity, RelayDoor, RemoteRefusal, Tally};
 use ibkr_agent_audit::Ledger;
 use ibkr_agent_domain::{
     AccountId, Actor, Decision, Door, ErrorCode, Mode, Record, RecordKind, Reference, ScopeSet,
@@ -232,6 +232,28 @@ impl RelayDoor for Agents {
     async fn refused(&self, code: ErrorCode, call: &ToolCall) -> ToolReply {
         self.refuse(&Untrusted::new("relayed token"), Door::Relay, code, call).await
     }
+
+    async fn refused_at_remote(&self, refusal: RemoteRefusal) {
+        let RemoteRefusal { claimed, reason, tool, tally, at } = refusal;
+        let actor = Actor::Unauthenticated { claimed };
+        let mut record = Record::new(RecordKind::Refused, actor, Door::Relay, Decision::Denied);
+        record.tool = tool.as_deref().map(tool_name);
+        record.codes.extend(reason);
+        record.details.push("claimed_by_remote");
+        record.references.extend(at.map(Reference::ClaimedAt));
+        match tally {
+            Tally::One => {}
+            Tally::Counted(count) => record.references.push(Reference::Count(count)),
+            Tally::LeftOut(count) => {
+                record.details.push("left_out");
+                record.references.push(Reference::Count(count));
+            }
+        }
+        let recorded = self.core.engine.ask(|ticket| Input::Record { ticket, record }).await;
+        if !matches!(recorded.answer, Answer::Recorded) {
+            tracing::warn!("a refusal at the remote was not recorded");
+        }
+    }
 }
 
 /// The catalogue's own name of a tool, so that a record never holds a caller's text as a name.
@@ -259,8 +281,10 @@ impl Core {
             Agent::Token { verified, door } => {
                 let actor = Actor::Token {
                     issuer: verified.issuer().to_owned(),
-                    subject: Untrusted::bounded(verified.subject(), 128),
-                    client: Untrusted::bounded(verified.client().unwrap_or("-"), 128),
+                    // Never cut: the validator bounds both below what is kept, and two callers
+                    // that differ in their last character must not become one owner.
+                    subject: Untrusted::new(verified.subject()),
+                    client: Untrusted::new(verified.client().unwrap_or("-")),
                 };
                 // A token that doesn't say when it was issued is as old as can be.
                 let seconds = verified.issued_at().unwrap_or(0);
@@ -324,6 +348,7 @@ impl Core {
             return Err(ErrorBody::new(ErrorCode::AuthMissingScope, message));
         }
         let work = match spec.risk {
+            RiskClass::PaperWrite if spec.name == "ibkr_paper_order_cancel" => Work::Cancel,
             RiskClass::Read => Work::Read,
             RiskClass::Preview => Work::Preview,
             RiskClass::Ask | RiskClass::PaperWrite | RiskClass::LiveWrite => Work::Write,

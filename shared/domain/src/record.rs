@@ -2,7 +2,7 @@
 
 use crate::{
     AccountId, ApprovalId, BrokerOrderId, CallId, ClientOrderId, Digest, ErrorCode, OperatorKeyId,
-    PreviewId, Untrusted,
+    PreviewId, Timestamp, Untrusted,
 };
 
 /// Through which door a request came.
@@ -178,7 +178,7 @@ impl Decision {
     }
 }
 
-/// An id that ties a record to others.
+/// An id that ties a record to others, or a number or time that belongs to what it tells.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reference {
     /// The call.
@@ -195,6 +195,10 @@ pub enum Reference {
     Order(Digest),
     /// The outcome's name.
     Outcome(&'static str),
+    /// How many events the record stands for.
+    Count(u64),
+    /// When the other side says that it happened.
+    ClaimedAt(Timestamp),
 }
 
 impl Reference {
@@ -209,6 +213,8 @@ impl Reference {
             Self::BrokerOrder(id) => ("broker_order_id", id.to_string()),
             Self::Order(digest) => ("order_digest", digest.to_string()),
             Self::Outcome(name) => ("outcome", (*name).to_owned()),
+            Self::Count(count) => ("count", count.to_string()),
+            Self::ClaimedAt(time) => ("claimed_at", time.to_string()),
         }
     }
 }

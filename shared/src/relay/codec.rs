@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::frame::{
-    Frame, MAX_FRAME_BYTES, MAX_NOTE_BYTES, MAX_PEM_BYTES, MAX_TEXT_BYTES, MAX_TOKEN_BYTES,
-    MAX_TOOL_NAME_BYTES, MAX_VERSIONS, Message,
+    Frame, MAX_FRAME_BYTES, MAX_LABEL_BYTES, MAX_NOTE_BYTES, MAX_PEM_BYTES, MAX_REASON_BYTES,
+    MAX_REFUSAL_COUNTS, MAX_REFUSED_CALLERS, MAX_TEXT_BYTES, MAX_TOKEN_BYTES, MAX_TOOL_NAME_BYTES,
+    MAX_VERSIONS, Message, Refusals,
 };
 use crate::service::MAX_ARGUMENT_BYTES;
 
@@ -154,6 +155,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
         "renew_refused" => Frame::RenewRefused(body_of("renew_refused", body)?),
         "revoked" => Frame::Revoked,
         "checkpoint" => Frame::Checkpoint(body_of("checkpoint", body)?),
+        "refusals" => Frame::Refusals(body_of("refusals", body)?),
         other => return Err(DecodeError::UnknownType { name: shown(other) }),
     };
     let kind = frame.kind();
@@ -193,6 +195,7 @@ pub fn encode(message: &Message) -> Result<Vec<u8>, EncodeError> {
         Frame::Renewed(body) => write(kind, body, &mut bytes),
         Frame::RenewRefused(body) => write(kind, body, &mut bytes),
         Frame::Checkpoint(body) => write(kind, body, &mut bytes),
+        Frame::Refusals(body) => write(kind, body, &mut bytes),
         Frame::Cancel | Frame::Revoked => write(kind, &Empty {}, &mut bytes),
     }
     .map_err(|source| EncodeError::Body { kind, source })?;
@@ -248,6 +251,7 @@ fn over_limit(frame: &Frame) -> Option<(&'static str, usize)> {
         }
         Frame::RenewRefused(refused) => &[("message", refused.message.len(), MAX_TEXT_BYTES)],
         Frame::Checkpoint(checkpoint) => &[("note", checkpoint.note.len(), MAX_NOTE_BYTES)],
+        Frame::Refusals(refusals) => &refusal_fields(refusals),
         // A reply is bounded by the frame itself.
         Frame::Reply(_)
         | Frame::Cancel
@@ -259,4 +263,24 @@ fn over_limit(frame: &Frame) -> Option<(&'static str, usize)> {
     };
     let over = fields.iter().find(|(_, length, limit)| length > limit)?;
     Some((over.0, over.2))
+}
+
+/// The fields of a `refusals` with the longest of each.
+fn refusal_fields(refusals: &Refusals) -> [(&'static str, usize, usize); 6] {
+    let Refusals { callers, counts } = refusals;
+    let longest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or_default();
+    let label = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let named = callers.iter().map(|caller| caller.reason.len());
+    let counted = counts.iter().map(|count| count.reason.len());
+    let tools = longest(&mut callers.iter().map(|caller| label(&caller.tool)));
+    let subjects = longest(&mut callers.iter().map(|caller| caller.subject.len()));
+    let clients = longest(&mut callers.iter().map(|caller| label(&caller.client)));
+    [
+        ("callers", callers.len(), MAX_REFUSED_CALLERS),
+        ("counts", counts.len(), MAX_REFUSAL_COUNTS),
+        ("reason", longest(&mut named.chain(counted)), MAX_REASON_BYTES),
+        ("tool", tools, MAX_TOOL_NAME_BYTES),
+        ("subject", subjects, MAX_LABEL_BYTES),
+        ("client", clients, MAX_LABEL_BYTES),
+    ]
 }

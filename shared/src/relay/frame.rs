@@ -45,6 +45,14 @@ pub const MAX_PEM_BYTES: usize = 16 * 1024;
 pub const MAX_NOTE_BYTES: usize = 16 * 1024;
 /// Most versions that a `hello` may list.
 pub const MAX_VERSIONS: usize = 16;
+/// Most refused callers that one `refusals` may name.
+pub const MAX_REFUSED_CALLERS: usize = 64;
+/// Most counts of one `refusals`.
+pub const MAX_REFUSAL_COUNTS: usize = 32;
+/// Longest code in a `refusals`.
+pub const MAX_REASON_BYTES: usize = 64;
+/// Longest subject or client in a `refusals`.
+pub const MAX_LABEL_BYTES: usize = 256;
 
 /// An access token on its way to the sidecar. Zeroized when dropped; `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -142,6 +150,8 @@ pub enum Frame {
     Revoked,
     /// Sidecar: its newest signed checkpoint.
     Checkpoint(Checkpoint),
+    /// Remote: what it refused and never sent.
+    Refusals(Refusals),
 }
 
 impl Frame {
@@ -166,6 +176,7 @@ impl Frame {
             Self::RenewRefused(_) => "renew_refused",
             Self::Revoked => "revoked",
             Self::Checkpoint(_) => "checkpoint",
+            Self::Refusals(_) => "refusals",
         }
     }
 
@@ -429,4 +440,44 @@ pub struct RenewRefused {
 pub struct Checkpoint {
     /// C2SP signed note.
     pub note: String,
+}
+
+/// What the remote refused at its own door. All of it is the remote's claim: nothing here was seen
+/// or verified by the sidecar. Told at most once; what a broken link held is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Refusals {
+    /// Refused callers whose token the remote found good and who belong to this sidecar.
+    #[serde(default)]
+    pub callers: Vec<RefusedCaller>,
+    /// How often the remote refused others: missing, bad, expired and foreign tokens.
+    #[serde(default)]
+    pub counts: Vec<RefusalCount>,
+}
+
+/// A caller of this sidecar whose request the remote refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedCaller {
+    /// A stable error code.
+    pub reason: String,
+    /// The tool that was called, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// The token's subject.
+    pub subject: String,
+    /// The token's client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// When, in seconds since 1970.
+    pub at: u64,
+}
+
+/// How often requests were refused for a reason in a minute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalCount {
+    /// A stable error code.
+    pub reason: String,
+    /// When the minute began, in seconds since 1970; the first of several that were added up.
+    pub minute: u64,
+    /// How often; a count that reached the largest number stays there.
+    pub count: u64,
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls::Runner;
 use super::credentials::{Credentials, CredentialsError, Identity};
 use super::dial::dial;
+use super::refusals::Recorder;
 use super::session::{self, Context};
 use super::{Advice, RelayDoor, RelayStatus};
 
@@ -113,6 +114,7 @@ impl DiallerHandle {
 /// The dialler, ready to run.
 pub struct Dialler<D> {
     context: Context<D>,
+    recorder: Recorder<D>,
     backoff: Backoff,
     dial_timeout: Duration,
 }
@@ -145,6 +147,7 @@ impl<D: RelayDoor> Dialler<D> {
             events: events.clone(),
             checkpoint: checkpoint.clone(),
         };
+        let (refusals, recorder) = Recorder::new(Arc::clone(&door));
         let context = Context {
             settings,
             identity,
@@ -153,65 +156,80 @@ impl<D: RelayDoor> Dialler<D> {
             status,
             events,
             checkpoint,
+            refusals,
         };
-        Ok((handle, Self { context, backoff, dial_timeout }))
+        Ok((handle, Self { context, recorder, backoff, dial_timeout }))
     }
 
     /// Dials until told to stop; then drains the link and waits for the calls that still run, for
     /// as long as a drain may last.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut pause = self.backoff.first;
-        while !shutdown.is_cancelled() {
-            self.context.status.send_replace(RelayStatus::Connecting);
-            let credentials = self.context.credentials.load_full();
-            let dialled = tokio::select! {
-                () = shutdown.cancelled() => break,
-                dialled = dial(&credentials, self.dial_timeout) => dialled,
-            };
-            let begun = Instant::now();
-            let failed = match dialled {
-                Ok(dialled) => session::run(dialled, &self.context, &shutdown).await,
-                Err(failed) => failed,
-            };
-            if begun.elapsed() >= self.backoff.stable {
-                pause = self.backoff.first;
-            }
-            if shutdown.is_cancelled() {
-                break;
-            }
-            let wait = match failed.advice {
-                Advice::Wait => jittered(pause),
-                Advice::PairAgain => jittered(self.backoff.pair_again),
-            };
-            pause = pause.saturating_mul(2).min(self.backoff.longest);
-            let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            let (reason, advice) = (failed.reason, failed.advice);
-            tracing::warn!(
-                relay.reason = %reason,
-                relay.advice = ?advice,
-                relay.retry_in_ms = milliseconds,
-                "no link to the relay"
-            );
-            let retry_in = Some(wait);
-            self.context.status.send_replace(RelayStatus::Disconnected {
-                reason,
-                advice,
-                retry_in,
-            });
-            tokio::select! {
-                () = shutdown.cancelled() => break,
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-        let patience = self.context.settings.drain;
-        if tokio::time::timeout(patience, self.context.runner.drained()).await.is_err() {
+        let Self { context, recorder, backoff, dial_timeout } = self;
+        let recording = tokio::spawn(recorder.run());
+        keep_link(&context, &backoff, dial_timeout, &shutdown).await;
+        let Context { settings, runner, status, refusals, .. } = context;
+        drop(refusals);
+        let stopped = async {
+            runner.drained().await;
+            // A recorder that broke has nothing more to wait for.
+            drop(recording.await);
+        };
+        if tokio::time::timeout(settings.drain, stopped).await.is_err() {
             tracing::warn!("the relay stopped while calls still ran");
         }
-        self.context.status.send_replace(RelayStatus::Disconnected {
+        status.send_replace(RelayStatus::Disconnected {
             reason: "stopped".to_owned(),
             advice: Advice::Wait,
             retry_in: None,
         });
+    }
+}
+
+/// Dials, runs the link, backs off, until told to stop.
+async fn keep_link<D: RelayDoor>(
+    context: &Context<D>,
+    backoff: &Backoff,
+    dial_timeout: Duration,
+    shutdown: &CancellationToken,
+) {
+    let mut pause = backoff.first;
+    while !shutdown.is_cancelled() {
+        context.status.send_replace(RelayStatus::Connecting);
+        let credentials = context.credentials.load_full();
+        let dialled = tokio::select! {
+            () = shutdown.cancelled() => break,
+            dialled = dial(&credentials, dial_timeout) => dialled,
+        };
+        let begun = Instant::now();
+        let failed = match dialled {
+            Ok(dialled) => session::run(dialled, context, shutdown).await,
+            Err(failed) => failed,
+        };
+        if begun.elapsed() >= backoff.stable {
+            pause = backoff.first;
+        }
+        if shutdown.is_cancelled() {
+            break;
+        }
+        let wait = match failed.advice {
+            Advice::Wait => jittered(pause),
+            Advice::PairAgain => jittered(backoff.pair_again),
+        };
+        pause = pause.saturating_mul(2).min(backoff.longest);
+        let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let (reason, advice) = (failed.reason, failed.advice);
+        tracing::warn!(
+            relay.reason = %reason,
+            relay.advice = ?advice,
+            relay.retry_in_ms = milliseconds,
+            "no link to the relay"
+        );
+        let retry_in = Some(wait);
+        context.status.send_replace(RelayStatus::Disconnected { reason, advice, retry_in });
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = tokio::time::sleep(wait) => {}
+        }
     }
 }
 

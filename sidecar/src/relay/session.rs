@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls::{Report, Runner, is_read};
 use super::credentials::{Credentials, FreshKey, Identity};
 use super::dial::{DialError, Dialled, from_websocket};
+use super::refusals::Teller;
 use super::{Advice, RelayDoor, RelayStatus, writer};
 
 /// Time for the last frames of a link to leave.
@@ -44,6 +45,7 @@ pub(super) struct Context<D> {
     pub(super) status: watch::Sender<RelayStatus>,
     pub(super) events: broadcast::Sender<ToolEvent>,
     pub(super) checkpoint: watch::Sender<Option<String>>,
+    pub(super) refusals: Teller,
 }
 
 struct Session<'a, D> {
@@ -224,6 +226,10 @@ impl<'a, D: RelayDoor> Session<'a, D> {
                 let message = Untrusted::new(&message);
                 tracing::warn!(%message, "the certificate was not renewed");
                 self.fresh_key = None;
+            }
+            SidecarAction::Refusals(refusals) => {
+                let replica = self.welcome.as_ref().map_or("", |welcome| &welcome.replica_id);
+                self.context.refusals.tell(replica, refusals);
             }
             SidecarAction::GoingAway(reason) => {
                 tracing::info!(relay.reason = ?reason, "the remote drains the link");

@@ -14,8 +14,8 @@ use super::{
     Ended, Heartbeat, Settings, Violation, add_credit, after, cut_reply, failure, late_reply,
 };
 use crate::relay::frame::{
-    Call, CallerToken, Frame, GoAway, GoAwayReason, Hello, MAX_CALLS_IN_FLIGHT, Message, Refuse,
-    RenewRefused, Renewed, Reply, Welcome,
+    Call, CallerToken, Frame, GoAway, GoAwayReason, Hello, MAX_CALLS_IN_FLIGHT, Message, Refusals,
+    Refuse, RenewRefused, Renewed, Reply, Welcome,
 };
 use crate::service::{ProgressUpdate, ToolCall, ToolEvent, ToolReply};
 
@@ -44,6 +44,8 @@ pub enum RemoteInput {
     },
     /// A certificate was renewed, or not.
     Renewal(Result<Renewed, RenewRefused>),
+    /// Requests were refused here. Lost unless the link is open or drains.
+    Refusals(Refusals),
     /// Take no new calls; end when none is in flight.
     GoAway(GoAwayReason),
     /// The pairing was revoked: end at once.
@@ -207,6 +209,11 @@ impl RemoteEnd {
                 Ok(renewed) => Frame::Renewed(renewed),
                 Err(refused) => Frame::RenewRefused(refused),
             })),
+            RemoteInput::Refusals(refusals) => {
+                if matches!(self.phase, Phase::Open | Phase::Draining { .. }) {
+                    actions.push(send(Frame::Refusals(refusals)));
+                }
+            }
             RemoteInput::GoAway(reason) => self.go_away(reason, now, &mut actions),
             RemoteInput::Revoke => {
                 actions.push(send(Frame::Revoked));
@@ -286,7 +293,8 @@ impl RemoteEnd {
             | Frame::Cancel
             | Frame::Renewed(_)
             | Frame::RenewRefused(_)
-            | Frame::Revoked => self.violate(Violation::OutOfPlace { kind }, actions),
+            | Frame::Revoked
+            | Frame::Refusals(_) => self.violate(Violation::OutOfPlace { kind }, actions),
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Ended, Heartbeat, Settings, Violation, after, failure};
 use crate::relay::codec::{EncodeError, encode};
 use crate::relay::frame::{
     Call, CallerToken, Checkpoint, Credit, Frame, GoAway, GoAwayReason, Hello, MAX_CALLS_IN_FLIGHT,
-    Message, Renew, RenewRefused, Renewed, Reply, Welcome,
+    Message, Refusals, Renew, RenewRefused, Renewed, Reply, Welcome,
 };
 use crate::service::{ProgressUpdate, ToolCall, ToolEvent, ToolReply};
 
@@ -78,6 +78,8 @@ pub enum SidecarAction {
     },
     /// The renewed certificate came, or a refusal.
     Renewal(Result<Renewed, RenewRefused>),
+    /// The remote says what it refused at its own door.
+    Refusals(Refusals),
     /// The remote drains the link.
     GoingAway(GoAwayReason),
     /// Close the transport.
@@ -209,6 +211,7 @@ impl SidecarEnd {
             }
             Frame::Renewed(renewed) => actions.push(SidecarAction::Renewal(Ok(renewed))),
             Frame::RenewRefused(refused) => actions.push(SidecarAction::Renewal(Err(refused))),
+            Frame::Refusals(refusals) => actions.push(SidecarAction::Refusals(refusals)),
             Frame::Revoked => self.end(Ended::Revoked, actions),
             Frame::Hello(_)
             | Frame::Welcome(_)
