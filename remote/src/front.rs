@@ -24,7 +24,7 @@ mod wellknown;
 
 pub use limits::RateLimit;
 pub use policy::InvalidEntry;
-pub use refusals::{AttributedRefusal, MAX_WAITING, RefusalLog, RefusalSink};
+pub use refusals::{AttributedRefusal, Counts, MAX_COUNTS, MAX_WAITING, RefusalLog, RefusalSink};
 pub use sessions::{MAX_PER_PRINCIPAL, MAX_SESSIONS};
 pub use wellknown::NotReady;
 

@@ -6,7 +6,8 @@
 
 use crate::admin::{self, AdminError};
 use crate::config::RemoteConfig;
-use crate::front::{AttributedRefusal, NotReady, ReadinessCheck, RefusalLog, router};
+use crate::courier;
+use crate::front::{NotReady, ReadinessCheck, RefusalLog, router};
 use crate::pairing::Desk;
 use crate::pki::{Pki, PkiError};
 use crate::relay::{
@@ -22,7 +23,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +87,6 @@ pub struct RemoteHandle {
     http_address: SocketAddr,
     resource: String,
     relay: RelayHandle,
-    refusals: Option<mpsc::Receiver<AttributedRefusal>>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -132,25 +131,20 @@ impl Remote {
         let resource = front.resource.as_str().to_owned();
         let routes = relay.routes().clone();
         let service = HostedService::new(routes.clone(), front.allowed_scopes.clone());
-        let (log, refusals) = RefusalLog::new();
-        let router =
-            router(front, Arc::new(service), validator.clone(), readiness(routes), Arc::new(log));
+        let (log, refused) = RefusalLog::new();
+        let (log, ready) = (Arc::new(log), readiness(routes.clone()));
+        let sink: Arc<RefusalLog> = Arc::clone(&log);
+        let router = router(front, Arc::new(service), validator.clone(), ready, sink);
 
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(listener, router, config.serve, shutdown.child_token()));
         tasks.spawn(acceptor.run(shutdown.child_token()));
         tasks.spawn(admin::run(socket, relay.pairing().clone(), shutdown.child_token()));
+        tasks.spawn(courier::run(log, refused, routes, shutdown.child_token()));
         tasks.spawn(warm(validator, shutdown.child_token()));
         let relay_address = relay.local_addr();
         tracing::info!(http.address = %http_address, relay.address = %relay_address, "started");
-        Ok(RemoteHandle {
-            http_address,
-            resource,
-            relay,
-            refusals: Some(refusals),
-            shutdown,
-            tasks,
-        })
+        Ok(RemoteHandle { http_address, resource, relay, shutdown, tasks })
     }
 }
 
@@ -222,11 +216,6 @@ impl RemoteHandle {
     #[must_use]
     pub const fn routes(&self) -> &Routes {
         self.relay.routes()
-    }
-
-    /// The refusals that can be attributed to a caller; given once.
-    pub const fn take_refusals(&mut self) -> Option<mpsc::Receiver<AttributedRefusal>> {
-        self.refusals.take()
     }
 
     /// Drains, stops and releases the store.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use ibkr_agent_domain::{CallId, ErrorCode, SidecarId};
 use ibkr_agent_protocol::relay::CallerToken;
+use ibkr_agent_protocol::relay::frame::Refusals;
 use ibkr_agent_protocol::relay::link::cut_reply;
 use ibkr_agent_protocol::service::{ErrorBody, Progress, ToolCall, ToolEvent, ToolReply};
 use ibkr_agent_token::BearerToken;
@@ -24,6 +25,9 @@ use crate::store::Store;
 const ORDERS: usize = 256;
 /// Events that a slow listener may miss before it is told that it lagged.
 const EVENTS: usize = 256;
+
+/// Frames of refusals that may wait for a link's task; a second's worth is at most this many.
+const REFUSALS: usize = 16;
 
 /// Why a caller has no route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +99,7 @@ pub(super) struct Order {
 pub(super) struct Inbox {
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) cancels: mpsc::UnboundedReceiver<u64>,
+    pub(super) refusals: mpsc::Receiver<Refusals>,
     pub(super) cut: watch::Receiver<Option<Cut>>,
 }
 
@@ -106,6 +111,7 @@ pub(super) struct Link {
     orders: mpsc::Sender<Order>,
     /// Unbounded, yet never longer than the calls of the link: each is cancelled at most twice.
     cancels: mpsc::UnboundedSender<u64>,
+    refusals: mpsc::Sender<Refusals>,
     cut: watch::Sender<Option<Cut>>,
 }
 
@@ -142,6 +148,12 @@ impl Routes {
         drop(self.0.events.send((sidecar.clone(), event)));
     }
 
+    /// Hands refusals to a sidecar's live link; says whether there is one that takes them.
+    pub(crate) fn tell_refusals(&self, sidecar: &SidecarId, refusals: Refusals) -> bool {
+        let links = self.0.links.load();
+        links.get(sidecar).is_some_and(|link| link.refusals.try_send(refusals).is_ok())
+    }
+
     /// Cuts a sidecar's live link, if there is one.
     pub fn cut(&self, sidecar: &SidecarId, why: Cut) {
         if let Some(link) = self.0.links.load().get(sidecar) {
@@ -160,15 +172,17 @@ impl Routes {
     pub(super) fn prepare(&self) -> (Link, Inbox) {
         let (orders_in, orders) = mpsc::channel(ORDERS);
         let (cancels_in, cancels) = mpsc::unbounded_channel();
+        let (refusals_in, refusals) = mpsc::channel(REFUSALS);
         let (cut_in, cut) = watch::channel(None);
         let link = Link {
             serial: self.0.serial.fetch_add(1, Ordering::Relaxed),
             numbers: Arc::new(AtomicU64::new(1)),
             orders: orders_in,
             cancels: cancels_in,
+            refusals: refusals_in,
             cut: cut_in,
         };
-        (link, Inbox { orders, cancels, cut })
+        (link, Inbox { orders, cancels, refusals, cut })
     }
 
     /// Puts a link into the table. The newest wins: an older one is told that it was displaced.

@@ -16,8 +16,8 @@ use futures_util::stream::SplitStream;
 use ibkr_agent_domain::{ErrorCode, SidecarId, Untrusted};
 use ibkr_agent_protocol::catalogue::catalogue_hash;
 use ibkr_agent_protocol::relay::frame::{
-    EXPORTER_BYTES, GoAwayReason, Hello, Refuse, RenewRefused, Renewed, VERSION, VERSIONS, Welcome,
-    hello_text,
+    EXPORTER_BYTES, GoAwayReason, Hello, Refusals, Refuse, RenewRefused, Renewed, VERSION,
+    VERSIONS, Welcome, hello_text,
 };
 use ibkr_agent_protocol::relay::join::from_hex;
 use ibkr_agent_protocol::relay::link::{RemoteAction, RemoteInput};
@@ -63,6 +63,7 @@ enum Woken {
     Message(Option<Result<Message, Error>>),
     Order(Order),
     Cancel(u64),
+    Refusals(Refusals),
     Cut(Cut),
     Renewal(Result<Renewed, RenewRefused>),
     CertificateOver,
@@ -142,6 +143,7 @@ where
         message = stream.next() => Woken::Message(message),
         Some(order) = inbox.orders.recv() => Woken::Order(order),
         Some(number) = inbox.cancels.recv() => Woken::Cancel(number),
+        Some(refusals) = inbox.refusals.recv() => Woken::Refusals(refusals),
         cut = cut(&mut inbox.cut) => Woken::Cut(cut),
         Some(result) = renewed.recv() => Woken::Renewal(result),
         () = tokio::time::sleep(life), if is_open => Woken::CertificateOver,
@@ -173,6 +175,7 @@ impl Session<'_> {
             Woken::Message(message) => self.message(message),
             Woken::Order(order) => self.order(order),
             Woken::Cancel(number) => self.handle(RemoteInput::Cancel { number }),
+            Woken::Refusals(refusals) => self.handle(RemoteInput::Refusals(refusals)),
             Woken::Cut(Cut::Revoked) => self.handle(RemoteInput::Revoke),
             Woken::Cut(Cut::Displaced) => {
                 self.handle(RemoteInput::GoAway(GoAwayReason::Displaced));
