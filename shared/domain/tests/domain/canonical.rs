@@ -1,5 +1,5 @@
-//! The bytes that a human's approval covers, fixed in `fixtures/canonical`. `UPDATE_GOLDEN=1` writes
-//! them anew, which is a change of the format: it needs a new version.
+//! The bytes that a human's approval covers, fixed in `fixtures/canonical`. `UPDATE_GOLDEN=1`
+//! writes them anew, which is a change of the format: it needs a new version.
 
 use ibkr_agent_domain::{
     AccountId, AssetClass, BrokerName, CanonicalOrder, Conid, Contract, Currency, Digest,

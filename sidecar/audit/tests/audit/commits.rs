@@ -41,11 +41,12 @@ fn hold(ledger: &Ledger) -> mpsc::Sender<()> {
     let (started, running) = mpsc::channel::<()>();
     let job = ledger.transact(move |_| {
         drop(started);
-        drop(held.recv());
+        // It ends when the sender is dropped.
+        let _ = held.recv();
         Ok::<_, TransactError<&'static str>>(())
     });
     drop(job);
-    drop(running.recv());
+    let _ = running.recv();
     release
 }
 

@@ -11,7 +11,8 @@ use ibkr_agent_domain::{
 };
 use ibkr_agent_gates::{
     Facts, Gate, InvalidPolicy, KnownQuestion, Policy, PolicyLimits, Question, ReplyRequest,
-    Switches, Verdict, decide_cancel, decide_place, decide_reply, permit_halt, screen_place,
+    Switches, Verdict, decide_cancel, decide_place, decide_reply, mid_price, permit_halt,
+    screen_place,
 };
 use rust_decimal::Decimal;
 
@@ -137,7 +138,7 @@ fn live_is_denied_with_its_own_code_and_no_policy_can_enable_it() {
 #[test]
 fn quantity_and_value_have_two_sides() {
     let wide = with_limits(|l| l.max_notional.amount = dec("100000"));
-    let wide = with_day(wide);
+    let wide = with_day(&wide);
     assert_eq!(denied(&wide, &facts(), &draft(|d| d.quantity = dec("10"))), []);
     assert_eq!(denied(&wide, &facts(), &draft(|d| d.quantity = dec("10.0001"))), [Gate::Quantity]);
     let many = with_limits(|l| l.max_quantity = dec("1000"));
@@ -145,7 +146,7 @@ fn quantity_and_value_have_two_sides() {
     assert_eq!(denied(&many, &facts(), &draft(|d| d.quantity = dec("10.01"))), [Gate::Notional]);
 }
 
-fn with_day(policy: Policy) -> Policy {
+fn with_day(policy: &Policy) -> Policy {
     let mut limits = policy.limits().clone();
     limits.max_notional_per_day = Money::new(dec("1000000"), Currency::USD);
     Policy::new(limits).unwrap()
@@ -312,6 +313,37 @@ fn the_screen_needs_no_broker_and_denies_what_the_switches_and_lists_deny() {
     );
     let tsla = draft(|d| d.symbol = "TSLA").order();
     assert!(screen_place(&policy(), &tsla, open).is_err());
+}
+
+#[test]
+fn an_order_in_doubt_blocks_new_risk_and_never_a_reduction() {
+    let held = |position| {
+        with_facts(|f| {
+            f.in_doubt = true;
+            f.position = dec(position);
+        })
+    };
+    let sell = draft(|d| d.side = Side::Sell);
+    let verdict = |facts: Facts, order| check(&policy(), &facts, order, Gate::InDoubt).verdict;
+    assert_eq!(verdict(held("100"), &sell), Verdict::Exempt);
+    assert_eq!(verdict(held("0"), &sell), Verdict::Denied(ErrorCode::OrderInDoubt));
+    let buy = draft(|d| d.side = Side::Buy);
+    assert_eq!(verdict(held("100"), &buy), Verdict::Denied(ErrorCode::OrderInDoubt));
+}
+
+#[test]
+fn a_side_without_a_price_has_no_middle() {
+    let mid = |bid, ask| {
+        let mut quote = quote();
+        quote.bid = Some(dec(bid));
+        quote.ask = Some(dec(ask));
+        quote.last = Some(dec("9"));
+        mid_price(&quote)
+    };
+    assert_eq!(mid("10", "12"), Some(dec("11")));
+    for (bid, ask) in [("-1", "12"), ("0", "12"), ("10", "-1"), ("10", "0"), ("-1", "-1")] {
+        assert_eq!(mid(bid, ask), Some(dec("9")), "{bid} {ask}");
+    }
 }
 
 /// Position, what works on the same side, quantity, side, and whether it only reduces.
