@@ -140,8 +140,12 @@ async fn steps(front: &Arc<Front>, request: Request<Body>) -> Result<Response<Bo
     let session = check_session(front, &mut parts.headers, owner).map_err(stop)?;
     prepare(&mut parts, bearer);
     let ends_session = parts.method == Method::DELETE;
-    let response = forward(front, parts, bytes).await.map_err(stop)?;
+    let mut response = forward(front, parts, bytes).await.map_err(stop)?;
     follow_session(front, owner, &response, session, (opens_session, ends_session));
+    if ends_session && response.status() == StatusCode::ACCEPTED {
+        // It has ended by now, and clients complain of any other success than 200 and 204.
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
     Ok(response)
 }
 

@@ -67,7 +67,7 @@ async fn a_legacy_session_initializes_lists_calls_and_ends() {
         let request = world.client.delete(&world.url).bearer_auth(&token);
         request.header("mcp-session-id", &session).send()
     };
-    assert!(end().await.unwrap().status().is_success());
+    assert_eq!(end().await.unwrap().status(), StatusCode::NO_CONTENT);
     assert_eq!(end().await.unwrap().status(), StatusCode::NOT_FOUND);
 }
 
