@@ -1,7 +1,7 @@
 //! The hosted half of the demo: the remote's own parts on loopback, with its own CAs and store.
 //!
-//! It is the remote that `ibkr-agent-remote serve` runs, in this process. The MCP port is bound before
-//! the configuration is made, because the resource's URL holds it.
+//! It is the remote that `ibkr-agent-remote serve` runs, in this process. The MCP port is bound
+//! before the configuration is made, because the resource's URL holds it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -15,7 +15,8 @@ use super::stack::Stack;
 use crate::failure::Failure;
 use crate::print::Printer;
 
-/// Life of the printed tokens. Writes need one younger than 15 minutes: the token endpoint gives it.
+/// Life of the printed tokens. Writes need one younger than 15 minutes, which the token endpoint
+/// gives.
 const PRINTED_LIFE: Duration = Duration::from_secs(12 * 3600);
 
 /// Admits the printed token's client, says how to connect, and waits for ever: the caller stops it.
