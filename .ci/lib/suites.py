@@ -80,8 +80,11 @@ class Server:
         self.lines = queue.Queue()
         self.talk = collections.deque(maxlen=KEPT_LINES)
         self.told = threading.Condition()
-        for read in (self._read_stdout, self._read_stderr):
-            threading.Thread(target=read, daemon=True).start()
+        self.silent = False
+        reads = (self._read_stdout, self._read_stderr)
+        self.readers = [threading.Thread(target=read, daemon=True) for read in reads]
+        for reader in self.readers:
+            reader.start()
 
     def _read_stdout(self):
         for line in self.process.stdout:
@@ -93,6 +96,9 @@ class Server:
             with self.told:
                 self.talk.append(line)
                 self.told.notify_all()
+        with self.told:
+            self.silent = True
+            self.told.notify_all()
 
     def __enter__(self):
         return self
@@ -101,6 +107,11 @@ class Server:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        for reader in self.readers:
+            reader.join(STOP_SECONDS)
+        if not any(reader.is_alive() for reader in self.readers):
+            self.process.stdout.close()
+            self.process.stderr.close()
 
     def said(self):
         with self.told:
@@ -117,6 +128,7 @@ class Server:
                 raise NotReady(f"not ready in {READY_SECONDS} s; it said: {self.said()}") from None
             if line is None:
                 code = self.process.wait()
+                self.readers[1].join(STOP_SECONDS)
                 raise NotReady(f"ended with {code}, after {text!r}; it said: {self.said()}")
             text += line
             try:
@@ -131,7 +143,8 @@ class Server:
             return any(words in line for line in self.talk)
 
         with self.told:
-            if self.told.wait_for(told, timeout=READY_SECONDS):
+            self.told.wait_for(lambda: told() or self.silent, timeout=READY_SECONDS)
+            if told():
                 return
         raise NotReady(f"never said {words!r}; it said: {self.said()}")
 

@@ -3,8 +3,8 @@
 // It signs JWT access tokens (RFC 9068) for any loopback resource that ends in /mcp (RFC 8707) and
 // knows one machine client per signing algorithm, and a stranger whom no sidecar serves;
 // applications register themselves (RFC 7591) and log in with code and PKCE through the built-in
-// login form. Keys, ids and secrets are made at start. Prints one line of JSON when it is ready, and
-// serves until SIGTERM:
+// login form. Keys, ids and secrets are made at start. Prints one line of JSON when it is ready,
+// and serves until SIGTERM:
 //   { "issuer": "...", "scopes": ["..."],
 //     "machines": [{ "client_id": "...", "client_secret": "...", "alg": "..." }],
 //     "stranger": { "client_id": "...", "client_secret": "...", "alg": "..." } }
