@@ -30,18 +30,9 @@ pub struct Page {
 
 /// Every generated page.
 pub const PAGES: &[Page] = &[
-    Page {
-        arguments: &["docs", "tools"],
-        file: "docs/reference/tools.md",
-    },
-    Page {
-        arguments: &["docs", "codes"],
-        file: "docs/reference/errors.md",
-    },
-    Page {
-        arguments: &["docs", "config-schema"],
-        file: "docs/reference/config.schema.json",
-    },
+    Page { arguments: &["docs", "tools"], file: "docs/reference/tools.md" },
+    Page { arguments: &["docs", "codes"], file: "docs/reference/errors.md" },
+    Page { arguments: &["docs", "config-schema"], file: "docs/reference/config.schema.json" },
 ];
 
 const BINARY: &str = "ibkr-agent";
@@ -103,19 +94,13 @@ pub fn run_with(root: &Path, binary: &Path, mode: Mode) -> Result<String, DocsEr
         let text = generate(root, binary, page)?;
         let file = root.join(page.file);
         match mode {
-            Mode::Write => write(&file, &text).map_err(|source| DocsError::Write {
-                file: page.file,
-                source,
-            })?,
+            Mode::Write => write(&file, &text)
+                .map_err(|source| DocsError::Write { file: page.file, source })?,
             Mode::Check => stale.extend(difference(page.file, &file, &text)),
         }
     }
     if stale.is_empty() {
-        let verb = if mode == Mode::Write {
-            "written"
-        } else {
-            "up to date"
-        };
+        let verb = if mode == Mode::Write { "written" } else { "up to date" };
         return Ok(format!("docs: {} pages {verb}", PAGES.len()));
     }
     Err(DocsError::Stale(stale))
@@ -135,10 +120,7 @@ fn difference(name: &str, file: &Path, generated: &str) -> Option<String> {
     if committed == generated {
         return None;
     }
-    let same = committed
-        .lines()
-        .zip(generated.lines())
-        .take_while(|(old, new)| old == new);
+    let same = committed.lines().zip(generated.lines()).take_while(|(old, new)| old == new);
     let line = same.count() + 1;
     Some(format!("{name}: differs from line {line}"))
 }
@@ -175,12 +157,7 @@ fn build(root: &Path) -> Result<PathBuf, DocsError> {
     String::from_utf8_lossy(&messages)
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .filter(|message| {
-            message
-                .target
-                .as_ref()
-                .is_some_and(|target| target.name == BINARY)
-        })
+        .filter(|message| message.target.as_ref().is_some_and(|target| target.name == BINARY))
         .find_map(|message| message.executable)
         .ok_or(DocsError::NoBinary)
 }
@@ -190,17 +167,11 @@ fn output(command: &mut Command) -> Result<Vec<u8>, DocsError> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| DocsError::Start {
-            program: program.clone(),
-            source,
-        })?;
+        .map_err(|source| DocsError::Start { program: program.clone(), source })?;
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let arguments: Vec<_> = command
-        .get_args()
-        .map(|word| word.to_string_lossy())
-        .collect();
+    let arguments: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     Err(DocsError::Failed {
         program: format!("{program} {}", arguments.join(" ")),
         words: String::from_utf8_lossy(&output.stderr).trim().to_owned(),

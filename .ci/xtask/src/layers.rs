@@ -51,15 +51,7 @@ const TABLE: &[(&str, &[Allowed])] = &[
     (MCP, &[Always(DOMAIN), Always(PROTOCOL)]),
     (GATES, &[Always(DOMAIN)]),
     (AUDIT, &[Always(DOMAIN), Always(TLOG)]),
-    (
-        BROKER,
-        &[
-            Always(DOMAIN),
-            Always(GATES),
-            Always(AUDIT),
-            DevOnly(SIMULATOR),
-        ],
-    ),
+    (BROKER, &[Always(DOMAIN), Always(GATES), Always(AUDIT), DevOnly(SIMULATOR)]),
     (
         GATEWAY,
         &[
@@ -74,16 +66,7 @@ const TABLE: &[(&str, &[Allowed])] = &[
             Optional(SIMULATOR),
         ],
     ),
-    (
-        REMOTE,
-        &[
-            Always(DOMAIN),
-            Always(PROTOCOL),
-            Always(TOKEN),
-            Always(MCP),
-            Always(TLOG),
-        ],
-    ),
+    (REMOTE, &[Always(DOMAIN), Always(PROTOCOL), Always(TOKEN), Always(MCP), Always(TLOG)]),
     (SIMULATOR, &[Always(DOMAIN)]),
     (
         CLI,
@@ -119,9 +102,7 @@ const TABLE: &[(&str, &[Allowed])] = &[
 
 /// Crates whose normal closure holds no I/O and no async runtime.
 const PURE: &[&str] = &[DOMAIN, TLOG, GATES];
-const IMPURE: &[&str] = &[
-    "tokio", "hyper", "axum", "reqwest", "rustls", "mio", "socket2",
-];
+const IMPURE: &[&str] = &["tokio", "hyper", "axum", "reqwest", "rustls", "mio", "socket2"];
 /// What no path from the remote may reach, over dependencies of every kind.
 const NEVER_REMOTE: &[&str] = &[BROKER, GATES, AUDIT];
 
@@ -206,10 +187,7 @@ pub enum Breach {
 }
 
 fn lines(breaches: &[Breach]) -> String {
-    breaches
-        .iter()
-        .map(|breach| format!("  {breach}\n"))
-        .collect()
+    breaches.iter().map(|breach| format!("  {breach}\n")).collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -298,20 +276,10 @@ pub fn run(root: &Path) -> Result<String, LayersError> {
 /// [`LayersError`] when the JSON isn't usable or a rule is broken.
 pub fn check(metadata: &str) -> Result<String, LayersError> {
     let metadata: Metadata = serde_json::from_str(metadata)?;
-    let members: BTreeSet<&str> = metadata
-        .workspace_members
-        .iter()
-        .map(String::as_str)
-        .collect();
-    let packages: Vec<&Package> = metadata
-        .packages
-        .iter()
-        .filter(|package| members.contains(package.id.as_str()))
-        .collect();
-    let resolve = metadata
-        .resolve
-        .as_ref()
-        .filter(|resolve| !resolve.nodes.is_empty());
+    let members: BTreeSet<&str> = metadata.workspace_members.iter().map(String::as_str).collect();
+    let packages: Vec<&Package> =
+        metadata.packages.iter().filter(|package| members.contains(package.id.as_str())).collect();
+    let resolve = metadata.resolve.as_ref().filter(|resolve| !resolve.nodes.is_empty());
     let mut breaches = membership(&packages);
     let edges = internal_edges(&packages, &mut breaches);
     if edges.is_empty() {
@@ -324,26 +292,16 @@ pub fn check(metadata: &str) -> Result<String, LayersError> {
     breaches.extend(remote_closure(&edges));
     if breaches.is_empty() {
         let count = edges.len();
-        return Ok(format!(
-            "layers: {} crates, {count} internal edges, ok",
-            packages.len()
-        ));
+        return Ok(format!("layers: {} crates, {count} internal edges, ok", packages.len()));
     }
     Err(LayersError::Breaches(breaches))
 }
 
 fn membership(packages: &[&Package]) -> Vec<Breach> {
-    let names: BTreeSet<&str> = packages
-        .iter()
-        .map(|package| package.name.as_str())
-        .collect();
+    let names: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let known: BTreeSet<&str> = TABLE.iter().map(|(name, _)| *name).collect();
-    let unknown = names
-        .difference(&known)
-        .map(|name| Breach::UnknownCrate((*name).to_owned()));
-    let missing = known
-        .difference(&names)
-        .map(|name| Breach::MissingCrate((*name).to_owned()));
+    let unknown = names.difference(&known).map(|name| Breach::UnknownCrate((*name).to_owned()));
+    let missing = known.difference(&names).map(|name| Breach::MissingCrate((*name).to_owned()));
     unknown.chain(missing).collect()
 }
 
@@ -356,25 +314,15 @@ struct Edge<'a> {
 }
 
 fn internal_edges<'a>(packages: &[&'a Package], breaches: &mut Vec<Breach>) -> Vec<Edge<'a>> {
-    let names: BTreeSet<&str> = packages
-        .iter()
-        .map(|package| package.name.as_str())
-        .collect();
+    let names: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     let mut edges = Vec::new();
     for package in packages {
         for dependency in &package.dependencies {
             let (from, to) = (package.name.as_str(), dependency.name.as_str());
             if names.contains(to) {
-                edges.push(Edge {
-                    from,
-                    to,
-                    dependency,
-                });
+                edges.push(Edge { from, to, dependency });
             } else if dependency.path.is_some() {
-                breaches.push(Breach::OutsidePath {
-                    from: from.to_owned(),
-                    to: to.to_owned(),
-                });
+                breaches.push(Breach::OutsidePath { from: from.to_owned(), to: to.to_owned() });
             }
         }
     }
@@ -382,10 +330,7 @@ fn internal_edges<'a>(packages: &[&'a Package], breaches: &mut Vec<Breach>) -> V
 }
 
 fn edge_breach(edge: &Edge<'_>) -> Option<Breach> {
-    let allowed = TABLE
-        .iter()
-        .find(|(name, _)| *name == edge.from)
-        .map_or(&[][..], |row| row.1);
+    let allowed = TABLE.iter().find(|(name, _)| *name == edge.from).map_or(&[][..], |row| row.1);
     let dependency = edge.dependency;
     let fits = allowed.iter().any(|entry| match *entry {
         Always(to) => to == edge.to,
@@ -402,33 +347,15 @@ fn edge_breach(edge: &Edge<'_>) -> Option<Breach> {
 /// Looks at what the domain crate declares, not at the resolved graph: cargo unifies features over
 /// the workspace, so another crate's serde feature would show there.
 fn serde_in_domain(package: &Package) -> Vec<Breach> {
-    let declared = package
-        .dependencies
-        .iter()
-        .filter(|dependency| !dependency.is_dev());
+    let declared = package.dependencies.iter().filter(|dependency| !dependency.is_dev());
     let named = declared.flat_map(|dependency| {
         let feature = |feature: &String| format!("{}/{feature}", dependency.name);
-        let features = dependency
-            .features
-            .iter()
-            .filter(|feature| feature.starts_with("serde"));
-        let own = dependency
-            .name
-            .starts_with("serde")
-            .then(|| dependency.name.clone());
-        own.into_iter()
-            .chain(features.map(feature))
-            .collect::<Vec<String>>()
+        let features = dependency.features.iter().filter(|feature| feature.starts_with("serde"));
+        let own = dependency.name.starts_with("serde").then(|| dependency.name.clone());
+        own.into_iter().chain(features.map(feature)).collect::<Vec<String>>()
     });
-    let found = named.map(|to| Breach::Serde {
-        from: DOMAIN.to_owned(),
-        to,
-    });
-    if package.name == DOMAIN {
-        found.collect()
-    } else {
-        Vec::new()
-    }
+    let found = named.map(|to| Breach::Serde { from: DOMAIN.to_owned(), to });
+    if package.name == DOMAIN { found.collect() } else { Vec::new() }
 }
 
 fn impure_closures(
@@ -436,20 +363,15 @@ fn impure_closures(
     resolve: &Resolve,
     members: &BTreeSet<&str>,
 ) -> Vec<Breach> {
-    let names: BTreeMap<&str, &str> = packages
-        .iter()
-        .map(|package| (package.id.as_str(), package.name.as_str()))
-        .collect();
+    let names: BTreeMap<&str, &str> =
+        packages.iter().map(|package| (package.id.as_str(), package.name.as_str())).collect();
     let mut graph: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for node in &resolve.nodes {
         let normal = node.deps.iter().filter(|dependency| {
             dependency.dep_kinds.is_empty()
                 || dependency.dep_kinds.iter().any(|kind| kind.kind.is_none())
         });
-        graph.insert(
-            &node.id,
-            normal.map(|dependency| dependency.pkg.as_str()).collect(),
-        );
+        graph.insert(&node.id, normal.map(|dependency| dependency.pkg.as_str()).collect());
     }
     let name_of = |id: &str| names.get(id).copied().unwrap_or("?").to_owned();
     let pure = packages.iter().filter(|package| {
@@ -462,11 +384,7 @@ fn impure_closures(
             if IMPURE.contains(&to.as_str()) {
                 let path: Vec<String> = path.iter().map(|id| name_of(id)).collect();
                 let from = package.name.clone();
-                breaches.push(Breach::Impure {
-                    from,
-                    to,
-                    path: path.join(" -> "),
-                });
+                breaches.push(Breach::Impure { from, to, path: path.join(" -> ") });
             }
         }
     }
@@ -481,16 +399,8 @@ fn remote_closure(edges: &[Edge<'_>]) -> Vec<Breach> {
     let reached = closure(&graph, REMOTE).into_iter();
     reached
         .filter_map(|path| {
-            let to = path
-                .last()
-                .copied()
-                .filter(|to| NEVER_REMOTE.contains(to))?
-                .to_owned();
-            Some(Breach::Forbidden {
-                from: REMOTE.to_owned(),
-                to,
-                path: path.join(" -> "),
-            })
+            let to = path.last().copied().filter(|to| NEVER_REMOTE.contains(to))?.to_owned();
+            Some(Breach::Forbidden { from: REMOTE.to_owned(), to, path: path.join(" -> ") })
         })
         .collect()
 }

@@ -42,11 +42,7 @@ fn main() -> ExitCode {
 /// The workspace this binary was built from: two folders above its own manifest.
 fn workspace_root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest
-        .ancestors()
-        .nth(2)
-        .unwrap_or(manifest)
-        .to_path_buf()
+    manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
 }
 
 /// Writes one message; a closed pipe isn't this program's failure.

@@ -88,12 +88,7 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            rule,
-            detail,
-        } = self;
+        let Self { file, line, rule, detail } = self;
         write!(f, "{file}:{line}: {rule}: {detail}")
     }
 }
@@ -124,10 +119,7 @@ pub enum TidyError {
 }
 
 fn lines(findings: &[Finding]) -> String {
-    findings
-        .iter()
-        .map(|finding| format!("  {finding}\n"))
-        .collect()
+    findings.iter().map(|finding| format!("  {finding}\n")).collect()
 }
 
 /// A text file under inspection.
@@ -149,9 +141,7 @@ impl File<'_> {
     /// The extension, or nothing.
     #[must_use]
     pub fn extension(&self) -> &str {
-        self.base()
-            .rsplit_once('.')
-            .map_or("", |(_, extension)| extension)
+        self.base().rsplit_once('.').map_or("", |(_, extension)| extension)
     }
 
     /// Whether a folder of the path has this name.
@@ -164,20 +154,12 @@ impl File<'_> {
     /// A finding in this file.
     #[must_use]
     pub fn finding(&self, line: usize, rule: Rule, detail: impl Into<String>) -> Finding {
-        Finding {
-            file: self.name.to_owned(),
-            line,
-            rule,
-            detail: detail.into(),
-        }
+        Finding { file: self.name.to_owned(), line, rule, detail: detail.into() }
     }
 
     /// The lines with their numbers, from 1.
     pub fn numbered(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
-            .split('\n')
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        self.text.split('\n').enumerate().map(|(index, line)| (index + 1, line))
     }
 }
 
@@ -203,18 +185,13 @@ pub fn check(root: &Path, files: &[PathBuf]) -> Result<String, TidyError> {
         if deleted || file.is_dir() || file.is_symlink() {
             continue;
         }
-        let bytes = std::fs::read(&file).map_err(|source| TidyError::Read {
-            file: name.clone(),
-            source,
-        })?;
+        let bytes = std::fs::read(&file)
+            .map_err(|source| TidyError::Read { file: name.clone(), source })?;
         scanned += 1;
         let Ok(text) = String::from_utf8(bytes) else {
             continue;
         };
-        findings.extend(inspect(&File {
-            name: &name,
-            text: &text,
-        }));
+        findings.extend(inspect(&File { name: &name, text: &text }));
     }
     if scanned == 0 {
         return Err(TidyError::NoFiles);
@@ -247,9 +224,5 @@ fn tracked(root: &Path) -> Result<Vec<PathBuf>, TidyError> {
         return Err(TidyError::Git(words));
     }
     let names = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(PathBuf::from)
-        .collect())
+    Ok(names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect())
 }

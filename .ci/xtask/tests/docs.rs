@@ -30,30 +30,19 @@ fn written_pages_pass_the_check_until_one_changes() {
     docs::run_with(root.path(), &binary, Mode::Write).expect("written");
     docs::run_with(root.path(), &binary, Mode::Check).expect("same");
     let page = root.path().join("docs/reference/tools.md");
-    assert_eq!(
-        std::fs::read_to_string(&page).expect("page"),
-        "page tools\n"
-    );
+    assert_eq!(std::fs::read_to_string(&page).expect("page"), "page tools\n");
 
     std::fs::write(&page, "page edited\n").expect("edit");
     let error = docs::run_with(root.path(), &binary, Mode::Check).expect_err("stale");
-    assert!(
-        error.to_string().contains("tools.md: differs from line 1"),
-        "{error}"
-    );
-    assert_eq!(
-        std::fs::read_to_string(&page).expect("page"),
-        "page edited\n"
-    );
+    assert!(error.to_string().contains("tools.md: differs from line 1"), "{error}");
+    assert_eq!(std::fs::read_to_string(&page).expect("page"), "page edited\n");
 }
 
 #[test]
 fn a_missing_page_is_stale_and_checking_does_not_write_it() {
     let (root, binary, _guard) = stand_in("echo page");
     let error = docs::run_with(root.path(), &binary, Mode::Check).expect_err("missing");
-    let DocsError::Stale(stale) = error else {
-        panic!("{error}")
-    };
+    let DocsError::Stale(stale) = error else { panic!("{error}") };
     assert_eq!(stale.len(), docs::PAGES.len());
     assert!(!root.path().join("docs").exists());
 }
@@ -71,10 +60,5 @@ fn an_empty_page_is_an_error_in_both_modes() {
 fn a_failing_binary_is_told_in_its_own_words() {
     let (root, binary, _guard) = stand_in("echo broken catalogue >&2; exit 3");
     let error = docs::run_with(root.path(), &binary, Mode::Check).expect_err("failed");
-    assert!(
-        error
-            .to_string()
-            .contains("docs tools failed: broken catalogue"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("docs tools failed: broken catalogue"), "{error}");
 }

@@ -17,13 +17,7 @@ struct Edge {
 }
 
 fn normal(from: &'static str, to: &'static str) -> Edge {
-    Edge {
-        from,
-        to,
-        kind: None,
-        optional: false,
-        features: &[],
-    }
+    Edge { from, to, kind: None, optional: false, features: &[] }
 }
 
 const MEMBERS: &[&str] = &[
@@ -54,14 +48,8 @@ fn lawful() -> Vec<Edge> {
         normal("ibkr-agent-broker", "ibkr-agent-gates"),
         normal("ibkr-agent-broker", "tokio"),
         normal("ibkr-agent-domain", "rust_decimal"),
-        Edge {
-            kind: Some("dev"),
-            ..normal("ibkr-agent-broker", "ibkr-agent-simulator")
-        },
-        Edge {
-            optional: true,
-            ..normal("ibkr-agent-gateway", "ibkr-agent-simulator")
-        },
+        Edge { kind: Some("dev"), ..normal("ibkr-agent-broker", "ibkr-agent-simulator") },
+        Edge { optional: true, ..normal("ibkr-agent-gateway", "ibkr-agent-simulator") },
         normal("ibkr-agent", "ibkr-agent-gateway"),
     ]
 }
@@ -130,10 +118,7 @@ fn the_real_workspace_passes() {
 #[test]
 fn a_forbidden_edge_fails_whatever_its_kind() {
     for kind in [None, Some("dev"), Some("build")] {
-        let edge = Edge {
-            kind,
-            ..normal("ibkr-agent-domain", "ibkr-agent-tlog")
-        };
+        let edge = Edge { kind, ..normal("ibkr-agent-domain", "ibkr-agent-tlog") };
         let error = check(&with(edge)).expect_err("forbidden edge");
         let kind = kind.unwrap_or("normal");
         let expected = format!("ibkr-agent-domain -> ibkr-agent-tlog ({kind} dependency)");
@@ -152,19 +137,13 @@ fn an_edge_from_the_checker_itself_fails() {
 
 #[test]
 fn the_simulator_is_a_dev_dependency_of_the_broker_and_nothing_else() {
-    let found = breaches(check(&with(normal(
-        "ibkr-agent-broker",
-        "ibkr-agent-simulator",
-    ))));
+    let found = breaches(check(&with(normal("ibkr-agent-broker", "ibkr-agent-simulator"))));
     assert_eq!(found.len(), 1, "{found:?}");
 }
 
 #[test]
 fn the_simulator_stands_behind_a_feature_of_the_gateway() {
-    let found = breaches(check(&with(normal(
-        "ibkr-agent-gateway",
-        "ibkr-agent-simulator",
-    ))));
+    let found = breaches(check(&with(normal("ibkr-agent-gateway", "ibkr-agent-simulator"))));
     assert_eq!(found.len(), 1, "{found:?}");
 }
 
@@ -174,33 +153,21 @@ fn tokio_anywhere_below_a_pure_crate_fails_and_the_way_is_shown() {
         let mut edges = with(normal(pure, "innocent"));
         edges.push(normal("innocent", "tokio"));
         let error = check(&edges).expect_err("impure").to_string();
-        assert!(
-            error.contains(&format!("{pure} -> innocent -> tokio")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("{pure} -> innocent -> tokio")), "{error}");
     }
 }
 
 #[test]
 fn a_pure_crate_may_use_tokio_in_its_tests() {
-    let edge = Edge {
-        kind: Some("dev"),
-        ..normal("ibkr-agent-gates", "tokio")
-    };
+    let edge = Edge { kind: Some("dev"), ..normal("ibkr-agent-gates", "tokio") };
     assert!(check(&with(edge)).is_ok());
 }
 
 #[test]
 fn serde_in_the_domain_fails_by_name_and_by_feature() {
     let named = breaches(check(&with(normal("ibkr-agent-domain", "serde"))));
-    assert!(
-        matches!(named.as_slice(), [Breach::Serde { .. }]),
-        "{named:?}"
-    );
-    let edge = Edge {
-        features: &["serde-str"],
-        ..normal("ibkr-agent-domain", "rust_decimal")
-    };
+    assert!(matches!(named.as_slice(), [Breach::Serde { .. }]), "{named:?}");
+    let edge = Edge { features: &["serde-str"], ..normal("ibkr-agent-domain", "rust_decimal") };
     let feature = check(&with(edge)).expect_err("serde feature").to_string();
     assert!(feature.contains("rust_decimal/serde-str"), "{feature}");
 }
@@ -209,10 +176,7 @@ fn serde_in_the_domain_fails_by_name_and_by_feature() {
 fn the_remote_never_reaches_broker_gates_or_audit() {
     for kind in [None, Some("dev"), Some("build")] {
         for forbidden in ["ibkr-agent-broker", "ibkr-agent-gates", "ibkr-agent-audit"] {
-            let mut edges = with(Edge {
-                kind,
-                ..normal("ibkr-agent-mcp", forbidden)
-            });
+            let mut edges = with(Edge { kind, ..normal("ibkr-agent-mcp", forbidden) });
             edges.push(normal("ibkr-agent-broker", "ibkr-agent-audit"));
             let error = check(&edges).expect_err("remote reaches it").to_string();
             let path = format!("ibkr-agent-remote -> ibkr-agent-mcp -> {forbidden}");
@@ -228,37 +192,22 @@ fn an_unknown_crate_and_a_missing_crate_fail() {
     members.push("ibkr-agent-tokens");
     let found = breaches(layers::check(&metadata(&members, &lawful()).to_string()));
     let unknown = Breach::UnknownCrate("ibkr-agent-tokens".to_owned());
-    assert_eq!(
-        found,
-        [unknown, Breach::MissingCrate("ibkr-agent-token".to_owned())]
-    );
+    assert_eq!(found, [unknown, Breach::MissingCrate("ibkr-agent-token".to_owned())]);
 }
 
 #[test]
 fn a_path_dependency_outside_the_workspace_fails() {
     let found = breaches(check(&with(normal("ibkr-agent-remote", "elsewhere"))));
-    assert!(
-        matches!(found.as_slice(), [Breach::OutsidePath { .. }]),
-        "{found:?}"
-    );
+    assert!(matches!(found.as_slice(), [Breach::OutsidePath { .. }]), "{found:?}");
 }
 
 #[test]
 fn checking_nothing_fails() {
     assert!(matches!(check(&[]), Err(LayersError::NoEdges)));
     let empty = json!({"packages": [], "workspace_members": [], "resolve": {"nodes": []}});
-    assert!(matches!(
-        layers::check(&empty.to_string()),
-        Err(LayersError::NoEdges)
-    ));
+    assert!(matches!(layers::check(&empty.to_string()), Err(LayersError::NoEdges)));
     let mut bare = metadata(MEMBERS, &lawful());
     bare["resolve"] = Value::Null;
-    assert!(matches!(
-        layers::check(&bare.to_string()),
-        Err(LayersError::NoGraph)
-    ));
-    assert!(matches!(
-        layers::check("not json"),
-        Err(LayersError::Parse(_))
-    ));
+    assert!(matches!(layers::check(&bare.to_string()), Err(LayersError::NoGraph)));
+    assert!(matches!(layers::check("not json"), Err(LayersError::Parse(_))));
 }

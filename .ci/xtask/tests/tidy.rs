@@ -9,10 +9,7 @@ use xtask::tidy::{self, File, Rule, TidyError};
 
 /// The rules that one file breaks, in the order found.
 fn rules(name: &str, text: &str) -> Vec<Rule> {
-    tidy::inspect(&File { name, text })
-        .into_iter()
-        .map(|finding| finding.rule)
-        .collect()
+    tidy::inspect(&File { name, text }).into_iter().map(|finding| finding.rule).collect()
 }
 
 /// A Rust file that opens as it should.
@@ -37,24 +34,15 @@ fn a_finding_names_file_line_and_rule() {
     let tree = tempfile::tempdir().expect("folder");
     std::fs::write(tree.path().join("a.rs"), rust("let a = 1; ")).expect("write");
     let error = tidy::check(tree.path(), &[PathBuf::from("a.rs")]).expect_err("untidy");
-    assert!(
-        error.to_string().contains("a.rs:2: white-space: "),
-        "{error}"
-    );
+    assert!(error.to_string().contains("a.rs:2: white-space: "), "{error}");
 }
 
 #[test]
 fn scanning_nothing_fails() {
     let tree = tempfile::tempdir().expect("folder");
-    assert!(matches!(
-        tidy::check(tree.path(), &[]),
-        Err(TidyError::NoFiles)
-    ));
+    assert!(matches!(tidy::check(tree.path(), &[]), Err(TidyError::NoFiles)));
     let gone = [PathBuf::from("deleted.rs")];
-    assert!(matches!(
-        tidy::check(tree.path(), &gone),
-        Err(TidyError::NoFiles)
-    ));
+    assert!(matches!(tidy::check(tree.path(), &gone), Err(TidyError::NoFiles)));
 }
 
 #[test]
@@ -68,18 +56,11 @@ fn only_tracked_files_are_read_and_a_tree_without_git_fails() {
     git(tree.path(), &["add", "a.rs"]);
     assert_eq!(tidy::run(tree.path()).expect("clean"), "tidy: 1 files, ok");
     git(tree.path(), &["add", "b.rs"]);
-    assert!(matches!(
-        tidy::run(tree.path()),
-        Err(TidyError::Findings(_))
-    ));
+    assert!(matches!(tidy::run(tree.path()), Err(TidyError::Findings(_))));
 }
 
 fn git(folder: &Path, arguments: &[&str]) {
-    let status = Command::new("git")
-        .args(arguments)
-        .current_dir(folder)
-        .status()
-        .expect("git");
+    let status = Command::new("git").args(arguments).current_dir(folder).status().expect("git");
     assert!(status.success());
 }
 
@@ -108,14 +89,8 @@ fn a_wide_table_gives_its_reason_and_ends() {
     let open = "// tidy: wide table: one row per code";
     let end = "// tidy: end of table";
     assert_eq!(rules("a.rs", &rust(&format!("{open}\n{row}\n{end}"))), []);
-    assert_eq!(
-        rules("a.rs", &rust(&format!("{open}\n{end}\n{row}"))),
-        [Rule::LineLength]
-    );
-    assert_eq!(
-        rules("a.rs", &rust(&format!("{open}\n{row}"))),
-        [Rule::LineLength]
-    );
+    assert_eq!(rules("a.rs", &rust(&format!("{open}\n{end}\n{row}"))), [Rule::LineLength]);
+    assert_eq!(rules("a.rs", &rust(&format!("{open}\n{row}"))), [Rule::LineLength]);
     let unreasoned = format!("// tidy: wide table:\n{row}\n{end}");
     assert_eq!(rules("a.rs", &rust(&unreasoned)), [Rule::LineLength]);
 }
@@ -129,22 +104,12 @@ fn a_rust_file_opens_with_its_purpose() {
 
 #[test]
 fn leftovers_are_found() {
-    let marks = [
-        concat!("// TO", "DO: later"),
-        concat!("// FIX", "ME"),
-        concat!("to", "do!()"),
-    ];
+    let marks = [concat!("// TO", "DO: later"), concat!("// FIX", "ME"), concat!("to", "do!()")];
     for mark in marks {
         assert_eq!(rules("a.rs", &rust(mark)), [Rule::Leftover], "{mark}");
     }
-    assert_eq!(
-        rules("a.rs", &rust(concat!("unimple", "mented!()"))),
-        [Rule::Leftover]
-    );
-    assert_eq!(
-        rules("a.rs", &rust(concat!("#[ig", "nore = \"slow\"]"))),
-        [Rule::Leftover]
-    );
+    assert_eq!(rules("a.rs", &rust(concat!("unimple", "mented!()"))), [Rule::Leftover]);
+    assert_eq!(rules("a.rs", &rust(concat!("#[ig", "nore = \"slow\"]"))), [Rule::Leftover]);
     assert_eq!(rules("a.sh", concat!("# TO", "DO\n")), [Rule::Leftover]);
     assert_eq!(rules("a.rs", &rust(concat!("// METO", "DOS"))), []);
 }
@@ -160,15 +125,7 @@ fn white_space_is_tidy() {
 
 #[test]
 fn hidden_characters_are_found_in_every_text_file() {
-    for point in [
-        '\u{202E}',
-        '\u{200B}',
-        '\u{2066}',
-        '\u{FEFF}',
-        '\u{1B}',
-        '\u{7F}',
-        '\u{E0041}',
-    ] {
+    for point in ['\u{202E}', '\u{200B}', '\u{2066}', '\u{FEFF}', '\u{1B}', '\u{7F}', '\u{E0041}'] {
         let text = format!("a{point}b\n");
         assert_eq!(rules("a.snap", &text), [Rule::HiddenCharacter], "{point:?}");
     }
@@ -184,10 +141,7 @@ fn mod_files_are_refused() {
 #[test]
 fn a_member_crate_takes_the_workspace_lints() {
     assert_eq!(rules("a/Cargo.toml", &member("")), []);
-    assert_eq!(
-        rules("a/Cargo.toml", "[package]\nname = \"x\"\n"),
-        [Rule::Lints]
-    );
+    assert_eq!(rules("a/Cargo.toml", "[package]\nname = \"x\"\n"), [Rule::Lints]);
     let elsewhere = "[package]\nname = \"x\"\n\n[features]\nworkspace = true\n";
     assert!(rules("a/Cargo.toml", elsewhere).contains(&Rule::Lints));
     assert_eq!(rules("Cargo.toml", "[workspace]\nmembers = []\n"), []);
@@ -199,29 +153,13 @@ fn a_dependency_takes_its_version_from_the_root_table() {
                   b = { workspace = true, features = [\"x\"] }\n\n\
                   [dev-dependencies.c]\nworkspace = true\nfeatures = [\"y\"]\n";
     assert_eq!(rules("a/Cargo.toml", &member(lawful)), []);
-    for section in [
-        "dependencies",
-        "dev-dependencies",
-        "target.'cfg(unix)'.build-dependencies",
-    ] {
-        for line in [
-            "a = \"1\"",
-            "a = { version = \"1\" }",
-            "a = { path = \"../a\" }",
-        ] {
+    for section in ["dependencies", "dev-dependencies", "target.'cfg(unix)'.build-dependencies"] {
+        for line in ["a = \"1\"", "a = { version = \"1\" }", "a = { path = \"../a\" }"] {
             let text = member(&format!("[{section}]\n{line}"));
-            assert_eq!(
-                rules("a/Cargo.toml", &text),
-                [Rule::RootTable],
-                "{section} {line}"
-            );
+            assert_eq!(rules("a/Cargo.toml", &text), [Rule::RootTable], "{section} {line}");
         }
         let text = member(&format!("[{section}.a]\nversion = \"1\""));
-        assert_eq!(
-            rules("a/Cargo.toml", &text),
-            [Rule::RootTable],
-            "{section}.a"
-        );
+        assert_eq!(rules("a/Cargo.toml", &text), [Rule::RootTable], "{section}.a");
     }
 }
 
@@ -229,10 +167,7 @@ fn a_dependency_takes_its_version_from_the_root_table() {
 fn lock_files_name_the_public_registries_only() {
     let cargo = "source = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
     assert_eq!(rules("Cargo.lock", cargo), []);
-    assert_eq!(
-        rules("Cargo.lock", "source = \"git+https://x/y\"\n"),
-        [Rule::LockSource]
-    );
+    assert_eq!(rules("Cargo.lock", "source = \"git+https://x/y\"\n"), [Rule::LockSource]);
     let npm = "\"resolved\": \"https://registry.npmjs.org/a/-/a-1.tgz\",\n";
     assert_eq!(rules("a/package-lock.json", npm), []);
     let mirror = "\"resolved\": \"https://mirror.example/a.tgz\",\n";
@@ -243,53 +178,27 @@ fn lock_files_name_the_public_registries_only() {
 fn only_the_printer_prints() {
     let print = rust(concat!("    print", "ln!(\"x\");"));
     assert_eq!(rules("remote/src/lib.rs", &print), [Rule::Printer]);
-    assert_eq!(
-        rules("remote/src/lib.rs", &rust(concat!("print", "!(\"x\");"))),
-        [Rule::Printer]
-    );
-    for lawful in [
-        "sidecar/cli/src/print.rs",
-        "a/tests/b.rs",
-        "a/examples/b.rs",
-        "a/build.rs",
-    ] {
+    assert_eq!(rules("remote/src/lib.rs", &rust(concat!("print", "!(\"x\");"))), [Rule::Printer]);
+    for lawful in ["sidecar/cli/src/print.rs", "a/tests/b.rs", "a/examples/b.rs", "a/build.rs"] {
         assert_eq!(rules(lawful, &print), [], "{lawful}");
     }
     let harmless = [concat!("eprint", "ln!();"), concat!("/// print", "ln!();")];
     for line in harmless {
         assert_eq!(rules("remote/src/lib.rs", &rust(line)), [], "{line}");
     }
-    let tests = rust(concat!(
-        "#[cfg(test)]\nmod tests { fn a() { print",
-        "ln!() } }"
-    ));
+    let tests = rust(concat!("#[cfg(test)]\nmod tests { fn a() { print", "ln!() } }"));
     assert_eq!(rules("remote/src/lib.rs", &tests), []);
 }
 
 #[test]
 fn pure_code_reads_no_clock() {
-    let folders = [
-        "shared/domain/src/a.rs",
-        "sidecar/gates/src/a.rs",
-        "shared/tlog/src/a.rs",
-    ];
+    let folders = ["shared/domain/src/a.rs", "sidecar/gates/src/a.rs", "shared/tlog/src/a.rs"];
     let engine = ["sidecar/src/engine.rs", "sidecar/src/engine/order.rs"];
     for name in folders.iter().chain(&engine) {
-        for clock in [
-            concat!("Instant", "::now()"),
-            concat!("std::time::SystemTime", "::now()"),
-        ] {
-            assert_eq!(
-                rules(name, &rust(&format!("let a = {clock};"))),
-                [Rule::Clock],
-                "{name}"
-            );
+        for clock in [concat!("Instant", "::now()"), concat!("std::time::SystemTime", "::now()")] {
+            assert_eq!(rules(name, &rust(&format!("let a = {clock};"))), [Rule::Clock], "{name}");
         }
-        assert_eq!(
-            rules(name, &rust(concat!("// no Instant", "::now here"))),
-            [],
-            "{name}"
-        );
+        assert_eq!(rules(name, &rust(concat!("// no Instant", "::now here"))), [], "{name}");
     }
     let driver = rust(concat!("let a = Instant", "::now();"));
     assert_eq!(rules("sidecar/src/driver.rs", &driver), []);
@@ -298,15 +207,8 @@ fn pure_code_reads_no_clock() {
 #[test]
 fn the_engine_uses_only_operator_of_its_siblings() {
     let name = "sidecar/src/engine/order.rs";
-    let lawful = [
-        "use crate::operator::Verb;",
-        "use crate::engine::Effect;",
-        "use super::Effect;",
-    ];
-    for line in lawful
-        .iter()
-        .chain(&["use crate::{engine::{A, B}, operator::C};", "// crate::x"])
-    {
+    let lawful = ["use crate::operator::Verb;", "use crate::engine::Effect;", "use super::Effect;"];
+    for line in lawful.iter().chain(&["use crate::{engine::{A, B}, operator::C};", "// crate::x"]) {
         assert_eq!(rules(name, &rust(line)), [], "{line}");
     }
     let breaches = [
@@ -320,10 +222,7 @@ fn the_engine_uses_only_operator_of_its_siblings() {
         assert_eq!(rules(name, &rust(line)), [Rule::EngineSibling], "{line}");
         assert_eq!(rules("sidecar/src/driver/a.rs", &rust(line)), [], "{line}");
     }
-    assert_eq!(
-        rules("sidecar/src/engine.rs", &rust("use super::x;")),
-        [Rule::EngineSibling]
-    );
+    assert_eq!(rules("sidecar/src/engine.rs", &rust("use super::x;")), [Rule::EngineSibling]);
 }
 
 #[test]
@@ -331,33 +230,19 @@ fn secrets_are_found_and_not_repeated() {
     let key = concat!("-----BE", "GIN EC PRIVATE ", "KEY-----\n");
     assert_eq!(rules("fixtures/a.pem", key), [Rule::Secret]);
     let token = format!("{}{}", concat!("AK", "IA"), "ABCDEFGHIJKLMNOP");
-    let findings = tidy::inspect(&File {
-        name: "a.yaml",
-        text: &token,
-    });
+    let findings = tidy::inspect(&File { name: "a.yaml", text: &token });
     assert_eq!(findings.len(), 1);
-    assert!(
-        findings
-            .iter()
-            .all(|finding| !finding.to_string().contains(&token))
-    );
+    assert!(findings.iter().all(|finding| !finding.to_string().contains(&token)));
     assert_eq!(rules("a.md", concat!("AK", "IA is a prefix\n")), []);
     assert_eq!(rules("a.pem", "-----BEGIN CERTIFICATE-----\n"), []);
 }
 
 #[test]
 fn machine_paths_are_found() {
-    for line in [
-        concat!("see /wo", "rk/main/x"),
-        concat!("\"/ro", "ot/.cargo\""),
-    ] {
+    for line in [concat!("see /wo", "rk/main/x"), concat!("\"/ro", "ot/.cargo\"")] {
         assert_eq!(rules("a.md", line), [Rule::MachinePath], "{line}");
     }
-    for line in [
-        concat!("https://example.com/wo", "rk/x"),
-        "/workspace/x",
-        "../work/x",
-    ] {
+    for line in [concat!("https://example.com/wo", "rk/x"), "/workspace/x", "../work/x"] {
         assert_eq!(rules("a.md", line), [], "{line}");
     }
 }
@@ -366,9 +251,7 @@ fn machine_paths_are_found() {
 fn the_checker_keeps_its_own_rules() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = ["src", "src/tidy", "tests"];
-    let entries = folders
-        .iter()
-        .flat_map(|folder| root.join(folder).read_dir().expect("folder"));
+    let entries = folders.iter().flat_map(|folder| root.join(folder).read_dir().expect("folder"));
     let files = entries.map(|entry| entry.expect("entry").path());
     let files: Vec<PathBuf> = files
         .filter(|path| path.is_file())

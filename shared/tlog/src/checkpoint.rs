@@ -89,12 +89,7 @@ impl Checkpoint {
         if !extensions.iter().all(|line| is_line(line)) {
             return Err(CheckpointError::BadExtension);
         }
-        Ok(Self {
-            origin: origin.to_owned(),
-            size,
-            root,
-            extensions,
-        })
+        Ok(Self { origin: origin.to_owned(), size, root, extensions })
     }
 
     /// Reads the text of a checkpoint, final newline included.
@@ -102,18 +97,14 @@ impl Checkpoint {
     /// # Errors
     /// A [`CheckpointError`] naming the first part that is wrong.
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
-        let body = text
-            .strip_suffix('\n')
-            .ok_or(CheckpointError::Unterminated)?;
+        let body = text.strip_suffix('\n').ok_or(CheckpointError::Unterminated)?;
         let mut lines = body.split('\n');
         let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next())
         else {
             return Err(CheckpointError::TooFewLines);
         };
         let size = parse_size(size).ok_or(CheckpointError::BadSize)?;
-        let root = STANDARD
-            .decode(root)
-            .map_err(|_| CheckpointError::BadRoot)?;
+        let root = STANDARD.decode(root).map_err(|_| CheckpointError::BadRoot)?;
         let root = <[u8; 32]>::try_from(root).map_err(|_| CheckpointError::BadRoot)?;
         // One more than allowed is taken, so that the constructor sees the excess and no more.
         let extensions = lines.take(MAX_EXTENSIONS + 1).map(str::to_owned).collect();
@@ -150,9 +141,7 @@ impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let root = STANDARD.encode(self.root.as_bytes());
         write!(f, "{}\n{}\n{root}\n", self.origin, self.size)?;
-        self.extensions
-            .iter()
-            .try_for_each(|line| writeln!(f, "{line}"))
+        self.extensions.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 

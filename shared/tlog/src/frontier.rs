@@ -48,10 +48,7 @@ impl Frontier {
     /// The edge of an empty tree.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            size: 0,
-            peaks: Vec::new(),
-        }
+        Self { size: 0, peaks: Vec::new() }
     }
 
     /// Rebuilds the edge of a tree of `size` leaves from stored nodes.
@@ -60,11 +57,7 @@ impl Frontier {
     /// [`MissingNode`] if the source lacks a node that a tree of this size has.
     pub fn from_source(size: u64, source: &impl NodeSource) -> Result<Self, MissingNode> {
         let peaks = peaks_of(0, size)
-            .map(|(level, index)| {
-                source
-                    .node(level, index)
-                    .ok_or(MissingNode { level, index })
-            })
+            .map(|(level, index)| source.node(level, index).ok_or(MissingNode { level, index }))
             .collect::<Result<_, _>>()?;
         Ok(Self { size, peaks })
     }
@@ -89,11 +82,7 @@ impl Frontier {
         if self.size >= MAX_TREE_SIZE {
             return Err(TreeFull);
         }
-        let mut node = Node {
-            level: 0,
-            index: self.size,
-            hash: leaf,
-        };
+        let mut node = Node { level: 0, index: self.size, hash: leaf };
         let mut completed = vec![node];
         // An odd index is a right child: its left sibling is the last peak.
         while node.index & 1 == 1 {
@@ -114,9 +103,5 @@ impl Frontier {
 /// Joins complete subtrees, largest first, into the hash over all of them.
 pub(crate) fn fold_peaks(peaks: &[Hash]) -> Option<Hash> {
     let (last, rest) = peaks.split_last()?;
-    Some(
-        rest.iter()
-            .rev()
-            .fold(*last, |right, left| node_hash(left, &right)),
-    )
+    Some(rest.iter().rev().fold(*last, |right, left| node_hash(left, &right)))
 }

@@ -82,26 +82,14 @@ fn digit(character: u8) -> Option<u8> {
 /// Hash of one record as a leaf.
 #[must_use]
 pub fn leaf_hash(data: &[u8]) -> Hash {
-    Hash(
-        Sha256::new()
-            .chain_update(LEAF_PREFIX)
-            .chain_update(data)
-            .finalize()
-            .into(),
-    )
+    Hash(Sha256::new().chain_update(LEAF_PREFIX).chain_update(data).finalize().into())
 }
 
 /// Hash of an interior node over its two children.
 #[must_use]
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let hasher = Sha256::new().chain_update(NODE_PREFIX);
-    Hash(
-        hasher
-            .chain_update(left.0)
-            .chain_update(right.0)
-            .finalize()
-            .into(),
-    )
+    Hash(hasher.chain_update(left.0).chain_update(right.0).finalize().into())
 }
 
 /// Root of the tree that holds no leaf.

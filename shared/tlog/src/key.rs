@@ -98,12 +98,7 @@ impl Verifier {
             return Err(KeyError::BadName);
         }
         let id = key_id(name, kind, &public);
-        Ok(Self {
-            name: name.to_owned(),
-            id,
-            kind,
-            public,
-        })
+        Ok(Self { name: name.to_owned(), id, kind, public })
     }
 
     /// Name of the key.
@@ -131,9 +126,7 @@ impl Verifier {
     }
 
     fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.public)
-            .verify(message, signature)
-            .is_ok()
+        UnparsedPublicKey::new(&ED25519, self.public).verify(message, signature).is_ok()
     }
 
     /// Checks one signature over a text. `Some(time)` is the time a witness states, if it does.
@@ -207,23 +200,14 @@ impl Signer {
     }
 
     pub(crate) fn sign(&self, text: &str) -> Result<NoteSignature, SigningError> {
-        let signature = self
-            .pair
-            .try_sign(text.as_bytes())
-            .map_err(|_| SigningError::Failed)?;
-        Ok(NoteSignature::new(
-            self.verifier.name(),
-            self.verifier.id(),
-            signature.as_ref(),
-        ))
+        let signature = self.pair.try_sign(text.as_bytes()).map_err(|_| SigningError::Failed)?;
+        Ok(NoteSignature::new(self.verifier.name(), self.verifier.id(), signature.as_ref()))
     }
 }
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Signer")
-            .field("verifier", &self.verifier)
-            .finish_non_exhaustive()
+        f.debug_struct("Signer").field("verifier", &self.verifier).finish_non_exhaustive()
     }
 }
 
@@ -263,25 +247,16 @@ impl Witness {
             return Err(SigningError::BadTime);
         }
         let message = cosigned_message(unix_seconds, note.text());
-        let signed = self
-            .pair
-            .try_sign(message.as_bytes())
-            .map_err(|_| SigningError::Failed)?;
+        let signed = self.pair.try_sign(message.as_bytes()).map_err(|_| SigningError::Failed)?;
         let mut bytes = unix_seconds.to_be_bytes().to_vec();
         bytes.extend_from_slice(signed.as_ref());
-        Ok(NoteSignature::new(
-            self.verifier.name(),
-            self.verifier.id(),
-            &bytes,
-        ))
+        Ok(NoteSignature::new(self.verifier.name(), self.verifier.id(), &bytes))
     }
 }
 
 impl fmt::Debug for Witness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Witness")
-            .field("verifier", &self.verifier)
-            .finish_non_exhaustive()
+        f.debug_struct("Witness").field("verifier", &self.verifier).finish_non_exhaustive()
     }
 }
 
@@ -301,9 +276,7 @@ fn cosigned_message(unix_seconds: u64, text: &str) -> String {
 }
 
 fn key_id(name: &str, kind: SignatureKind, public: &[u8; 32]) -> [u8; 4] {
-    let hasher = Sha256::new()
-        .chain_update(name)
-        .chain_update([b'\n', kind.type_byte()]);
+    let hasher = Sha256::new().chain_update(name).chain_update([b'\n', kind.type_byte()]);
     let digest: [u8; 32] = hasher.chain_update(public).finalize().into();
     let [a, b, c, d, ..] = digest;
     [a, b, c, d]
@@ -313,7 +286,5 @@ fn key_id(name: &str, kind: SignatureKind, public: &[u8; 32]) -> [u8; 4] {
 pub(crate) fn is_key_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= MAX_NAME_BYTES
-        && !name
-            .chars()
-            .any(|c| c == '+' || c.is_whitespace() || c.is_control())
+        && !name.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control())
 }

@@ -87,11 +87,7 @@ pub struct NoteSignature {
 
 impl NoteSignature {
     pub(crate) fn new(name: &str, id: [u8; 4], bytes: &[u8]) -> Self {
-        Self {
-            name: name.to_owned(),
-            id,
-            bytes: bytes.to_vec(),
-        }
+        Self { name: name.to_owned(), id, bytes: bytes.to_vec() }
     }
 
     /// Reads one signature line, without its newline.
@@ -136,12 +132,7 @@ impl fmt::Display for NoteSignature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = self.id.to_vec();
         bytes.extend_from_slice(&self.bytes);
-        write!(
-            f,
-            "{SIGNATURE_PREFIX}{} {}",
-            self.name,
-            STANDARD.encode(bytes)
-        )
+        write!(f, "{SIGNATURE_PREFIX}{} {}", self.name, STANDARD.encode(bytes))
     }
 }
 
@@ -208,9 +199,7 @@ impl Note {
                 continue;
             };
             let Some(time) = verifier.check(&self.text, &signature.bytes) else {
-                return Err(VerifyNoteError::BadSignature {
-                    name: verifier.name().to_owned(),
-                });
+                return Err(VerifyNoteError::BadSignature { name: verifier.name().to_owned() });
             };
             // A witness may have signed twice: its latest word counts.
             match verified.iter_mut().find(|done| done.verifier == verifier) {
@@ -237,9 +226,7 @@ impl Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        self.signatures
-            .iter()
-            .try_for_each(|signature| writeln!(f, "{signature}"))
+        self.signatures.iter().try_for_each(|signature| writeln!(f, "{signature}"))
     }
 }
 
@@ -257,10 +244,7 @@ pub fn sign_note(text: &str, signers: &[&Signer]) -> Result<Note, NoteError> {
     if text.len() > MAX_NOTE_BYTES {
         return Err(NoteError::TooLarge);
     }
-    let mut note = Note {
-        text: text.to_owned(),
-        signatures: Vec::new(),
-    };
+    let mut note = Note { text: text.to_owned(), signatures: Vec::new() };
     for signer in signers {
         note.add_signature(signer.sign(text)?)?;
     }
@@ -280,12 +264,8 @@ pub fn parse_note(bytes: &[u8]) -> Result<Note, ParseNoteError> {
         return Err(ParseNoteError::NotText);
     }
     // Base64 and names hold no newline: the last blank line is the separator.
-    let (text, lines) = note
-        .rsplit_once("\n\n")
-        .ok_or(ParseNoteError::NoSignatures)?;
-    let lines = lines
-        .strip_suffix('\n')
-        .ok_or(ParseNoteError::NoSignatures)?;
+    let (text, lines) = note.rsplit_once("\n\n").ok_or(ParseNoteError::NoSignatures)?;
+    let lines = lines.strip_suffix('\n').ok_or(ParseNoteError::NoSignatures)?;
     if text.is_empty() {
         return Err(ParseNoteError::NoSignatures);
     }
@@ -296,10 +276,7 @@ pub fn parse_note(bytes: &[u8]) -> Result<Note, ParseNoteError> {
         }
         signatures.push(NoteSignature::parse(line)?);
     }
-    Ok(Note {
-        text: format!("{text}\n"),
-        signatures,
-    })
+    Ok(Note { text: format!("{text}\n"), signatures })
 }
 
 const fn is_forbidden(byte: u8) -> bool {

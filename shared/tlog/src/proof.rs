@@ -78,11 +78,7 @@ pub(crate) fn peaks_of(start: u64, end: u64) -> impl Iterator<Item = (u8, u64)> 
 
 fn range_hash(source: &impl NodeSource, start: u64, end: u64) -> Result<Hash, MissingNode> {
     let peaks = peaks_of(start, end)
-        .map(|(level, index)| {
-            source
-                .node(level, index)
-                .ok_or(MissingNode { level, index })
-        })
+        .map(|(level, index)| source.node(level, index).ok_or(MissingNode { level, index }))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(fold_peaks(&peaks).unwrap_or_else(empty_root))
 }
@@ -150,9 +146,7 @@ pub fn verify_inclusion(
     root: &Hash,
 ) -> Result<(), ProofError> {
     check_leaf(index, size)?;
-    let wrong_length = ProofError::WrongLength {
-        hashes: proof.len(),
-    };
+    let wrong_length = ProofError::WrongLength { hashes: proof.len() };
     let (mut node, mut last) = (index, size - 1);
     let mut hash = *leaf;
     for sibling in proof {
@@ -230,9 +224,7 @@ pub fn verify_consistency(
     proof: &[Hash],
 ) -> Result<(), ProofError> {
     check_sizes(first, second)?;
-    let wrong_length = ProofError::WrongLength {
-        hashes: proof.len(),
-    };
+    let wrong_length = ProofError::WrongLength { hashes: proof.len() };
     if first == 0 || first == second {
         return verify_trivial(first, first_root, second, second_root, proof);
     }
@@ -280,9 +272,7 @@ fn verify_trivial(
     proof: &[Hash],
 ) -> Result<(), ProofError> {
     if !proof.is_empty() {
-        return Err(ProofError::WrongLength {
-            hashes: proof.len(),
-        });
+        return Err(ProofError::WrongLength { hashes: proof.len() });
     }
     if first == 0 && *first_root != empty_root() {
         return Err(ProofError::RootMismatch);

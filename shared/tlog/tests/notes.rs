@@ -44,8 +44,7 @@ fn known() -> [Verifier; 2] {
 
 fn cosigned() -> Note {
     let mut note = sign_note(&checkpoint().to_string(), &[&log()]).unwrap();
-    note.add_signature(witness().cosign(&note, TIME).unwrap())
-        .unwrap();
+    note.add_signature(witness().cosign(&note, TIME).unwrap()).unwrap();
     note
 }
 
@@ -63,17 +62,8 @@ fn the_golden_note_verifies_and_tells_who_signed_when() {
     assert_eq!(Checkpoint::parse(note.text()).unwrap(), checkpoint());
     let known = known();
     let verified = note.verify(&known).unwrap();
-    let seen: Vec<_> = verified
-        .iter()
-        .map(|one| (one.verifier.name(), one.time))
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            ("ledger.example/sidecar-1", None),
-            ("witness.example/w1", Some(TIME))
-        ]
-    );
+    let seen: Vec<_> = verified.iter().map(|one| (one.verifier.name(), one.time)).collect();
+    assert_eq!(seen, [("ledger.example/sidecar-1", None), ("witness.example/w1", Some(TIME))]);
     assert_eq!(note.verify_by(&known[1]), Ok(Some(TIME)));
     assert_eq!(
         known.map(|key| key.kind()),
@@ -90,10 +80,7 @@ fn the_published_example_note_verifies() {
         qfqdngotpRZb6KE6RyyBwJnAM=\n";
     let verifier: Verifier = key.parse().unwrap();
     assert_eq!(verifier.to_string(), key);
-    assert_eq!(
-        parse_note(note.as_bytes()).unwrap().verify_by(&verifier),
-        Ok(None)
-    );
+    assert_eq!(parse_note(note.as_bytes()).unwrap().verify_by(&verifier), Ok(None));
 }
 
 #[test]
@@ -115,56 +102,30 @@ fn every_flipped_byte_of_a_cosigned_checkpoint_is_noticed() {
 #[test]
 fn a_bad_signature_of_a_known_key_refuses_the_whole_note() {
     let other = GOLDEN.replacen("\n8\n", "\n9\n", 1);
-    let refused = parse_note(other.as_bytes())
-        .unwrap()
-        .verify(&known())
-        .unwrap_err();
-    assert_eq!(
-        refused,
-        VerifyNoteError::BadSignature {
-            name: "ledger.example/sidecar-1".into()
-        }
-    );
+    let refused = parse_note(other.as_bytes()).unwrap().verify(&known()).unwrap_err();
+    assert_eq!(refused, VerifyNoteError::BadSignature { name: "ledger.example/sidecar-1".into() });
 
     let mut note = sign_note("one\n", &[&log()]).unwrap();
     let stranger = Signer::from_seed("stranger", &[1; 32]).unwrap();
     let foreign = sign_note("two\n", &[&stranger]).unwrap().signatures()[0].clone();
     note.add_signature(foreign).unwrap();
-    assert_eq!(
-        note.verify_by(log().verifier()),
-        Ok(None),
-        "an unknown key's line is ignored"
-    );
+    assert_eq!(note.verify_by(log().verifier()), Ok(None), "an unknown key's line is ignored");
     let keys = [log().verifier().clone(), stranger.verifier().clone()];
-    assert!(matches!(
-        note.verify(&keys),
-        Err(VerifyNoteError::BadSignature { .. })
-    ));
+    assert!(matches!(note.verify(&keys), Err(VerifyNoteError::BadSignature { .. })));
     let nobody = Signer::from_seed("nobody", &[2; 32]).unwrap();
-    assert_eq!(
-        note.verify_by(nobody.verifier()),
-        Err(VerifyNoteError::NoKnownSignature)
-    );
+    assert_eq!(note.verify_by(nobody.verifier()), Err(VerifyNoteError::NoKnownSignature));
     assert_eq!(note.verify(&[]), Err(VerifyNoteError::NoKnownSignature));
 }
 
 #[test]
 fn a_log_signature_is_no_cosignature_of_the_same_key() {
     let seed = [3; 32];
-    let (signer, witness) = (
-        Signer::from_seed("same", &seed).unwrap(),
-        Witness::from_seed("same", &seed).unwrap(),
-    );
-    assert_eq!(
-        signer.verifier().public_key(),
-        witness.verifier().public_key()
-    );
+    let (signer, witness) =
+        (Signer::from_seed("same", &seed).unwrap(), Witness::from_seed("same", &seed).unwrap());
+    assert_eq!(signer.verifier().public_key(), witness.verifier().public_key());
     assert_ne!(signer.verifier().id(), witness.verifier().id());
     let note = sign_note(&checkpoint().to_string(), &[&signer]).unwrap();
-    assert_eq!(
-        note.verify_by(witness.verifier()),
-        Err(VerifyNoteError::NoKnownSignature)
-    );
+    assert_eq!(note.verify_by(witness.verifier()), Err(VerifyNoteError::NoKnownSignature));
 }
 
 #[test]
@@ -174,10 +135,8 @@ fn a_witness_signs_checkpoints_only_and_the_latest_of_two_times_counts() {
     assert_eq!(witness().cosign(&note, TIME), Err(refused));
     let mut note = cosigned();
     assert_eq!(witness().cosign(&note, 1 << 63), Err(SigningError::BadTime));
-    note.add_signature(witness().cosign(&note, TIME + 5).unwrap())
-        .unwrap();
-    note.add_signature(witness().cosign(&note, TIME + 1).unwrap())
-        .unwrap();
+    note.add_signature(witness().cosign(&note, TIME + 5).unwrap()).unwrap();
+    note.add_signature(witness().cosign(&note, TIME + 1).unwrap()).unwrap();
     assert_eq!(note.verify_by(witness().verifier()), Ok(Some(TIME + 5)));
     assert_eq!(note.verify(&known()).unwrap().len(), 2);
 }
@@ -194,32 +153,17 @@ fn malformed_notes_are_refused_by_cause() {
         (format!("te\txt\n\n{signature}\n"), ParseNoteError::NotText),
         (format!("text\r\n\n{signature}\n"), ParseNoteError::NotText),
         ("text\n\n\n".into(), ParseNoteError::NoSignatures),
-        (
-            "text\n\n- name AAAAAAAA\n".into(),
-            ParseNoteError::BadSignatureLine,
-        ),
-        (
-            "text\n\n\u{2014} na+me AAAAAAAA\n".into(),
-            ParseNoteError::BadSignatureLine,
-        ),
-        (
-            "text\n\n\u{2014} name AAAAAA==\n".into(),
-            ParseNoteError::BadSignatureLine,
-        ),
-        (
-            "text\n\n\u{2014} name AAAAAAB=\n".into(),
-            ParseNoteError::BadSignatureLine,
-        ),
+        ("text\n\n- name AAAAAAAA\n".into(), ParseNoteError::BadSignatureLine),
+        ("text\n\n\u{2014} na+me AAAAAAAA\n".into(), ParseNoteError::BadSignatureLine),
+        ("text\n\n\u{2014} name AAAAAA==\n".into(), ParseNoteError::BadSignatureLine),
+        ("text\n\n\u{2014} name AAAAAAB=\n".into(), ParseNoteError::BadSignatureLine),
     ];
     for (note, error) in table {
         assert_eq!(parse_note(note.as_bytes()), Err(error), "{note:?}");
     }
     assert_eq!(parse_note(b"\xff\n\n"), Err(ParseNoteError::NotText));
     let trailing_space = format!("text\n\n{signature} \n");
-    assert_eq!(
-        parse_note(trailing_space.as_bytes()),
-        Err(ParseNoteError::BadSignatureLine)
-    );
+    assert_eq!(parse_note(trailing_space.as_bytes()), Err(ParseNoteError::BadSignatureLine));
 }
 
 #[test]
@@ -229,10 +173,7 @@ fn notes_are_bounded_on_both_sides() {
     let full = parse_note(format!("t\n\n{}", lines(MAX_NOTE_SIGNATURES)).as_bytes());
     let mut full = full.unwrap();
     let over = format!("t\n\n{}", lines(MAX_NOTE_SIGNATURES + 1));
-    assert_eq!(
-        parse_note(over.as_bytes()),
-        Err(ParseNoteError::TooManySignatures)
-    );
+    assert_eq!(parse_note(over.as_bytes()), Err(ParseNoteError::TooManySignatures));
     let extra = NoteSignature::parse("\u{2014} more AAAAAAAA").unwrap();
     assert_eq!(full.add_signature(extra), Err(NoteError::TooManySignatures));
     assert_eq!(full.add_signature(full.signatures()[0].clone()), Ok(()));
@@ -249,11 +190,7 @@ fn notes_are_bounded_on_both_sides() {
 #[test]
 fn only_texts_that_read_back_are_signed() {
     for bad in ["", "\n", "no newline", "bell\u{7}\n", "cr\r\n"] {
-        assert_eq!(
-            sign_note(bad, &[&log()]),
-            Err(NoteError::BadText),
-            "{bad:?}"
-        );
+        assert_eq!(sign_note(bad, &[&log()]), Err(NoteError::BadText), "{bad:?}");
     }
     assert_eq!(sign_note("text\n", &[]), Err(NoteError::NoSigner));
 }
@@ -270,45 +207,23 @@ fn malformed_checkpoints_are_refused_by_cause() {
         (format!("log\n08\n{root}\n"), CheckpointError::BadSize),
         (format!("log\n+8\n{root}\n"), CheckpointError::BadSize),
         (format!("log\n\n{root}\n"), CheckpointError::BadSize),
-        (
-            format!("log\n9223372036854775808\n{root}\n"),
-            CheckpointError::BadSize,
-        ),
-        (
-            format!("log\n99999999999999999999\n{root}\n"),
-            CheckpointError::BadSize,
-        ),
+        (format!("log\n9223372036854775808\n{root}\n"), CheckpointError::BadSize),
+        (format!("log\n99999999999999999999\n{root}\n"), CheckpointError::BadSize),
         (format!("log\n0\n{root}\n"), CheckpointError::BadEmptyRoot),
         ("log\n8\nXcna\n".into(), CheckpointError::BadRoot),
-        (
-            format!("log\n8\n{}\n", root.trim_end_matches('=')),
-            CheckpointError::BadRoot,
-        ),
-        (
-            format!("log\n8\n{}\n", root.replace("yg=", "yh=")),
-            CheckpointError::BadRoot,
-        ),
+        (format!("log\n8\n{}\n", root.trim_end_matches('=')), CheckpointError::BadRoot),
+        (format!("log\n8\n{}\n", root.replace("yg=", "yh=")), CheckpointError::BadRoot),
         (format!("log\n8\n{root}\n\n"), CheckpointError::BadExtension),
     ];
     for (text, error) in table {
         assert_eq!(Checkpoint::parse(&text), Err(error), "{text:?}");
     }
     let extended = |count| format!("log\n8\n{root}\n{}", "x\n".repeat(count));
-    assert_eq!(
-        extended(MAX_EXTENSIONS)
-            .parse::<Checkpoint>()
-            .unwrap()
-            .extensions()
-            .len(),
-        16
-    );
+    assert_eq!(extended(MAX_EXTENSIONS).parse::<Checkpoint>().unwrap().extensions().len(), 16);
     let over = extended(MAX_EXTENSIONS + 1).parse::<Checkpoint>();
     assert_eq!(over, Err(CheckpointError::TooManyExtensions));
     assert!(Checkpoint::new("log", (1 << 63) - 1, empty_root()).is_ok());
-    assert_eq!(
-        Checkpoint::new("log", 1 << 63, empty_root()),
-        Err(CheckpointError::BadSize)
-    );
+    assert_eq!(Checkpoint::new("log", 1 << 63, empty_root()), Err(CheckpointError::BadSize));
 }
 
 #[test]
@@ -317,38 +232,20 @@ fn malformed_verifier_keys_are_refused_by_cause() {
     let table = [
         ("name".to_owned(), KeyError::BadFormat),
         ("name+d0d447ca".into(), KeyError::BadFormat),
-        (
-            format!("ledger.example/sidecar-1+D0D447CA+{key}"),
-            KeyError::BadFormat,
-        ),
-        (
-            format!("ledger.example/sidecar-1+d0d447cb+{key}"),
-            KeyError::WrongId,
-        ),
-        (
-            format!("ledger.example/sidecar-2+d0d447ca+{key}"),
-            KeyError::WrongId,
-        ),
+        (format!("ledger.example/sidecar-1+D0D447CA+{key}"), KeyError::BadFormat),
+        (format!("ledger.example/sidecar-1+d0d447cb+{key}"), KeyError::WrongId),
+        (format!("ledger.example/sidecar-2+d0d447ca+{key}"), KeyError::WrongId),
         (format!("+d0d447ca+{key}"), KeyError::BadName),
         (format!("two words+d0d447ca+{key}"), KeyError::BadName),
-        (
-            format!("name+d0d447ca+{}", key.replacen('A', "B", 1)),
-            KeyError::UnsupportedType(5),
-        ),
+        (format!("name+d0d447ca+{}", key.replacen('A', "B", 1)), KeyError::UnsupportedType(5)),
         ("name+d0d447ca+AepK".into(), KeyError::BadFormat),
         ("name+d0d447ca+".into(), KeyError::BadFormat),
     ];
     for (text, error) in table {
         assert_eq!(text.parse::<Verifier>(), Err(error), "{text}");
     }
-    assert_eq!(
-        Signer::from_seed("a b", &[1; 32]).unwrap_err(),
-        KeyError::BadName
-    );
-    assert_eq!(
-        Witness::from_seed(&"n".repeat(257), &[1; 32]).unwrap_err(),
-        KeyError::BadName
-    );
+    assert_eq!(Signer::from_seed("a b", &[1; 32]).unwrap_err(), KeyError::BadName);
+    assert_eq!(Witness::from_seed(&"n".repeat(257), &[1; 32]).unwrap_err(), KeyError::BadName);
     assert!(Witness::from_seed(&"n".repeat(256), &[1; 32]).is_ok());
 }
 

@@ -155,14 +155,8 @@ fn a_missing_node_is_named_and_nothing_is_made_up() {
     stored.0.remove(&(1, 2));
     let missing = MissingNode { level: 1, index: 2 };
     assert_eq!(Frontier::from_source(7, &stored), Err(missing));
-    assert_eq!(
-        inclusion_proof(&stored, 0, 7),
-        Err(ProofError::MissingNode(missing))
-    );
-    assert_eq!(
-        consistency_proof(&stored, 4, 7),
-        Err(ProofError::MissingNode(missing))
-    );
+    assert_eq!(inclusion_proof(&stored, 0, 7), Err(ProofError::MissingNode(missing)));
+    assert_eq!(consistency_proof(&stored, 4, 7), Err(ProofError::MissingNode(missing)));
 }
 
 #[test]
@@ -173,14 +167,8 @@ fn impossible_questions_are_refused() {
     assert_eq!(inclusion_proof(&stored, 4, 4), Err(outside));
     assert_eq!(verify_inclusion(&leaf, 4, 4, &[], &root), Err(outside));
     let empty = ProofError::LeafOutsideTree { index: 0, size: 0 };
-    assert_eq!(
-        verify_inclusion(&leaf, 0, 0, &[], &empty_root()),
-        Err(empty)
-    );
-    let reversed = ProofError::SizesReversed {
-        first: 5,
-        second: 4,
-    };
+    assert_eq!(verify_inclusion(&leaf, 0, 0, &[], &empty_root()), Err(empty));
+    let reversed = ProofError::SizesReversed { first: 5, second: 4 };
     assert_eq!(consistency_proof(&stored, 5, 4), Err(reversed));
     assert_eq!(verify_consistency(5, &root, 4, &root, &[]), Err(reversed));
     let size = MAX_TREE_SIZE + 1;
@@ -226,13 +214,8 @@ fn a_full_tree_takes_no_leaf_and_a_nearly_full_one_takes_one() {
 fn a_hash_has_one_spelling() {
     let text = ROOTS[1];
     assert_eq!(text.parse::<Hash>().unwrap().to_string(), text);
-    for bad in [
-        "",
-        &text[1..],
-        &format!("{text}0"),
-        &text.to_uppercase(),
-        &text.replace('6', "g"),
-    ] {
+    for bad in ["", &text[1..], &format!("{text}0"), &text.to_uppercase(), &text.replace('6', "g")]
+    {
         assert!(bad.parse::<Hash>().is_err(), "{bad}");
     }
 }

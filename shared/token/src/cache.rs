@@ -46,13 +46,8 @@ impl TokenCache {
     /// A token found good before `now`, with what the answer rests on.
     pub(crate) fn lookup(&self, hash: &[u8; 32], now: i64) -> Option<(Verified, Basis)> {
         let generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = generations
-            .young
-            .get(hash)
-            .or_else(|| generations.old.get(hash))?;
-        (entry.from..entry.until)
-            .contains(&now)
-            .then(|| (entry.verified.clone(), entry.basis))
+        let entry = generations.young.get(hash).or_else(|| generations.old.get(hash))?;
+        (entry.from..entry.until).contains(&now).then(|| (entry.verified.clone(), entry.basis))
     }
 
     /// Remembers a token until it expires, 60 s at most.
@@ -61,12 +56,7 @@ impl TokenCache {
         if until <= now {
             return;
         }
-        let entry = Entry {
-            verified: verified.clone(),
-            basis,
-            from: now,
-            until,
-        };
+        let entry = Entry { verified: verified.clone(), basis, from: now, until };
         let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if generations.young.len() >= GENERATION_ENTRIES {
             generations.old = std::mem::take(&mut generations.young);
@@ -80,10 +70,7 @@ mod tests {
     use super::*;
     use crate::claims::Claims;
 
-    const BASIS: Basis = Basis {
-        issuer: 0,
-        generation: 1,
-    };
+    const BASIS: Basis = Basis { issuer: 0, generation: 1 };
 
     fn verified(number: u64, expires_at: i64) -> Verified {
         let claims = format!(r#"{{"iss":"i","sub":"s","aud":"a","exp":{expires_at}}}"#);
@@ -100,18 +87,12 @@ mod tests {
             cache.remember(one, BASIS, 1_000);
         }
         let known = |one: &Verified, now| cache.lookup(one.token_hash(), now).is_some();
-        assert_eq!(
-            cache.lookup(long.token_hash(), 1_059),
-            Some((long.clone(), BASIS))
-        );
+        assert_eq!(cache.lookup(long.token_hash(), 1_059), Some((long.clone(), BASIS)));
         assert!(!known(&long, 1_060));
         assert!(!known(&long, 999), "the clock went back");
         assert!(known(&short, 1_009));
         assert!(!known(&short, 1_010));
-        assert!(
-            !known(&verified(3, 1_000), 1_000),
-            "an expired token is never remembered"
-        );
+        assert!(!known(&verified(3, 1_000), 1_000), "an expired token is never remembered");
     }
 
     #[test]
@@ -124,15 +105,7 @@ mod tests {
         let generations = cache.0.lock().unwrap();
         assert!(generations.young.len() + generations.old.len() <= 2 * GENERATION_ENTRIES);
         drop(generations);
-        assert!(
-            cache
-                .lookup(verified(0, 9_000).token_hash(), 1_000)
-                .is_none()
-        );
-        assert!(
-            cache
-                .lookup(verified(last, 9_000).token_hash(), 1_000)
-                .is_some()
-        );
+        assert!(cache.lookup(verified(0, 9_000).token_hash(), 1_000).is_none());
+        assert!(cache.lookup(verified(last, 9_000).token_hash(), 1_000).is_some());
     }
 }

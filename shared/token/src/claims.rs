@@ -103,10 +103,7 @@ impl Wire<'_> {
         let scope = optional::<Texts>(self.scope, "scope")?.unwrap_or_default();
         let scp = optional::<Texts>(self.scp, "scp")?.unwrap_or_default();
         let texts = scope.0.iter().chain(&scp.0);
-        Ok(texts
-            .flat_map(|text| text.split(' '))
-            .filter_map(Scope::parse)
-            .collect())
+        Ok(texts.flat_map(|text| text.split(' ')).filter_map(Scope::parse).collect())
     }
 }
 
@@ -167,10 +164,7 @@ impl Claims {
         let lifetime = expires_at.saturating_sub(self.issued_at.unwrap_or(now));
         let maximum = seconds(config.max_lifetime);
         if lifetime > maximum {
-            return Err(TokenError::LifetimeTooLong {
-                seconds: lifetime,
-                maximum,
-            });
+            return Err(TokenError::LifetimeTooLong { seconds: lifetime, maximum });
         }
         Ok(())
     }
@@ -238,9 +232,7 @@ struct NumericDate(i64);
 impl<'de> Deserialize<'de> for NumericDate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = serde_json::Number::deserialize(deserializer)?;
-        let whole = number
-            .as_u64()
-            .or_else(|| number.as_f64().and_then(whole_seconds));
+        let whole = number.as_u64().or_else(|| number.as_f64().and_then(whole_seconds));
         whole
             .filter(|seconds| *seconds <= MAX_NUMERIC_DATE)
             .and_then(|seconds| i64::try_from(seconds).ok())
@@ -255,7 +247,5 @@ impl<'de> Deserialize<'de> for NumericDate {
 )]
 fn whole_seconds(number: f64) -> Option<u64> {
     // 2^53 and below are exact in both types.
-    (0.0..=9_007_199_254_740_992.0)
-        .contains(&number)
-        .then_some(number as u64)
+    (0.0..=9_007_199_254_740_992.0).contains(&number).then_some(number as u64)
 }

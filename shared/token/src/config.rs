@@ -157,15 +157,8 @@ pub enum ConfigError {
 impl IssuerConfig {
     /// Whether any address of this issuer is `https`, which needs a certificate store.
     pub(crate) fn uses_https(&self) -> bool {
-        let addresses = [
-            Some(&self.issuer),
-            self.jwks_url.as_ref(),
-            self.metadata_url.as_ref(),
-        ];
-        addresses
-            .into_iter()
-            .flatten()
-            .any(|url| url.starts_with("https:"))
+        let addresses = [Some(&self.issuer), self.jwks_url.as_ref(), self.metadata_url.as_ref()];
+        addresses.into_iter().flatten().any(|url| url.starts_with("https:"))
     }
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
@@ -197,9 +190,7 @@ impl IssuerConfig {
 
 /// An absolute URL without user, query or fragment, `https` or loopback `http`.
 fn parse_url(text: &str) -> Result<Url, ConfigError> {
-    let bad = || ConfigError::BadUrl {
-        url: text.to_owned(),
-    };
+    let bad = || ConfigError::BadUrl { url: text.to_owned() };
     let url = Url::parse(text).map_err(|_| bad())?;
     let plain = url.username().is_empty()
         && url.password().is_none()
@@ -209,9 +200,7 @@ fn parse_url(text: &str) -> Result<Url, ConfigError> {
         return Err(bad());
     }
     if !is_secure(&url) {
-        return Err(ConfigError::Insecure {
-            url: text.to_owned(),
-        });
+        return Err(ConfigError::Insecure { url: text.to_owned() });
     }
     Ok(url)
 }
@@ -234,8 +223,5 @@ fn is_loopback(url: &Url) -> bool {
         return false;
     };
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
+    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

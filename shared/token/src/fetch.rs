@@ -102,15 +102,10 @@ pub(crate) async fn document(client: &Client, url: &Url) -> Result<Vec<u8>, Fetc
             FetchError::Unreachable { url: name() }
         }
     };
-    let request = client
-        .get(url.clone())
-        .header(header::ACCEPT, "application/json");
+    let request = client.get(url.clone()).header(header::ACCEPT, "application/json");
     let mut response = request.send().await.map_err(|error| failed(&error))?;
     if response.status() != StatusCode::OK {
-        return Err(FetchError::Status {
-            url: name(),
-            status: response.status().as_u16(),
-        });
+        return Err(FetchError::Status { url: name(), status: response.status().as_u16() });
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(&error))? {

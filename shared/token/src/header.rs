@@ -38,11 +38,7 @@ impl Header {
         if wire.crit {
             return Err(TokenError::CriticalHeader);
         }
-        if wire
-            .kid
-            .as_ref()
-            .is_some_and(|kid| kid.len() > MAX_KID_BYTES)
-        {
+        if wire.kid.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
             return Err(TokenError::Malformed);
         }
         let alg = wire.alg.ok_or(TokenError::Malformed)?;
@@ -55,9 +51,7 @@ impl Header {
 
     /// The token's type, if it is one of those accepted.
     pub(crate) fn accepted_type(&self, accepted: &[TokenType]) -> Result<TokenType, TokenError> {
-        self.kind
-            .filter(|kind| accepted.contains(kind))
-            .ok_or(TokenError::WrongType)
+        self.kind.filter(|kind| accepted.contains(kind)).ok_or(TokenError::WrongType)
     }
 }
 

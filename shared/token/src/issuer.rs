@@ -150,9 +150,7 @@ impl Issuer {
 
     /// The keys that may be used now, whatever their age within bounds.
     pub(crate) fn usable_keys(&self) -> Option<Arc<KeySet>> {
-        self.keys
-            .load_full()
-            .filter(|set| set.fetched_at.elapsed() < MAX_KEY_STALENESS)
+        self.keys.load_full().filter(|set| set.fetched_at.elapsed() < MAX_KEY_STALENESS)
     }
 
     /// The generation of the keys that may be used now.
@@ -179,10 +177,7 @@ impl Issuer {
 
     /// Whether a fresh set lately lacked this key id.
     pub(crate) fn is_known_unknown(&self, kid: &str) -> bool {
-        self.schedule()
-            .unknown_kids
-            .get(kid)
-            .is_some_and(|until| Instant::now() < *until)
+        self.schedule().unknown_kids.get(kid).is_some_and(|until| Instant::now() < *until)
     }
 
     /// Remembers that the set just fetched lacks this key id.
@@ -191,9 +186,7 @@ impl Issuer {
         if schedule.unknown_kids.len() >= MAX_UNKNOWN_KIDS {
             schedule.unknown_kids.clear();
         }
-        schedule
-            .unknown_kids
-            .insert(kid.to_owned(), Instant::now() + UNKNOWN_KID_LIFE);
+        schedule.unknown_kids.insert(kid.to_owned(), Instant::now() + UNKNOWN_KID_LIFE);
     }
 
     /// Fetches the keys because a token doesn't fit them, or joins a fetch that finished after
@@ -228,11 +221,7 @@ impl Issuer {
         let mut schedule = self.schedule();
         let failed = schedule.failure.is_some();
         if schedule.finished != seen {
-            return Some(if failed {
-                Refreshed::Failed
-            } else {
-                Refreshed::Fetched
-            });
+            return Some(if failed { Refreshed::Failed } else { Refreshed::Fetched });
         }
         if schedule.not_before.is_some_and(|time| now < time) {
             return Some(Refreshed::Failed);
@@ -250,17 +239,11 @@ impl Issuer {
         let all = async {
             let url = self.key_set_url(reason).await?;
             let body = fetch::document(&self.client, &url).await?;
-            jwks::parse_set(&body).ok_or_else(|| FetchError::Unreadable {
-                url: url.to_string(),
-            })
+            jwks::parse_set(&body).ok_or_else(|| FetchError::Unreadable { url: url.to_string() })
         };
-        tokio::time::timeout(self.options.refresh_timeout, all)
-            .await
-            .unwrap_or_else(|_| {
-                Err(FetchError::RefreshTimedOut {
-                    issuer: self.config.issuer.clone(),
-                })
-            })
+        tokio::time::timeout(self.options.refresh_timeout, all).await.unwrap_or_else(|_| {
+            Err(FetchError::RefreshTimedOut { issuer: self.config.issuer.clone() })
+        })
     }
 
     /// The key set's address: configured, else discovered anew unless a token is waiting.
@@ -300,17 +283,9 @@ impl Issuer {
         let generation = before.map_or(0, |set| set.generation) + u64::from(!unchanged);
         if !unchanged {
             let (issuer, count) = (self.config.issuer.as_str(), keys.len());
-            tracing::info!(
-                token.issuer = issuer,
-                token.keys = count,
-                "issuer keys changed"
-            );
+            tracing::info!(token.issuer = issuer, token.keys = count, "issuer keys changed");
         }
-        let set = KeySet {
-            generation,
-            keys,
-            fetched_at: Instant::now(),
-        };
+        let set = KeySet { generation, keys, fetched_at: Instant::now() };
         self.keys.store(Some(Arc::new(set)));
         let mut schedule = self.schedule();
         schedule.failures = 0;

@@ -112,11 +112,7 @@ pub(crate) fn find<'a>(keys: &'a [Key], kid: Option<&str>, algorithm: KeyAlgorit
     let same = |key: &&Key| key.algorithm == algorithm;
     let Some(kid) = kid else {
         let fitting: Vec<_> = keys.iter().filter(same).collect();
-        return if fitting.len() == 1 {
-            Lookup::Found(fitting)
-        } else {
-            Lookup::Unknown
-        };
+        return if fitting.len() == 1 { Lookup::Found(fitting) } else { Lookup::Unknown };
     };
     let named = || keys.iter().filter(|key| key.kid.as_deref() == Some(kid));
     let fitting: Vec<_> = named().filter(same).collect();
@@ -164,14 +160,8 @@ pub(crate) fn parse_set(json: &[u8]) -> Option<Vec<Key>> {
 impl WireKey {
     fn usable(self) -> Option<Key> {
         let signs = self.usage.as_deref().is_none_or(|usage| usage == "sig");
-        let verifies = self
-            .key_ops
-            .as_ref()
-            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
-        let named = self
-            .kid
-            .as_ref()
-            .is_none_or(|kid| kid.len() <= MAX_KID_BYTES);
+        let verifies = self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+        let named = self.kid.as_ref().is_none_or(|kid| kid.len() <= MAX_KID_BYTES);
         if !signs || !verifies || !named || self.shows_private_half {
             return None;
         }
@@ -187,12 +177,7 @@ impl WireKey {
             Material::P256 { x, y } => DecodingKey::from_ec_components(x, y),
             Material::Ed25519 { x } => DecodingKey::from_ed_components(x),
         };
-        Some(Key {
-            kid: self.kid,
-            algorithm,
-            material,
-            decoding: decoding.ok()?,
-        })
+        Some(Key { kid: self.kid, algorithm, material, decoding: decoding.ok()? })
     }
 
     /// The key's numbers, checked for length, and its algorithm if it declares none.

@@ -62,9 +62,7 @@ async fn try_one(
     url: &Url,
 ) -> Result<Url, FetchError> {
     let body = fetch::document(client, url).await?;
-    let unreadable = || FetchError::Unreadable {
-        url: url.to_string(),
-    };
+    let unreadable = || FetchError::Unreadable { url: url.to_string() };
     let wire: Wire = parse_object(body.trim_ascii_start()).map_err(|_| unreadable())?;
     if wire.issuer != config.issuer {
         return Err(FetchError::IssuerMismatch {
@@ -74,9 +72,7 @@ async fn try_one(
     }
     let keys = Url::parse(&wire.jwks_uri).map_err(|_| unreadable())?;
     if !may_follow(base, &keys) {
-        return Err(FetchError::InsecureKeySet {
-            url: url.to_string(),
-        });
+        return Err(FetchError::InsecureKeySet { url: url.to_string() });
     }
     Ok(keys)
 }

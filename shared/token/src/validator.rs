@@ -65,11 +65,7 @@ impl<'a> Parts<'a> {
         if payload.contains('.') {
             return Err(TokenError::Malformed);
         }
-        let decode = |part| {
-            URL_SAFE_NO_PAD
-                .decode(part)
-                .map_err(|_| TokenError::Malformed)
-        };
+        let decode = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed);
         decode(signature)?;
         Ok(Self {
             header: Header::parse(&decode(header)?)?,
@@ -121,11 +117,7 @@ impl Validator {
             .into_iter()
             .map(|config| Issuer::new(config, client.clone(), Arc::clone(&http)).map(Arc::new))
             .collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Shared {
-            issuers,
-            clock,
-            cache: TokenCache::default(),
-        })))
+        Ok(Self(Arc::new(Shared { issuers, clock, cache: TokenCache::default() })))
     }
 
     /// Checks a token. Waits for keys at most `refresh_timeout` per fetch, two fetches at most.
@@ -148,9 +140,7 @@ impl Validator {
         let kind = parts.header.accepted_type(&issuer.config.accepted_types)?;
         parts.claims.check_type(kind)?;
         let audience = parts.claims.check_audience(&issuer.config)?;
-        parts
-            .claims
-            .check_times(&issuer.config, self.0.clock.now_unix())?;
+        parts.claims.check_times(&issuer.config, self.0.clock.now_unix())?;
 
         let generation = check_with_current_keys(issuer, &parts).await?;
 
@@ -158,14 +148,7 @@ impl Validator {
         let now = self.0.clock.now_unix();
         parts.claims.check_times(&issuer.config, now)?;
         let verified = Verified::new(parts.claims, audience, hash);
-        self.0.cache.remember(
-            &verified,
-            Basis {
-                issuer: index,
-                generation,
-            },
-            now,
-        );
+        self.0.cache.remember(&verified, Basis { issuer: index, generation }, now);
         Ok(verified)
     }
 
@@ -178,14 +161,7 @@ impl Validator {
     /// How the issuers stand, without fetching anything.
     #[must_use]
     pub fn ready(&self) -> Readiness {
-        Readiness {
-            issuers: self
-                .0
-                .issuers
-                .iter()
-                .map(|issuer| issuer.readiness())
-                .collect(),
-        }
+        Readiness { issuers: self.0.issuers.iter().map(|issuer| issuer.readiness()).collect() }
     }
 
     /// Fetches missing or old keys of all issuers at once, and says how they stand then.
@@ -207,9 +183,7 @@ async fn check_with_current_keys(
     issuer: &Arc<Issuer>,
     parts: &Parts<'_>,
 ) -> Result<u64, TokenError> {
-    let unavailable = || TokenError::KeysUnavailable {
-        issuer: issuer.config.issuer.clone(),
-    };
+    let unavailable = || TokenError::KeysUnavailable { issuer: issuer.config.issuer.clone() };
     // Read before the keys: a fetch that finishes in between is then joined, not repeated.
     let seen = issuer.finished();
     let set = issuer.current_keys().await.ok_or_else(unavailable)?;

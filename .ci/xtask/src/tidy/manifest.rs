@@ -22,13 +22,10 @@ pub fn inspect(file: &File<'_>) -> Vec<Finding> {
 
 fn sources(file: &File<'_>, key: &str, expected: &str) -> Vec<Finding> {
     let strange = file.numbered().filter(|(_, line)| {
-        line.split_once(key)
-            .is_some_and(|(_, source)| !source.starts_with(expected))
+        line.split_once(key).is_some_and(|(_, source)| !source.starts_with(expected))
     });
     let detail = "not from the public registry";
-    strange
-        .map(|(number, _)| file.finding(number, Rule::LockSource, detail))
-        .collect()
+    strange.map(|(number, _)| file.finding(number, Rule::LockSource, detail)).collect()
 }
 
 fn member(file: &File<'_>) -> Vec<Finding> {
@@ -56,24 +53,17 @@ fn member(file: &File<'_>) -> Vec<Finding> {
 }
 
 fn heading(line: &str) -> Option<&str> {
-    line.trim()
-        .strip_prefix('[')?
-        .split_once(']')
-        .map(|(name, _)| name.trim_matches('['))
+    line.trim().strip_prefix('[')?.split_once(']').map(|(name, _)| name.trim_matches('['))
 }
 
 fn squeezed(line: &str) -> String {
-    line.chars()
-        .filter(|character| !character.is_whitespace())
-        .collect()
+    line.chars().filter(|character| !character.is_whitespace()).collect()
 }
 
 /// What is wrong with a line of a dependency section, if it doesn't inherit from the root table.
 fn own_version(section: &str, line: &str) -> Option<String> {
     let parts: Vec<&str> = section.split('.').collect();
-    let place = parts
-        .iter()
-        .position(|part| part.ends_with("dependencies"))?;
+    let place = parts.iter().position(|part| part.ends_with("dependencies"))?;
     let (key, value) = line.split_once('=').filter(|_| !line.starts_with('#'))?;
     let (key, value) = (key.trim(), squeezed(value));
     let one_dependency = place + 1 < parts.len();

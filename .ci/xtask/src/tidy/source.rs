@@ -14,12 +14,8 @@ const PRINTERS: &[&str] = &["sidecar/cli/src/print.rs", ".ci/xtask/src/main.rs"]
 /// Folders whose programs print by nature.
 const PRINTING_FOLDERS: &[&str] = &["benches", "examples", "tests"];
 /// Sources that are given the time.
-const CLOCKLESS: &[&str] = &[
-    "shared/domain/",
-    "sidecar/gates/",
-    "shared/tlog/",
-    "sidecar/src/engine",
-];
+const CLOCKLESS: &[&str] =
+    &["shared/domain/", "sidecar/gates/", "shared/tlog/", "sidecar/src/engine"];
 const CLOCKS: &[&str] = &[
     concat!("SystemTime", "::now"),
     concat!("Instant", "::now"),
@@ -52,10 +48,7 @@ pub fn inspect(file: &File<'_>) -> Vec<Finding> {
             findings.push(file.finding(number, Rule::Printer, detail));
         }
         let is_clockless = CLOCKLESS.iter().any(|folder| file.name.starts_with(folder));
-        if let Some(clock) = CLOCKS
-            .iter()
-            .find(|clock| is_clockless && code.contains(**clock))
-        {
+        if let Some(clock) = CLOCKS.iter().find(|clock| is_clockless && code.contains(**clock)) {
             let detail = format!("{clock} where the time is an argument");
             findings.push(file.finding(number, Rule::Clock, detail));
         }
@@ -93,8 +86,7 @@ fn prints(code: &str) -> bool {
 }
 
 fn is_engine(name: &str) -> bool {
-    name.strip_prefix(ENGINE)
-        .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    name.strip_prefix(ENGINE).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
 
 fn siblings(file: &File<'_>, number: usize, code: &str, in_tests: bool) -> Vec<Finding> {
@@ -113,12 +105,7 @@ fn siblings(file: &File<'_>, number: usize, code: &str, in_tests: bool) -> Vec<F
         }
     }
     // Tests stand one module deeper; the compiler's own visibility is enough there.
-    let depth = file
-        .name
-        .matches('/')
-        .count()
-        .saturating_sub(ENGINE.matches('/').count())
-        + 1;
+    let depth = file.name.matches('/').count().saturating_sub(ENGINE.matches('/').count()) + 1;
     let climbs = code.match_indices("super::").count();
     if !in_tests && climbs >= depth && code.contains(&"super::".repeat(depth)) {
         let detail = "the engine climbs out of its module with super::";
@@ -131,9 +118,7 @@ fn siblings(file: &File<'_>, number: usize, code: &str, in_tests: bool) -> Vec<F
 /// goes on over several lines is refused as a whole, since its names stand elsewhere.
 fn first_names(rest: &str) -> Vec<&str> {
     let name = |text: &str| {
-        let end = text
-            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .unwrap_or(text.len());
+        let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
         text.len().min(end)
     };
     let Some(group) = rest.strip_prefix('{') else {

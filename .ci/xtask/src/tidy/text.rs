@@ -13,9 +13,8 @@ use super::{File, Finding, Rule};
 pub const MAX_COLUMNS: usize = 100;
 
 /// Files whose white space people write.
-const WRITTEN: &[&str] = &[
-    "rs", "toml", "md", "yml", "yaml", "json", "sh", "py", "mjs", "ts", "css", "html",
-];
+const WRITTEN: &[&str] =
+    &["rs", "toml", "md", "yml", "yaml", "json", "sh", "py", "mjs", "ts", "css", "html"];
 /// Files that hold code, so that line length and leftovers count.
 const CODE: &[&str] = &["rs", "sh", "py", "mjs", "ts"];
 /// Opens a table with wide rows; a reason must follow.
@@ -24,11 +23,8 @@ const END_OF_TABLE: &str = "// tidy: end of table";
 /// Marks of unfinished work; each is split so that this line doesn't match itself.
 const MARKERS: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME")];
 /// Leftovers that only Rust has.
-const RUST_LEFTOVERS: &[&str] = &[
-    concat!("to", "do!("),
-    concat!("unimple", "mented!("),
-    concat!("#[ig", "nore"),
-];
+const RUST_LEFTOVERS: &[&str] =
+    &[concat!("to", "do!("), concat!("unimple", "mented!("), concat!("#[ig", "nore")];
 /// Folders at the root of a build machine that no file may name.
 const MACHINE_ROOTS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/")];
 /// Prefixes of well-known tokens, with the number of token characters that must follow.
@@ -66,19 +62,13 @@ pub fn inspect(file: &File<'_>) -> Vec<Finding> {
                 add(Rule::WhiteSpace, "tab".to_owned());
             }
             if line.trim_end() != line {
-                add(
-                    Rule::WhiteSpace,
-                    "white space at the end of the line".to_owned(),
-                );
+                add(Rule::WhiteSpace, "white space at the end of the line".to_owned());
             }
         }
         if code {
             let columns = line.chars().count();
             if columns > MAX_COLUMNS && wide_since.is_none() && !is_bare_link(line) {
-                add(
-                    Rule::LineLength,
-                    format!("{columns} columns, at most {MAX_COLUMNS}"),
-                );
+                add(Rule::LineLength, format!("{columns} columns, at most {MAX_COLUMNS}"));
             }
             if let Some(leftover) = leftover(line, file.extension()) {
                 add(Rule::Leftover, leftover.to_owned());
@@ -112,26 +102,20 @@ fn is_hidden(character: char) -> bool {
 /// A comment that holds nothing but one link can't be broken over lines.
 fn is_bare_link(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let is_comment = words
-        .first()
-        .is_some_and(|word| word.starts_with("//") || *word == "#");
+    let is_comment = words.first().is_some_and(|word| word.starts_with("//") || *word == "#");
     is_comment && words.len() == 2 && words.iter().any(|word| word.contains("://"))
 }
 
 fn leftover(line: &str, extension: &str) -> Option<&'static str> {
     let marker = MARKERS.iter().find(|marker| has_word(line, marker));
     let rust = RUST_LEFTOVERS.iter().filter(|_| extension == "rs");
-    marker
-        .or_else(|| rust.into_iter().find(|leftover| line.contains(**leftover)))
-        .copied()
+    marker.or_else(|| rust.into_iter().find(|leftover| line.contains(**leftover))).copied()
 }
 
 fn has_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(start, _)| {
         let before = line.get(..start).and_then(|text| text.chars().next_back());
-        let after = line
-            .get(start + word.len()..)
-            .and_then(|text| text.chars().next());
+        let after = line.get(start + word.len()..).and_then(|text| text.chars().next());
         let joins = |character: char| character.is_alphanumeric() || character == '_';
         !before.is_some_and(joins) && !after.is_some_and(joins)
     })

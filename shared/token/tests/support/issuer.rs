@@ -119,12 +119,7 @@ impl MiniIssuer {
             .with_state(Arc::clone(&site));
         let task = tokio::spawn(axum::serve(listener, app).into_future());
         let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
-        Self {
-            url,
-            clock,
-            site,
-            task,
-        }
+        Self { url, clock, site, task }
     }
 
     pub(crate) fn publish(&self, keys: &[&Signing]) {

@@ -39,29 +39,17 @@ enum Pair {
 impl Signing {
     /// One of two RSA keys.
     pub(crate) fn rsa(kid: &str, alg: &'static str, which: usize) -> Self {
-        Self {
-            kid: kid.into(),
-            alg,
-            pair: Pair::Rsa(Arc::clone(&RSA[which])),
-        }
+        Self { kid: kid.into(), alg, pair: Pair::Rsa(Arc::clone(&RSA[which])) }
     }
 
     pub(crate) fn p256(kid: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        Self {
-            kid: kid.into(),
-            alg: "ES256",
-            pair: Pair::P256(Arc::new(pair)),
-        }
+        Self { kid: kid.into(), alg: "ES256", pair: Pair::P256(Arc::new(pair)) }
     }
 
     pub(crate) fn ed25519(kid: &str) -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
-        Self {
-            kid: kid.into(),
-            alg: "EdDSA",
-            pair: Pair::Ed25519(Arc::new(pair)),
-        }
+        Self { kid: kid.into(), alg: "EdDSA", pair: Pair::Ed25519(Arc::new(pair)) }
     }
 
     /// The published half.
@@ -89,9 +77,7 @@ impl Signing {
 
     /// The RSA modulus and the public PEM: what an attacker would key an HMAC with.
     pub(crate) fn public_texts(&self) -> [Vec<u8>; 2] {
-        let Pair::Rsa(pair) = &self.pair else {
-            panic!("an RSA key is needed")
-        };
+        let Pair::Rsa(pair) = &self.pair else { panic!("an RSA key is needed") };
         let modulus = PublicKeyComponents::<Vec<u8>>::from(pair.public_key()).n;
         let der = pair.public_key().as_der().unwrap();
         let body = STANDARD.encode(der.as_ref());
@@ -109,14 +95,10 @@ impl Signing {
         let random = SystemRandom::new();
         match &self.pair {
             Pair::Rsa(pair) => {
-                let padding: &'static dyn RsaEncoding = if alg == "PS256" {
-                    &RSA_PSS_SHA256
-                } else {
-                    &RSA_PKCS1_SHA256
-                };
+                let padding: &'static dyn RsaEncoding =
+                    if alg == "PS256" { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(padding, &random, message, &mut signature)
-                    .unwrap();
+                pair.sign(padding, &random, message, &mut signature).unwrap();
                 signature
             }
             Pair::P256(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),

@@ -34,18 +34,11 @@ async fn a_good_token_of_each_algorithm_is_accepted() {
         assert_eq!(verified.issued_at(), Some(NOW - 10));
         assert_eq!(verified.expires_at(), NOW + 290);
         assert_eq!(*verified.token_hash(), token.hash());
-        let scopes: ScopeSet = [Scope::PositionsRead, Scope::AccountsRead]
-            .into_iter()
-            .collect();
+        let scopes: ScopeSet = [Scope::PositionsRead, Scope::AccountsRead].into_iter().collect();
         assert_eq!(*verified.scopes(), scopes);
         assert_eq!(verified.require(Scope::PositionsRead), Ok(()));
         let missing = verified.require(Scope::OrdersPaperSubmit).unwrap_err();
-        assert_eq!(
-            missing,
-            TokenError::MissingScope {
-                needed: Scope::OrdersPaperSubmit
-            }
-        );
+        assert_eq!(missing, TokenError::MissingScope { needed: Scope::OrdersPaperSubmit });
         assert_eq!(missing.code(), ErrorCode::AuthMissingScope);
     }
     assert_eq!(issuer.key_fetches(), 1);
@@ -56,9 +49,7 @@ async fn scope_and_scp_are_united_whatever_their_form() {
     let key = Signing::ed25519("ed");
     let issuer = MiniIssuer::start(&[&key]).await;
     let validator = issuer.validator();
-    let both: ScopeSet = [Scope::PositionsRead, Scope::OrdersRead]
-        .into_iter()
-        .collect();
+    let both: ScopeSet = [Scope::PositionsRead, Scope::OrdersRead].into_iter().collect();
     let (one, two) = ("ibkr:positions:read", "ibkr:orders:read");
     let table = [
         json!({"scope": one, "scp": two}),
@@ -72,10 +63,7 @@ async fn scope_and_scp_are_united_whatever_their_form() {
         for (name, value) in scopes.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        let verified = validator
-            .verify(&bearer(&key.token(&claims)))
-            .await
-            .unwrap();
+        let verified = validator.verify(&bearer(&key.token(&claims))).await.unwrap();
         assert_eq!(*verified.scopes(), both, "{scopes}");
     }
     let none = issuer.claims_with("scope", Value::Null);
@@ -96,39 +84,19 @@ async fn claims_are_refused_by_name() {
         ("aud", json!([]), Err(aud.clone())),
         ("aud", json!(format!("{RESOURCE}/")), Err(aud)),
         ("aud", json!(1), Err(TokenError::BadClaim("aud"))),
-        (
-            "aud",
-            json!([RESOURCE, 1]),
-            Err(TokenError::BadClaim("aud")),
-        ),
+        ("aud", json!([RESOURCE, 1]), Err(TokenError::BadClaim("aud"))),
         ("aud", Value::Null, Err(TokenError::MissingClaim("aud"))),
         ("iss", Value::Null, Err(TokenError::MissingClaim("iss"))),
         ("iss", json!([issuer.url]), Err(TokenError::BadClaim("iss"))),
-        (
-            "iss",
-            json!(format!("{}/", issuer.url)),
-            Err(TokenError::UnknownIssuer),
-        ),
-        (
-            "iss",
-            json!("https://other.example"),
-            Err(TokenError::UnknownIssuer),
-        ),
+        ("iss", json!(format!("{}/", issuer.url)), Err(TokenError::UnknownIssuer)),
+        ("iss", json!("https://other.example"), Err(TokenError::UnknownIssuer)),
         ("sub", Value::Null, Err(TokenError::MissingClaim("sub"))),
         ("sub", json!(""), Err(TokenError::BadClaim("sub"))),
         ("sub", json!("s".repeat(512)), Ok(())),
-        (
-            "sub",
-            json!("s".repeat(513)),
-            Err(TokenError::BadClaim("sub")),
-        ),
+        ("sub", json!("s".repeat(513)), Err(TokenError::BadClaim("sub"))),
         ("sub", json!(7), Err(TokenError::BadClaim("sub"))),
         ("exp", Value::Null, Err(TokenError::MissingClaim("exp"))),
-        (
-            "exp",
-            json!((NOW + 290).to_string()),
-            Err(TokenError::BadClaim("exp")),
-        ),
+        ("exp", json!((NOW + 290).to_string()), Err(TokenError::BadClaim("exp"))),
         ("exp", json!(-1), Err(TokenError::BadClaim("exp"))),
         ("exp", json!(1e300), Err(TokenError::BadClaim("exp"))),
         ("exp", json!(u64::MAX), Err(TokenError::BadClaim("exp"))),
@@ -138,11 +106,7 @@ async fn claims_are_refused_by_name() {
         ("iat", Value::Null, Ok(())),
         ("scope", json!(5), Err(TokenError::BadClaim("scope"))),
         ("scp", json!({"a": 1}), Err(TokenError::BadClaim("scp"))),
-        (
-            "client_id",
-            json!(5),
-            Err(TokenError::BadClaim("client_id")),
-        ),
+        ("client_id", json!(5), Err(TokenError::BadClaim("client_id"))),
     ];
     for (name, value, expected) in table {
         let shown = format!("{name}: {value}");
@@ -167,30 +131,10 @@ async fn a_claim_that_is_null_counts_as_absent() {
 async fn times_are_judged_by_our_clock_on_both_sides_of_each_limit() {
     let key = Signing::ed25519("ed");
     let issuer = MiniIssuer::start(&[&key]).await;
-    let expired = |expires_at| {
-        Err(TokenError::Expired {
-            expires_at,
-            now: NOW,
-        })
-    };
-    let early = |not_before| {
-        Err(TokenError::NotYetValid {
-            not_before,
-            now: NOW,
-        })
-    };
-    let future = |issued_at| {
-        Err(TokenError::IssuedInFuture {
-            issued_at,
-            now: NOW,
-        })
-    };
-    let long = |seconds| {
-        Err(TokenError::LifetimeTooLong {
-            seconds,
-            maximum: 86_400,
-        })
-    };
+    let expired = |expires_at| Err(TokenError::Expired { expires_at, now: NOW });
+    let early = |not_before| Err(TokenError::NotYetValid { not_before, now: NOW });
+    let future = |issued_at| Err(TokenError::IssuedInFuture { issued_at, now: NOW });
+    let long = |seconds| Err(TokenError::LifetimeTooLong { seconds, maximum: 86_400 });
     let table = [
         (json!({"exp": NOW - 4}), Ok(())),
         (json!({"exp": NOW - 5}), expired(NOW - 5)),
@@ -200,16 +144,10 @@ async fn times_are_judged_by_our_clock_on_both_sides_of_each_limit() {
         (json!({"nbf": NOW + 6}), early(NOW + 6)),
         (json!({"iat": NOW + 5}), Ok(())),
         (json!({"iat": NOW + 6}), future(NOW + 6)),
-        (
-            json!({"iat": NOW + 3600, "exp": NOW + 7200}),
-            future(NOW + 3600),
-        ),
+        (json!({"iat": NOW + 3600, "exp": NOW + 7200}), future(NOW + 3600)),
         (json!({"iat": NOW, "exp": NOW + 86_400}), Ok(())),
         (json!({"iat": NOW, "exp": NOW + 86_401}), long(86_401)),
-        (
-            json!({"iat": NOW - 80_000, "exp": NOW + 10_000}),
-            long(90_000),
-        ),
+        (json!({"iat": NOW - 80_000, "exp": NOW + 10_000}), long(90_000)),
         (json!({"iat": null, "exp": NOW + 86_401}), long(86_401)),
         (json!({"exp": NOW + 315_360_000}), long(315_360_010)),
     ];
@@ -218,11 +156,7 @@ async fn times_are_judged_by_our_clock_on_both_sides_of_each_limit() {
         for (name, value) in changes.as_object().unwrap() {
             claims[name] = value.clone();
         }
-        assert_eq!(
-            outcome_of(&issuer, &key.token(&claims)).await,
-            expected,
-            "{changes}"
-        );
+        assert_eq!(outcome_of(&issuer, &key.token(&claims)).await, expected, "{changes}");
     }
 }
 
@@ -241,23 +175,11 @@ async fn check_headers(table: &[(&str, Result<(), TokenError>)]) {
 async fn only_the_accepted_type_is_accepted() {
     check_headers(&[
         (r#"{"alg":"RS256","kid":"rs","typ":"at+jwt"}"#, Ok(())),
-        (
-            r#"{"alg":"RS256","kid":"rs","typ":"application/AT+JWT"}"#,
-            Ok(()),
-        ),
-        (
-            r#"{"alg":"RS256","kid":"rs","typ":"JWT"}"#,
-            Err(TokenError::WrongType),
-        ),
+        (r#"{"alg":"RS256","kid":"rs","typ":"application/AT+JWT"}"#, Ok(())),
+        (r#"{"alg":"RS256","kid":"rs","typ":"JWT"}"#, Err(TokenError::WrongType)),
         (r#"{"alg":"RS256","kid":"rs"}"#, Err(TokenError::WrongType)),
-        (
-            r#"{"alg":"RS256","kid":"rs","typ":""}"#,
-            Err(TokenError::WrongType),
-        ),
-        (
-            r#"{"alg":"RS256","kid":"rs","typ":"dpop+jwt"}"#,
-            Err(TokenError::WrongType),
-        ),
+        (r#"{"alg":"RS256","kid":"rs","typ":""}"#, Err(TokenError::WrongType)),
+        (r#"{"alg":"RS256","kid":"rs","typ":"dpop+jwt"}"#, Err(TokenError::WrongType)),
     ])
     .await;
 }
@@ -266,22 +188,10 @@ async fn only_the_accepted_type_is_accepted() {
 async fn critical_extensions_are_refused_whatever_they_are() {
     let refused = || Err(TokenError::CriticalHeader);
     check_headers(&[
-        (
-            r#"{"alg":"RS256","kid":"rs","typ":"at+jwt","crit":["b64"],"b64":false}"#,
-            refused(),
-        ),
-        (
-            r#"{"alg":"RS256","kid":"rs","typ":"at+jwt","crit":["x"]}"#,
-            refused(),
-        ),
-        (
-            r#"{"alg":"RS256","kid":"rs","typ":"at+jwt","crit":[]}"#,
-            refused(),
-        ),
-        (
-            r#"{"alg":"RS256","kid":"rs","typ":"at+jwt","crit":null}"#,
-            refused(),
-        ),
+        (r#"{"alg":"RS256","kid":"rs","typ":"at+jwt","crit":["b64"],"b64":false}"#, refused()),
+        (r#"{"alg":"RS256","kid":"rs","typ":"at+jwt","crit":["x"]}"#, refused()),
+        (r#"{"alg":"RS256","kid":"rs","typ":"at+jwt","crit":[]}"#, refused()),
+        (r#"{"alg":"RS256","kid":"rs","typ":"at+jwt","crit":null}"#, refused()),
     ])
     .await;
 }
@@ -291,14 +201,8 @@ async fn algorithms_and_key_ids_are_taken_literally() {
     let refused = || Err(TokenError::AlgorithmRefused);
     let malformed = || Err(TokenError::Malformed);
     let unknown = || Err(TokenError::UnknownKey);
-    let long = format!(
-        r#"{{"alg":"RS256","kid":"{}","typ":"at+jwt"}}"#,
-        "k".repeat(257)
-    );
-    let longest = format!(
-        r#"{{"alg":"RS256","kid":"{}","typ":"at+jwt"}}"#,
-        "k".repeat(256)
-    );
+    let long = format!(r#"{{"alg":"RS256","kid":"{}","typ":"at+jwt"}}"#, "k".repeat(257));
+    let longest = format!(r#"{{"alg":"RS256","kid":"{}","typ":"at+jwt"}}"#, "k".repeat(256));
     check_headers(&[
         (r#"{"alg":"RS256","typ":"at+jwt"}"#, Ok(())),
         (r#"{"alg":"none","kid":"rs","typ":"at+jwt"}"#, refused()),
@@ -314,10 +218,7 @@ async fn algorithms_and_key_ids_are_taken_literally() {
         (&long, malformed()),
         (&longest, unknown()),
         (r#"{"alg":"RS256","kid":"RS","typ":"at+jwt"}"#, unknown()),
-        (
-            r#"{"alg":"RS256","kid":"x","typ":"at+jwt","jku":"http://127.0.0.1:1/k"}"#,
-            unknown(),
-        ),
+        (r#"{"alg":"RS256","kid":"x","typ":"at+jwt","jku":"http://127.0.0.1:1/k"}"#, unknown()),
     ])
     .await;
 }
@@ -329,24 +230,15 @@ async fn a_public_key_is_no_hmac_secret() {
     for secret in key.public_texts() {
         let header = r#"{"alg":"HS256","kid":"rs","typ":"at+jwt"}"#;
         let message = format!("{}.{}", encode(header), encode(issuer.claims().to_string()));
-        let mac = hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, &secret),
-            message.as_bytes(),
-        );
+        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), message.as_bytes());
         let token = format!("{message}.{}", encode(mac));
-        assert_eq!(
-            outcome_of(&issuer, &token).await,
-            Err(TokenError::AlgorithmRefused)
-        );
+        assert_eq!(outcome_of(&issuer, &token).await, Err(TokenError::AlgorithmRefused));
     }
 }
 
 #[tokio::test]
 async fn a_key_verifies_only_its_own_algorithm_and_tokens() {
-    let (first, second) = (
-        Signing::rsa("one", "RS256", 0),
-        Signing::rsa("two", "RS256", 1),
-    );
+    let (first, second) = (Signing::rsa("one", "RS256", 0), Signing::rsa("two", "RS256", 1));
     let (es, ed) = (Signing::p256("es"), Signing::ed25519("ed"));
     let issuer = MiniIssuer::start(&[&first, &second, &es, &ed]).await;
     let claims = issuer.claims().to_string();
@@ -362,24 +254,15 @@ async fn a_key_verifies_only_its_own_algorithm_and_tokens() {
     let stolen = [(&first, &second), (&second, &first)];
     for (signer, named) in stolen {
         let token = signer.token_of(&named.header().to_string(), &claims);
-        assert_eq!(
-            outcome_of(&issuer, &token).await,
-            Err(TokenError::BadSignature)
-        );
+        assert_eq!(outcome_of(&issuer, &token).await, Err(TokenError::BadSignature));
     }
     for (signer, named) in [(&es, &ed), (&ed, &es)] {
         let token = signer.token_of(&named.header().to_string(), &claims);
-        assert_eq!(
-            outcome_of(&issuer, &token).await,
-            Err(TokenError::BadSignature)
-        );
+        assert_eq!(outcome_of(&issuer, &token).await, Err(TokenError::BadSignature));
     }
     // Without an id the set must leave no choice.
     let token = first.token_of(r#"{"alg":"RS256","typ":"at+jwt"}"#, &claims);
-    assert_eq!(
-        outcome_of(&issuer, &token).await,
-        Err(TokenError::UnknownKey)
-    );
+    assert_eq!(outcome_of(&issuer, &token).await, Err(TokenError::UnknownKey));
 }
 
 #[tokio::test]
@@ -416,11 +299,7 @@ async fn tokens_that_are_no_signed_jwt_are_malformed() {
 
 #[tokio::test]
 async fn every_flipped_character_refuses_the_token() {
-    for key in [
-        Signing::rsa("rs", "RS256", 0),
-        Signing::p256("es"),
-        Signing::ed25519("ed"),
-    ] {
+    for key in [Signing::rsa("rs", "RS256", 0), Signing::p256("es"), Signing::ed25519("ed")] {
         let issuer = MiniIssuer::start(&[&key]).await;
         let validator = issuer.validator();
         let good = key.token(&issuer.claims());
@@ -443,10 +322,7 @@ async fn an_issuer_may_be_allowed_plain_jwt_and_still_id_tokens_are_refused() {
     let mut config = issuer.config();
     config.accepted_types = vec![TokenType::Jwt];
     let validator = issuer.validator_with(config, options());
-    let plain = [
-        r#"{"alg":"EdDSA","kid":"ed","typ":"JWT"}"#,
-        r#"{"alg":"EdDSA","kid":"ed"}"#,
-    ];
+    let plain = [r#"{"alg":"EdDSA","kid":"ed","typ":"JWT"}"#, r#"{"alg":"EdDSA","kid":"ed"}"#];
     for header in plain {
         let token = key.token_of(header, &issuer.claims().to_string());
         assert!(validator.verify(&bearer(&token)).await.is_ok(), "{header}");
@@ -465,14 +341,8 @@ async fn an_issuer_may_be_allowed_plain_jwt_and_still_id_tokens_are_refused() {
         let token = key.token_of(header, &claims.to_string());
         assert!(validator.verify(&bearer(&token)).await.is_ok());
     }
-    let typed = validator
-        .verify(&bearer(&key.token(&issuer.claims())))
-        .await;
-    assert_eq!(
-        typed,
-        Err(TokenError::WrongType),
-        "at+jwt isn't in the list"
-    );
+    let typed = validator.verify(&bearer(&key.token(&issuer.claims()))).await;
+    assert_eq!(typed, Err(TokenError::WrongType), "at+jwt isn't in the list");
 }
 
 #[tokio::test]
@@ -489,26 +359,11 @@ async fn a_configured_lifetime_and_skew_are_kept() {
         async move { validator.verify(&token).await.map(|_| ()) }
     };
     assert_eq!(verify(issuer.claims()).await, Ok(()));
-    let long = TokenError::LifetimeTooLong {
-        seconds: 301,
-        maximum: 300,
-    };
-    assert_eq!(
-        verify(issuer.claims_with("exp", json!(NOW + 291))).await,
-        Err(long)
-    );
-    let expired = TokenError::Expired {
-        expires_at: NOW,
-        now: NOW,
-    };
-    assert_eq!(
-        verify(issuer.claims_with("exp", json!(NOW))).await,
-        Err(expired)
-    );
-    assert_eq!(
-        verify(issuer.claims_with("exp", json!(NOW + 1))).await,
-        Ok(())
-    );
+    let long = TokenError::LifetimeTooLong { seconds: 301, maximum: 300 };
+    assert_eq!(verify(issuer.claims_with("exp", json!(NOW + 291))).await, Err(long));
+    let expired = TokenError::Expired { expires_at: NOW, now: NOW };
+    assert_eq!(verify(issuer.claims_with("exp", json!(NOW))).await, Err(expired));
+    assert_eq!(verify(issuer.claims_with("exp", json!(NOW + 1))).await, Ok(()));
 }
 
 #[tokio::test]
@@ -521,9 +376,6 @@ async fn a_remembered_token_ends_with_its_life() {
     issuer.clock.set(NOW + 294);
     validator.verify(&token).await.unwrap();
     issuer.clock.set(NOW + 295);
-    let expired = TokenError::Expired {
-        expires_at: NOW + 290,
-        now: NOW + 295,
-    };
+    let expired = TokenError::Expired { expires_at: NOW + 290, now: NOW + 295 };
     assert_eq!(validator.verify(&token).await, Err(expired));
 }

@@ -37,10 +37,7 @@ fn plain_http_is_for_loopback_only() {
         "http://localhost.example",
         "ftp://127.0.0.1",
     ] {
-        assert_eq!(
-            made(vec![named(bad)]),
-            Err(ConfigError::Insecure { url: bad.into() })
-        );
+        assert_eq!(made(vec![named(bad)]), Err(ConfigError::Insecure { url: bad.into() }));
     }
     for bad in [
         "",
@@ -52,18 +49,12 @@ fn plain_http_is_for_loopback_only() {
         "https://id.example#x",
         "file:///etc/passwd",
     ] {
-        assert_eq!(
-            made(vec![named(bad)]),
-            Err(ConfigError::BadUrl { url: bad.into() })
-        );
+        assert_eq!(made(vec![named(bad)]), Err(ConfigError::BadUrl { url: bad.into() }));
     }
     let keys = "http://127.0.0.1/keys";
     let mut downgraded = named("https://id.example");
     downgraded.jwks_url = Some(keys.into());
-    assert_eq!(
-        made(vec![downgraded]),
-        Err(ConfigError::Insecure { url: keys.into() })
-    );
+    assert_eq!(made(vec![downgraded]), Err(ConfigError::Insecure { url: keys.into() }));
 }
 
 #[test]
@@ -79,39 +70,19 @@ fn configurations_that_would_accept_nothing_or_too_much_are_refused() {
     assert_eq!(made(vec![]), Err(ConfigError::IssuerCount(0)));
     let many = |count| (0..count).map(|n| named(&format!("{base}/{n}"))).collect();
     assert_eq!(made(many(MAX_ISSUERS)), Ok(()));
-    assert_eq!(
-        made(many(MAX_ISSUERS + 1)),
-        Err(ConfigError::IssuerCount(MAX_ISSUERS + 1))
-    );
+    assert_eq!(made(many(MAX_ISSUERS + 1)), Err(ConfigError::IssuerCount(MAX_ISSUERS + 1)));
     let twice = made(vec![named(base), named(base)]);
     assert_eq!(twice, Err(ConfigError::DuplicateIssuer(issuer.clone())));
-    let none = Err(ConfigError::NoAudience {
-        issuer: issuer.clone(),
-    });
+    let none = Err(ConfigError::NoAudience { issuer: issuer.clone() });
     assert_eq!(with(|config| config.audiences.clear()), none);
     assert_eq!(with(|config| config.audiences.push(String::new())), none);
-    let types = Err(ConfigError::NoTokenType {
-        issuer: issuer.clone(),
-    });
+    let types = Err(ConfigError::NoTokenType { issuer: issuer.clone() });
     assert_eq!(with(|config| config.accepted_types.clear()), types);
-    assert_eq!(
-        with(|config| config.clock_skew = Duration::from_secs(300)),
-        Ok(())
-    );
-    let skew = Err(ConfigError::SkewTooLarge {
-        issuer: issuer.clone(),
-    });
-    assert_eq!(
-        with(|config| config.clock_skew = Duration::from_millis(300_001)),
-        skew
-    );
-    let lifetime = Err(ConfigError::NoLifetime {
-        issuer: issuer.clone(),
-    });
-    assert_eq!(
-        with(|config| config.max_lifetime = Duration::from_millis(999)),
-        lifetime
-    );
+    assert_eq!(with(|config| config.clock_skew = Duration::from_secs(300)), Ok(()));
+    let skew = Err(ConfigError::SkewTooLarge { issuer: issuer.clone() });
+    assert_eq!(with(|config| config.clock_skew = Duration::from_millis(300_001)), skew);
+    let lifetime = Err(ConfigError::NoLifetime { issuer: issuer.clone() });
+    assert_eq!(with(|config| config.max_lifetime = Duration::from_millis(999)), lifetime);
     let both = with(|config| {
         config.jwks_url = Some("http://127.0.0.1/keys".into());
         config.metadata_url = Some("http://127.0.0.1/metadata".into());
@@ -127,24 +98,14 @@ fn unreadable_extra_roots_are_refused() {
         ),
         ..HttpOptions::default()
     };
-    let made = Validator::new(
-        vec![named("https://id.example")],
-        http,
-        Arc::new(SystemClock),
-    );
+    let made = Validator::new(vec![named("https://id.example")], http, Arc::new(SystemClock));
     assert_eq!(made.map(|_| ()), Err(ConfigError::HttpClient));
 }
 
 #[test]
 fn only_a_bearer_header_of_bounded_size_is_read() {
-    assert_eq!(
-        BearerToken::from_header("Bearer a.b.c").unwrap().expose(),
-        "a.b.c"
-    );
-    assert_eq!(
-        BearerToken::from_header("bearer a.b.c").unwrap().expose(),
-        "a.b.c"
-    );
+    assert_eq!(BearerToken::from_header("Bearer a.b.c").unwrap().expose(), "a.b.c");
+    assert_eq!(BearerToken::from_header("bearer a.b.c").unwrap().expose(), "a.b.c");
     let table = [
         ("", TokenError::Missing),
         ("Bearer ", TokenError::Missing),
@@ -159,11 +120,7 @@ fn only_a_bearer_header_of_bounded_size_is_read() {
         ("Bearer a.b.\u{e9}", TokenError::Malformed),
     ];
     for (header, error) in table {
-        assert_eq!(
-            BearerToken::from_header(header).unwrap_err(),
-            error,
-            "{header:?}"
-        );
+        assert_eq!(BearerToken::from_header(header).unwrap_err(), error, "{header:?}");
     }
     let longest = "a".repeat(MAX_TOKEN_BYTES);
     assert!(BearerToken::from_header(&format!("Bearer {longest}")).is_ok());
@@ -179,10 +136,7 @@ async fn nothing_that_is_printed_shows_the_token() {
     let token = bearer(&text);
     let validator = issuer.validator();
     let verified = validator.verify(&token).await.unwrap();
-    let shown = format!(
-        "{token:?} {verified:?} {validator:?} {:?}",
-        validator.ready()
-    );
+    let shown = format!("{token:?} {verified:?} {validator:?} {:?}", validator.ready());
     assert!(shown.contains("user-1"), "{shown}");
     for part in text.split('.') {
         assert!(!shown.contains(part), "{shown}");
@@ -206,60 +160,16 @@ fn every_cause_has_its_stable_code_and_says_whether_to_try_again() {
         (TokenError::BadSignature, invalid, false),
         (TokenError::MissingClaim("sub"), invalid, false),
         (TokenError::BadClaim("sub"), invalid, false),
-        (
-            TokenError::UnknownIssuer,
-            ErrorCode::AuthInvalidIssuer,
-            false,
-        ),
-        (
-            TokenError::WrongAudience,
-            ErrorCode::AuthInvalidAudience,
-            false,
-        ),
-        (
-            TokenError::Expired {
-                expires_at: now,
-                now,
-            },
-            ErrorCode::AuthTokenExpired,
-            false,
-        ),
-        (
-            TokenError::NotYetValid {
-                not_before: now,
-                now,
-            },
-            invalid,
-            true,
-        ),
-        (
-            TokenError::IssuedInFuture {
-                issued_at: now,
-                now,
-            },
-            invalid,
-            true,
-        ),
-        (
-            TokenError::LifetimeTooLong {
-                seconds: 2,
-                maximum: 1,
-            },
-            invalid,
-            false,
-        ),
-        (
-            TokenError::KeysUnavailable { issuer },
-            ErrorCode::AuthKeysUnavailable,
-            true,
-        ),
+        (TokenError::UnknownIssuer, ErrorCode::AuthInvalidIssuer, false),
+        (TokenError::WrongAudience, ErrorCode::AuthInvalidAudience, false),
+        (TokenError::Expired { expires_at: now, now }, ErrorCode::AuthTokenExpired, false),
+        (TokenError::NotYetValid { not_before: now, now }, invalid, true),
+        (TokenError::IssuedInFuture { issued_at: now, now }, invalid, true),
+        (TokenError::LifetimeTooLong { seconds: 2, maximum: 1 }, invalid, false),
+        (TokenError::KeysUnavailable { issuer }, ErrorCode::AuthKeysUnavailable, true),
     ];
     for (error, code, retryable) in table {
-        assert_eq!(
-            (error.code(), error.is_retryable()),
-            (code, retryable),
-            "{error}"
-        );
+        assert_eq!((error.code(), error.is_retryable()), (code, retryable), "{error}");
     }
 }
 

@@ -30,20 +30,12 @@ async fn an_issuer_that_is_down_at_the_start_serves_when_it_is_up() {
     assert_eq!(validator.ready().issuers[0].state, KeysState::NotFetched);
     let token = bearer(&key.token(&issuer.claims()));
     let error = validator.verify(&token).await.unwrap_err();
-    assert_eq!(
-        error,
-        TokenError::KeysUnavailable {
-            issuer: issuer.url.clone()
-        }
-    );
+    assert_eq!(error, TokenError::KeysUnavailable { issuer: issuer.url.clone() });
     assert_eq!(error.code(), ErrorCode::AuthKeysUnavailable);
     let readiness = validator.ready();
     assert_eq!(readiness.issuers[0].state, KeysState::Unavailable);
     let url = format!("{}/keys", issuer.url);
-    assert_eq!(
-        readiness.issuers[0].failure,
-        Some(FetchError::Status { url, status: 503 })
-    );
+    assert_eq!(readiness.issuers[0].failure, Some(FetchError::Status { url, status: 503 }));
 
     issuer.publish(&[&key]);
     assert!(validator.verify(&token).await.is_ok());
@@ -56,14 +48,8 @@ async fn failures_are_not_repeated_before_the_wait_is_over() {
     let key = Signing::ed25519("ed");
     let issuer = MiniIssuer::start(&[&key]).await;
     issuer.answer_keys(Answer::Status(StatusCode::SERVICE_UNAVAILABLE));
-    let http = HttpOptions {
-        backoff_initial: Duration::from_secs(3600),
-        ..options()
-    };
-    let http = HttpOptions {
-        backoff_max: Duration::from_secs(3600),
-        ..http
-    };
+    let http = HttpOptions { backoff_initial: Duration::from_secs(3600), ..options() };
+    let http = HttpOptions { backoff_max: Duration::from_secs(3600), ..http };
     let validator = issuer.validator_with(issuer.config(), http);
     let token = bearer(&key.token(&issuer.claims()));
     for _ in 0..20 {
@@ -83,10 +69,7 @@ async fn nobody_at_home_is_no_reason_not_to_start() {
     let readiness = validator.warm().await;
     assert!(!readiness.is_ready());
     let failure = readiness.issuers[0].failure.clone();
-    assert!(
-        matches!(failure, Some(FetchError::Unreachable { .. })),
-        "{failure:?}"
-    );
+    assert!(matches!(failure, Some(FetchError::Unreachable { .. })), "{failure:?}");
 }
 
 #[tokio::test]
@@ -94,40 +77,14 @@ async fn an_issuer_that_never_answers_times_out() {
     let issuer = MiniIssuer::start(&[]).await;
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     issuer.answer_keys(Answer::Gate(gate, String::new()));
-    let http = HttpOptions {
-        request_timeout: Duration::from_millis(50),
-        ..options()
-    };
-    let failure = issuer
-        .validator_with(issuer.config(), http)
-        .warm()
-        .await
-        .issuers[0]
-        .failure
-        .clone();
-    assert_eq!(
-        failure,
-        Some(FetchError::TimedOut {
-            url: format!("{}/keys", issuer.url)
-        })
-    );
-    let http = HttpOptions {
-        refresh_timeout: Duration::from_millis(50),
-        ..options()
-    };
-    let failure = issuer
-        .validator_with(issuer.config(), http)
-        .warm()
-        .await
-        .issuers[0]
-        .failure
-        .clone();
-    assert_eq!(
-        failure,
-        Some(FetchError::RefreshTimedOut {
-            issuer: issuer.url.clone()
-        })
-    );
+    let http = HttpOptions { request_timeout: Duration::from_millis(50), ..options() };
+    let failure =
+        issuer.validator_with(issuer.config(), http).warm().await.issuers[0].failure.clone();
+    assert_eq!(failure, Some(FetchError::TimedOut { url: format!("{}/keys", issuer.url) }));
+    let http = HttpOptions { refresh_timeout: Duration::from_millis(50), ..options() };
+    let failure =
+        issuer.validator_with(issuer.config(), http).warm().await.issuers[0].failure.clone();
+    assert_eq!(failure, Some(FetchError::RefreshTimedOut { issuer: issuer.url.clone() }));
 }
 
 #[tokio::test]
@@ -145,24 +102,12 @@ async fn configured_addresses_replace_discovery() {
     let issuer = MiniIssuer::start(&[&key]).await;
     let mut config = issuer.config();
     config.jwks_url = Some(format!("{}/keys", issuer.url));
-    assert!(
-        issuer
-            .validator_with(config, options())
-            .warm()
-            .await
-            .is_ready()
-    );
+    assert!(issuer.validator_with(config, options()).warm().await.is_ready());
     assert_eq!(issuer.metadata_fetches(), 0);
     let mut config = issuer.config();
     config.metadata_url = Some(format!("{}/.well-known/openid-configuration", issuer.url));
     issuer.answer_openid(metadata(&issuer.url, &format!("{}/keys", issuer.url)));
-    assert!(
-        issuer
-            .validator_with(config, options())
-            .warm()
-            .await
-            .is_ready()
-    );
+    assert!(issuer.validator_with(config, options()).warm().await.is_ready());
     assert_eq!(issuer.metadata_fetches(), 0);
 }
 
@@ -174,25 +119,15 @@ async fn metadata_that_is_not_the_issuers_own_is_refused() {
     let at = format!("{}/.well-known/oauth-authorization-server", issuer.url);
     for other in [format!("{}/", issuer.url), "https://other.example".into()] {
         issuer.answer_oauth(metadata(&other, &keys));
-        let expected = FetchError::IssuerMismatch {
-            url: at.clone(),
-            expected: issuer.url.clone(),
-        };
+        let expected = FetchError::IssuerMismatch { url: at.clone(), expected: issuer.url.clone() };
         assert_eq!(failure_of(&issuer).await, Some(expected));
     }
     issuer.answer_openid(Answer::Json("[]".into()));
-    for insecure in [
-        "http://keys.example/keys",
-        "ftp://127.0.0.1/keys",
-        "file:///etc/keys",
-    ] {
+    for insecure in ["http://keys.example/keys", "ftp://127.0.0.1/keys", "file:///etc/keys"] {
         issuer.answer_oauth(Answer::Status(StatusCode::NOT_FOUND));
         issuer.answer_openid(metadata(&issuer.url, insecure));
         let failure = failure_of(&issuer).await;
-        assert!(
-            matches!(failure, Some(FetchError::InsecureKeySet { .. })),
-            "{insecure}"
-        );
+        assert!(matches!(failure, Some(FetchError::InsecureKeySet { .. })), "{insecure}");
     }
     assert_eq!(issuer.key_fetches(), 0);
 }
@@ -200,16 +135,10 @@ async fn metadata_that_is_not_the_issuers_own_is_refused() {
 #[tokio::test]
 async fn redirects_are_not_followed() {
     let key = Signing::ed25519("ed");
-    let (issuer, other) = (
-        MiniIssuer::start(&[]).await,
-        MiniIssuer::start(&[&key]).await,
-    );
+    let (issuer, other) = (MiniIssuer::start(&[]).await, MiniIssuer::start(&[&key]).await);
     issuer.answer_keys(Answer::Redirect(format!("{}/keys", other.url)));
     let url = format!("{}/keys", issuer.url);
-    assert_eq!(
-        failure_of(&issuer).await,
-        Some(FetchError::Status { url, status: 302 })
-    );
+    assert_eq!(failure_of(&issuer).await, Some(FetchError::Status { url, status: 302 }));
     assert_eq!(other.key_fetches(), 0);
 }
 
@@ -223,19 +152,13 @@ async fn documents_are_bounded_on_both_sides() {
     assert_eq!(failure_of(&issuer).await, None);
     issuer.answer_keys(padded(MAX_DOCUMENT_BYTES + 1));
     let url = format!("{}/keys", issuer.url);
-    assert_eq!(
-        failure_of(&issuer).await,
-        Some(FetchError::TooLarge { url })
-    );
+    assert_eq!(failure_of(&issuer).await, Some(FetchError::TooLarge { url }));
 }
 
 #[tokio::test]
 async fn odd_keys_are_left_out_and_do_not_take_the_set_down() {
-    let (rs, es, ed) = (
-        Signing::rsa("rs", "RS256", 0),
-        Signing::p256("es"),
-        Signing::ed25519("ed"),
-    );
+    let (rs, es, ed) =
+        (Signing::rsa("rs", "RS256", 0), Signing::p256("es"), Signing::ed25519("ed"));
     let with = |key: &Signing, name: &str, value: Value| {
         let mut jwk = key.jwk();
         jwk[name] = value;
@@ -282,18 +205,12 @@ async fn odd_keys_are_left_out_and_do_not_take_the_set_down() {
     let validator = issuer.validator();
     assert_eq!(validator.warm().await.issuers[0].keys, 3);
     for key in [&rs, &es, &ed] {
-        let outcome = validator
-            .verify(&bearer(&key.token(&issuer.claims())))
-            .await;
+        let outcome = validator.verify(&bearer(&key.token(&issuer.claims()))).await;
         assert!(outcome.is_ok(), "{}", key.alg);
     }
     let ps = Signing::rsa("rs", "PS256", 0);
     let outcome = validator.verify(&bearer(&ps.token(&issuer.claims()))).await;
-    assert_eq!(
-        outcome,
-        Err(TokenError::AlgorithmRefused),
-        "an undeclared RSA key is RS256"
-    );
+    assert_eq!(outcome, Err(TokenError::AlgorithmRefused), "an undeclared RSA key is RS256");
 }
 
 #[tokio::test]
@@ -310,15 +227,9 @@ async fn each_issuer_answers_for_its_own_tokens_only() {
     };
     let mine = verify(&key, &issuer).await.unwrap();
     let theirs = verify(&other_key, &other).await.unwrap();
-    assert_eq!(
-        (mine.issuer(), theirs.issuer()),
-        (issuer.url.as_str(), other.url.as_str())
-    );
+    assert_eq!((mine.issuer(), theirs.issuer()), (issuer.url.as_str(), other.url.as_str()));
     assert_eq!(verify(&key, &other).await, Err(TokenError::BadSignature));
-    assert_eq!(
-        verify(&other_key, &issuer).await,
-        Err(TokenError::BadSignature)
-    );
+    assert_eq!(verify(&other_key, &issuer).await, Err(TokenError::BadSignature));
 
     // One issuer that is down doesn't hold the other up.
     drop(other);

@@ -13,10 +13,7 @@ use crate::keys::Signing;
 
 /// Options under which every uncached check fetches the keys anew.
 fn always_stale() -> HttpOptions {
-    HttpOptions {
-        keys_max_age: Duration::ZERO,
-        ..options()
-    }
+    HttpOptions { keys_max_age: Duration::ZERO, ..options() }
 }
 
 fn unknown_key_token(issuer: &MiniIssuer, key: &Signing, kid: &str) -> String {
@@ -39,9 +36,7 @@ async fn a_rotation_costs_one_fetch_and_junk_ids_cost_none() {
     let (old, new) = (Signing::ed25519("old"), Signing::ed25519("new"));
     let issuer = MiniIssuer::start(&[&old]).await;
     let validator = issuer.validator();
-    let first = validator
-        .verify(&bearer(&old.token(&issuer.claims())))
-        .await;
+    let first = validator.verify(&bearer(&old.token(&issuer.claims()))).await;
     assert!(first.is_ok());
     assert_eq!(issuer.key_fetches(), 1);
 
@@ -49,11 +44,7 @@ async fn a_rotation_costs_one_fetch_and_junk_ids_cost_none() {
     let numbered = |n| new.token(&issuer.claims_with("sub", json!(format!("user-{n}"))));
     let outcomes = verify_all(&validator, (0..200).map(numbered).collect()).await;
     assert_eq!(outcomes, vec![Ok(()); 200]);
-    assert_eq!(
-        issuer.key_fetches(),
-        2,
-        "200 tokens under a new id share one fetch"
-    );
+    assert_eq!(issuer.key_fetches(), 2, "200 tokens under a new id share one fetch");
 
     let junk = (0..500).map(|n| unknown_key_token(&issuer, &new, &format!("junk-{n}")));
     let outcomes = verify_all(&validator, junk.collect()).await;
@@ -76,32 +67,20 @@ async fn the_first_tokens_of_all_share_one_fetch() {
 async fn a_junk_id_that_a_fresh_set_lacked_is_remembered() {
     let key = Signing::ed25519("ed");
     let issuer = MiniIssuer::start(&[&key]).await;
-    let http = HttpOptions {
-        refetch_interval: Duration::ZERO,
-        ..options()
-    };
+    let http = HttpOptions { refetch_interval: Duration::ZERO, ..options() };
     let validator = issuer.validator_with(issuer.config(), http);
     validator.warm().await;
     let junk = bearer(&unknown_key_token(&issuer, &key, "junk"));
     for _ in 0..20 {
         assert_eq!(validator.verify(&junk).await, Err(TokenError::UnknownKey));
     }
-    assert_eq!(
-        issuer.key_fetches(),
-        2,
-        "one fetch for the id, none after it"
-    );
+    assert_eq!(issuer.key_fetches(), 2, "one fetch for the id, none after it");
     // Another id asks again and finds a set in which the remembered one is a key.
     let other = Signing::ed25519("junk");
     issuer.publish(&[&key, &other]);
     let new = bearer(&unknown_key_token(&issuer, &key, "another"));
     assert_eq!(validator.verify(&new).await, Err(TokenError::UnknownKey));
-    assert!(
-        validator
-            .verify(&bearer(&other.token(&issuer.claims())))
-            .await
-            .is_ok()
-    );
+    assert!(validator.verify(&bearer(&other.token(&issuer.claims()))).await.is_ok());
 }
 
 #[tokio::test]
@@ -116,11 +95,7 @@ async fn a_new_key_under_an_old_id_is_fetched_on_a_bad_signature() {
     assert!(validator.verify(&new).await.is_ok());
     assert_eq!(issuer.key_fetches(), 2);
     assert_eq!(validator.verify(&old).await, Err(TokenError::BadSignature));
-    assert_eq!(
-        issuer.key_fetches(),
-        2,
-        "bad signatures are rate-limited too"
-    );
+    assert_eq!(issuer.key_fetches(), 2, "bad signatures are rate-limited too");
 }
 
 #[tokio::test]
@@ -130,12 +105,7 @@ async fn a_new_algorithm_under_an_old_id_is_fetched() {
     let validator = issuer.validator();
     validator.warm().await;
     issuer.publish(&[&after]);
-    assert!(
-        validator
-            .verify(&bearer(&after.token(&issuer.claims())))
-            .await
-            .is_ok()
-    );
+    assert!(validator.verify(&bearer(&after.token(&issuer.claims()))).await.is_ok());
 }
 
 #[tokio::test]
@@ -147,19 +117,10 @@ async fn a_withdrawn_key_takes_its_remembered_tokens_along() {
     assert!(validator.verify(&token).await.is_ok());
     let fetches = issuer.key_fetches();
     assert!(validator.verify(&token).await.is_ok());
-    assert_eq!(
-        issuer.key_fetches(),
-        fetches,
-        "the second answer was remembered"
-    );
+    assert_eq!(issuer.key_fetches(), fetches, "the second answer was remembered");
 
     issuer.publish(&[&kept]);
-    assert!(
-        validator
-            .verify(&bearer(&kept.token(&issuer.claims())))
-            .await
-            .is_ok()
-    );
+    assert!(validator.verify(&bearer(&kept.token(&issuer.claims()))).await.is_ok());
     assert_eq!(validator.verify(&token).await, Err(TokenError::UnknownKey));
 }
 
@@ -191,28 +152,15 @@ async fn old_keys_stay_while_the_issuer_fails() {
         issuer.answer_keys(broken);
         let known = old.token(&issuer.claims_with("jti", json!(issuer.key_fetches())));
         assert!(validator.verify(&bearer(&known)).await.is_ok());
-        let unknown = validator
-            .verify(&bearer(&new.token(&issuer.claims())))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            unknown,
-            TokenError::KeysUnavailable {
-                issuer: issuer.url.clone()
-            }
-        );
+        let unknown = validator.verify(&bearer(&new.token(&issuer.claims()))).await.unwrap_err();
+        assert_eq!(unknown, TokenError::KeysUnavailable { issuer: issuer.url.clone() });
         assert!(unknown.is_retryable());
         let readiness = validator.ready();
         assert_eq!(readiness.issuers[0].state, KeysState::Failing);
         assert!(readiness.is_ready(), "old keys still serve");
     }
     issuer.publish(&[&old, &new]);
-    assert!(
-        validator
-            .verify(&bearer(&new.token(&issuer.claims())))
-            .await
-            .is_ok()
-    );
+    assert!(validator.verify(&bearer(&new.token(&issuer.claims()))).await.is_ok());
     assert_eq!(validator.ready().issuers[0].state, KeysState::Ready);
 }
 
@@ -257,10 +205,7 @@ async fn while_old_keys_are_fetched_again_others_go_on_with_them() {
         tokio::task::yield_now().await;
     }
     let other = key.token(&issuer.claims_with("sub", json!("user-2")));
-    assert!(
-        validator.verify(&bearer(&other)).await.is_ok(),
-        "the fetch is still held back"
-    );
+    assert!(validator.verify(&bearer(&other)).await.is_ok(), "the fetch is still held back");
     assert!(!waiting.is_finished(), "the fetch is still held back");
     gate.add_permits(1);
     assert!(waiting.await.unwrap().is_ok());
