@@ -264,6 +264,13 @@ impl Ledger {
         Head { size: committed.size, root: committed.root, checkpoint: committed.checkpoint }
     }
 
+    /// Waits until the log holds more than `size` records; `None` when it ends before.
+    pub async fn grown_past(&self, size: u64) -> Option<Head> {
+        let mut committed = self.committed.clone();
+        committed.wait_for(|committed| committed.size > size).await.ok()?;
+        Some(self.head())
+    }
+
     /// The public key that checkpoints are signed with.
     #[must_use]
     pub const fn verifier(&self) -> &Verifier {
