@@ -97,7 +97,7 @@ pub fn load(text: &str) -> Result<RawConfig, ConfigProblem> {
         return Err(ConfigProblem {
             line: None,
             column: None,
-            message: format!("the file has {} bytes; {MAX_CONFIG_BYTES} are allowed", text.len()),
+            message: format!("the file is longer than {MAX_CONFIG_BYTES} bytes"),
         });
     }
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {

@@ -13,7 +13,7 @@ use crate::operator::{OperatorDomain, OperatorPublicKey};
 use crate::relay::{CredentialsError, Identity};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::store;
-use crate::tools::{Agents, Ceilings, Core, Enabled};
+use crate::tools::{Agents, Ceilings, Core, Enabled, RefusalMeter};
 use ibkr_agent_audit::{Emergency, Ledger, LedgerConfig, OpenError};
 use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing, SystemClock};
 use ibkr_agent_domain::{
@@ -163,14 +163,15 @@ impl StartError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Store(OpenError::Locked(_)) => ErrorCode::StoreLocked,
+            // Nothing was read, so nothing can be said about what stands there.
+            Self::Folder(_)
+            | Self::Store(OpenError::Io(_))
+            | Self::Secrets(SecretsError::Io(_)) => ErrorCode::StoreUnavailable,
             Self::Store(_) | Self::Restore | Self::Secrets(_) => ErrorCode::StoreDamaged,
             Self::Broker(error) => error.code(),
-            Self::Folder(_)
-            | Self::Identity(_)
-            | Self::Policy(_)
-            | Self::Key(_)
-            | Self::Clock
-            | Self::Domain => ErrorCode::ConfigInvalid,
+            Self::Identity(_) | Self::Policy(_) | Self::Key(_) | Self::Clock | Self::Domain => {
+                ErrorCode::ConfigInvalid
+            }
         }
     }
 }
@@ -247,6 +248,7 @@ impl Sidecar {
                 OperatorDomain::Broker => Backend::ClientPortal,
             },
             enabled: config.enabled,
+            refusals: RefusalMeter::default(),
             tracker: tracker.clone(),
         };
         let core = Arc::new(core);

@@ -160,6 +160,7 @@ codes! {
     SidecarBusy = "SIDECAR_BUSY", Backend, true, "Too many calls are in flight; try again shortly.";
     StoreLocked = "STORE_LOCKED", Config, true, "Another process holds the store; stop it, or let this one attach.";
     StoreDamaged = "STORE_DAMAGED", Config, false, "The store is empty, older than its anchor, damaged or newer than this program.";
+    StoreUnavailable = "STORE_UNAVAILABLE", Config, true, "The state folder's files can't be used: check their owner and mode, and the disk.";
     LiveTradingDisabled = "LIVE_TRADING_DISABLED", Refused, false, "Live trading is not available.";
     InternalError = "INTERNAL_ERROR", Refused, false, "This is a defect: report it with the call id.";
 }

@@ -54,13 +54,17 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// An error and the errors behind it, outermost first.
+/// An error and the errors behind it, outermost first; what an outer one says already isn't said
+/// again.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
+        let cause = inner.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
         source = inner.source();
     }
     text
@@ -83,6 +87,16 @@ mod tests {
         let mut newer = Failure::new(ErrorCode::InternalError, "x");
         newer.0.code = "CODE_OF_ANOTHER_VERSION".to_owned();
         assert_eq!(newer.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_cause_that_the_outer_error_quotes_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the files can't be opened: {0}")]
+        struct Outer(#[from] std::io::Error);
+        let outer = Outer(std::io::Error::other("no luck"));
+        let failure = Failure::because(ErrorCode::StoreUnavailable, "no start", &outer);
+        assert_eq!(failure.0.message, "no start: the files can't be opened: no luck");
     }
 
     #[test]

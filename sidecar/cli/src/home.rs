@@ -34,7 +34,7 @@ pub(crate) fn prepare(base: &Path, domain: &str) -> Result<PathBuf, Failure> {
     let folder = base.join(domain);
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|error| {
         let what = format!("the state folder {} can't be made", folder.display());
-        Failure::because(ErrorCode::ConfigInvalid, &what, &error)
+        unusable(&what, &error)
     })?;
     check_private(&folder)?;
     Ok(folder)
@@ -44,7 +44,7 @@ pub(crate) fn prepare(base: &Path, domain: &str) -> Result<PathBuf, Failure> {
 fn check_private(folder: &Path) -> Result<(), Failure> {
     let metadata = folder.metadata().map_err(|error| {
         let what = format!("the state folder {} can't be read", folder.display());
-        Failure::because(ErrorCode::ConfigInvalid, &what, &error)
+        unusable(&what, &error)
     })?;
     if metadata.mode() & 0o077 == 0 {
         return Ok(());
@@ -54,8 +54,13 @@ fn check_private(folder: &Path) -> Result<(), Failure> {
     let private = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(folder, private).map_err(|error| {
         let what = format!("the state folder {} is open to others", folder.display());
-        Failure::because(ErrorCode::ConfigInvalid, &what, &error)
+        unusable(&what, &error)
     })
+}
+
+fn unusable(what: &str, error: &std::io::Error) -> Failure {
+    Failure::because(ErrorCode::StoreUnavailable, what, error)
+        .next_step("Make the folder yours and writable, or name another with --state-dir.")
 }
 
 fn absolute(folder: &Path) -> Result<PathBuf, Failure> {
@@ -96,5 +101,8 @@ mod tests {
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
         prepare(base.path(), "simulator").unwrap();
         assert_eq!(folder.metadata().unwrap().mode() & 0o777, 0o700);
+        let in_a_file = prepare(Path::new("/dev/null"), "simulator").unwrap_err();
+        assert_eq!(in_a_file.0.code, "STORE_UNAVAILABLE");
+        assert!(in_a_file.0.user_action.contains("--state-dir"), "{in_a_file}");
     }
 }

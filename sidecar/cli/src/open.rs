@@ -13,7 +13,7 @@ use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::home;
 use crate::run::Context;
-use ibkr_agent_domain::{CallId, Untrusted};
+use ibkr_agent_domain::{CallId, ErrorCode, Untrusted};
 use ibkr_agent_gateway::config::{Backing, Settings};
 use ibkr_agent_gateway::local::{LocalMode, LocalService, Owner, StartError};
 use ibkr_agent_gateway::operator::{OperatorClient, OperatorDomain, OperatorSigner, Verb};
@@ -114,6 +114,17 @@ pub(crate) struct Opened {
     service: LocalService<LocalAgents>,
 }
 
+/// A local caller logs in nowhere: its scopes are the configuration's.
+fn here(failure: Failure) -> Failure {
+    match failure.0.error_code() {
+        Some(ErrorCode::AuthMissingScope) => failure.next_step(
+            "The configuration gives local callers no such scope: see paper.enabled, \
+             preview.enabled and auth.enabled_scopes.",
+        ),
+        _ => failure,
+    }
+}
+
 /// Attaches to the running sidecar, or runs one for as long as the verb takes.
 pub(crate) async fn open(context: &Context<'_>) -> Result<Opened, Failure> {
     let plan = prepared(context)?;
@@ -152,7 +163,7 @@ impl Opened {
         let caller = LocalCaller { client: Untrusted::new(CLIENT) };
         let cancelled = CancellationToken::new();
         let reply = self.service.call(caller, call, Progress::ignored(), cancelled).await;
-        reply.result.map_err(Failure)
+        reply.result.map_err(|body| here(Failure(body)))
     }
 
     /// Has an operator's verb performed, signed when a signer is given.

@@ -117,13 +117,18 @@ async fn start_simulator(plan: &Plan) -> Result<Simulator, OwnError> {
     let config = SimulatorConfig { state_path, ..SimulatorConfig::default() };
     Simulator::start(config).await.map_err(|error| match error {
         SimulatorError::StateInUse { .. } => OwnError::Locked,
-        SimulatorError::StateDamaged { .. }
-        | SimulatorError::StateVersion { .. }
-        | SimulatorError::StateAccess { .. } => OwnError::Failed(Failure::because(
-            ErrorCode::StoreDamaged,
+        SimulatorError::StateAccess { .. } => OwnError::Failed(Failure::because(
+            ErrorCode::StoreUnavailable,
             "the simulator can't start",
             &error,
         )),
+        SimulatorError::StateDamaged { .. } | SimulatorError::StateVersion { .. } => {
+            OwnError::Failed(Failure::because(
+                ErrorCode::StoreDamaged,
+                "the simulator can't start",
+                &error,
+            ))
+        }
         SimulatorError::Bind { .. }
         | SimulatorError::Tls { .. }
         | SimulatorError::Catalogue { .. } => OwnError::Failed(Failure::because(

@@ -6,7 +6,7 @@
 
 use crate::args::{CallersVerb, KillSwitchVerb, OperatorVerb, QuestionsVerb, YesNo};
 use crate::failure::Failure;
-use crate::open::{self, Opened, Owned, Plan};
+use crate::open::{self, Opened, OwnError, Owned, Plan};
 use crate::run::{Context, mistaken};
 use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_gateway::app::demo_key_path;
@@ -182,7 +182,11 @@ pub(crate) async fn signer(
 pub(crate) async fn init(context: &Context<'_>, verb: OperatorVerb) -> Result<(), Failure> {
     let OperatorVerb::Init { label } = verb;
     let plan = open::prepared(context)?;
-    let owned = Box::pin(Owned::start(&plan)).await.map_err(Failure::from)?;
+    let owned = Box::pin(Owned::start(&plan)).await.map_err(|error| match error {
+        OwnError::Locked => Failure::from(OwnError::Locked)
+            .next_step("Stop the sidecar and every MCP client of this folder, then run it again."),
+        failed @ OwnError::Failed(_) => Failure::from(failed),
+    })?;
     let outcome = Box::pin(first_key(context, &plan, &owned, &label)).await;
     owned.close().await;
     context.printer.value(&outcome?)
@@ -201,7 +205,8 @@ async fn first_key(
     if domain == OperatorDomain::Broker {
         if !desk.keyring().is_empty() {
             let message = "an operator key is enrolled already";
-            return Err(Failure::new(ErrorCode::SignatureRequired, message));
+            let failure = Failure::new(ErrorCode::SignatureRequired, message);
+            return Err(failure.next_step("Sign with that one. This version enrols one key only."));
         }
         if !path.exists() {
             let passphrase = new_passphrase(context).await?;
@@ -260,6 +265,7 @@ fn has_terminal() -> bool {
 fn no_terminal() -> Failure {
     let message = "a passphrase must be typed on a terminal, and this process has none";
     Failure::new(ErrorCode::SignatureRequired, message)
+        .next_step("Run the same command at a terminal, as the operator.")
 }
 
 fn no_key() -> Failure {

@@ -27,6 +27,21 @@ fn a_second_sidecar_on_the_same_state_says_that_it_is_locked() {
 }
 
 #[test]
+fn files_that_cannot_be_opened_are_not_called_a_broken_log() {
+    let home = Home::new();
+    home.json("health").json();
+    let store = home.state().join("store.redb");
+    // A folder in the store's place can't be opened by anybody, not even by root.
+    std::fs::remove_file(&store).unwrap();
+    std::fs::create_dir(&store).unwrap();
+    for verb in ["health", "audit verify"] {
+        let ran = home.json(verb);
+        assert_eq!(ran.error(), (7, "STORE_UNAVAILABLE".to_owned()), "{verb}");
+        assert_eq!(ran.stderr.matches("os error").count(), 1, "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn many_verbs_at_once_all_answer() {
     let home = Home::new();
     let runs: Vec<_> = (0..6).map(|_| home.start(&["accounts", "list", "--json"])).collect();
