@@ -1,12 +1,14 @@
-"""A real identity provider, the remote, a paired sidecar and the official TypeScript client.
+"""A real identity provider and the official TypeScript client, hosted and local.
 
-Every part is a process of its own, as a user would start it: npm oidc-provider; `ibkr-agent-remote
-serve`; `ibkr-agent sidecar pair` with a token of `ibkr-agent-remote pairing create`; `ibkr-agent
-sidecar run` on the embedded simulator. The client logs in at the provider and calls through all of
+Every part is a process of its own, as a user would start it. Hosted: npm oidc-provider;
+`ibkr-agent-remote serve`; `ibkr-agent sidecar pair` with a token of `ibkr-agent-remote pairing
+create`; `ibkr-agent sidecar run` on the embedded simulator. Local: the same provider and one
+`ibkr-agent mcp serve --transport http`. The client logs in at the provider and calls through all of
 it. It gets its target in SUITE_TARGET:
 
     label      a name for the output
     url        the MCP endpoint, which is also the resource that tokens name
+    pairing    whether only users of a pairing are served
     issuer, machines, stranger, scopes   what the provider printed, see provider.mjs
 
 Usage: suite.py AGENT REMOTE NODE_FOLDER; prints the client's output with its counts.
@@ -63,7 +65,7 @@ def write(path, value):
     return str(path)
 
 
-def remote_configuration(folder, port, url, provider):
+def endpoint_configuration(port, url, provider):
     return {
         "safety": {"remote_mcp_enabled": True},
         "remote_mcp": {
@@ -73,7 +75,6 @@ def remote_configuration(folder, port, url, provider):
             "issuer": provider["issuer"],
             "allowed_scopes": provider["scopes"],
         },
-        "relay": {"bind_address": "127.0.0.1:0", "state_dir": str(folder / "remote")},
     }
 
 
@@ -105,17 +106,19 @@ def pair(agent, remote, folder, configurations, relay_address, subjects):
         raise Failed(f"paired as {paired}")
 
 
-def play(suite, stack, agent, remote, node_folder):
+def hosted(suite, stack, provider, programs):
+    agent, remote, client = programs
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ibkr-agent-")))
-    provider_server = stack.enter_context(Server(["node", str(node_folder / "provider.mjs")]))
-    provider = provider_server.ready()
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
-    remote_file = write(folder / "remote.yaml", remote_configuration(folder, port, url, provider))
+    relay = {"bind_address": "127.0.0.1:0", "state_dir": str(folder / "remote")}
+    configuration = {**endpoint_configuration(port, url, provider), "relay": relay}
+    remote_file = write(folder / "remote.yaml", configuration)
     sidecar_file = write(folder / "sidecar.yaml", sidecar_configuration(url, provider))
     endpoint = stack.enter_context(Server([remote, "--config", remote_file, "--json", "serve"]))
     started = endpoint.ready()
-    suite.verdict("the remote serves what its configuration says", differs(started, url))
+    wrong = differs("resource", started, url)
+    suite.verdict("the remote serves what its configuration says", wrong)
 
     with_home = [agent, "--state-dir", str(folder / "sidecar")]
     subjects = [PERSON, *(machine["client_id"] for machine in provider["machines"])]
@@ -129,13 +132,31 @@ def play(suite, stack, agent, remote, node_folder):
     sidecar.wait_for("relay.connected")
     suite.verdict("the sidecar dials out and is connected", None)
 
-    target = {**provider, "label": "oidc", "url": url}
-    suite.run_client(["node", str(node_folder / "client.mjs")], target)
-    audit = run([*with_home, "--config", sidecar_file, "--json", "audit", "verify"])
-    holds = audit.get("verified") is True and audit.get("size", 0) > expected_reads(provider)
-    suite.verdict("the audit log verifies after all calls", None if holds else f"{audit}")
+    suite.run_client(client, {**provider, "label": "oidc hosted", "url": url, "pairing": True})
+    verify(suite, [*with_home, "--config", sidecar_file], provider)
     suite.verdict("the sidecar stops cleanly when told", sidecar.stop())
     suite.verdict("the remote stops cleanly when told", endpoint.stop())
+
+
+def local(suite, stack, provider, programs):
+    agent, _, client = programs
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ibkr-agent-")))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    file = write(folder / "local.yaml", endpoint_configuration(port, url, provider))
+    command = [agent, "--state-dir", str(folder / "state"), "--config", file, "--json"]
+    server = stack.enter_context(Server([*command, "mcp", "serve", "--transport", "http"]))
+    started = server.ready()
+    suite.verdict("one process serves the same over HTTP", differs("url", started, url))
+    suite.run_client(client, {**provider, "label": "oidc local", "url": url, "pairing": False})
+    verify(suite, command[:-1], provider)
+    suite.verdict("the one process stops cleanly when told", server.stop())
+
+
+def verify(suite, command, provider):
+    audit = run([*command, "--json", "audit", "verify"])
+    holds = audit.get("verified") is True and audit.get("size", 0) > expected_reads(provider)
+    suite.verdict("the audit log verifies after all calls", None if holds else f"{audit}")
 
 
 def expected_reads(provider):
@@ -143,18 +164,22 @@ def expected_reads(provider):
     return 2 * (len(provider["machines"]) + 1)
 
 
-def differs(started, url):
-    return None if started.get("resource") == url else f"it says {started}"
+def differs(key, started, url):
+    return None if started.get(key) == url else f"it says {started}"
 
 
 def main():
     agent, remote, node_folder = sys.argv[1:]
+    programs = (agent, remote, ["node", str(Path(node_folder) / "client.mjs")])
     suite = Suite()
-    with ExitStack() as stack:
-        try:
-            play(suite, stack, agent, remote, Path(node_folder))
-        except (Failed, NotReady, json.JSONDecodeError, subprocess.TimeoutExpired) as why:
-            suite.verdict("every part starts", str(why))
+    for scene in (hosted, local):
+        with ExitStack() as stack:
+            try:
+                identity = Server(["node", str(Path(node_folder) / "provider.mjs")])
+                provider = stack.enter_context(identity).ready()
+                scene(suite, stack, provider, programs)
+            except (Failed, NotReady, json.JSONDecodeError, subprocess.TimeoutExpired) as why:
+                suite.verdict(f"every part starts and answers, {scene.__name__}", str(why))
     if suite.failures:
         sys.exit(f"failed: {', '.join(suite.failures)}")
 
