@@ -60,6 +60,21 @@ impl Brokers {
         })
     }
 
+    /// The login that shows an account, listed for callers or not; the only login, when there is
+    /// one. A login that can't be asked shows none.
+    pub async fn login_of(&self, account: &AccountId) -> Option<BrokerName> {
+        if let [only] = self.list.as_slice() {
+            return Some(only.name().clone());
+        }
+        for broker in &self.list {
+            let shown = broker.accounts().await.unwrap_or_default();
+            if shown.iter().any(|info| info.id == *account) {
+                return Some(broker.name().clone());
+            }
+        }
+        None
+    }
+
     /// The accounts that callers may see.
     ///
     /// # Errors
@@ -103,12 +118,12 @@ impl Brokers {
     pub async fn account(&self, named: Option<&AccountId>) -> Result<Routed, ErrorBody> {
         let accounts = self.accounts().await?;
         match (named, accounts.as_slice()) {
-            (Some(id), all) => all.iter().find(|routed| routed.info.id == *id).cloned().ok_or_else(
-                || {
+            (Some(id), all) => {
+                all.iter().find(|routed| routed.info.id == *id).cloned().ok_or_else(|| {
                     let message = format!("{id} is not an account that this gateway serves");
                     ErrorBody::new(ErrorCode::InputUnauthorizedAccount, message)
-                },
-            ),
+                })
+            }
             (None, [only]) => Ok(only.clone()),
             (None, []) => {
                 Err(ErrorBody::new(ErrorCode::InputMissingAccount, "no account is visible"))
@@ -116,8 +131,7 @@ impl Brokers {
             (None, several) => {
                 let message = "more than one account is visible: name one";
                 let mut error = ErrorBody::new(ErrorCode::InputAmbiguousAccount, message);
-                error.details =
-                    several.iter().map(|routed| routed.info.id.to_string()).collect();
+                error.details = several.iter().map(|routed| routed.info.id.to_string()).collect();
                 Err(error)
             }
         }
@@ -138,7 +152,6 @@ pub fn account_mode(routed: &Routed) -> Mode {
 #[must_use]
 pub fn error_body(error: &BrokerError) -> ErrorBody {
     let mut body = ErrorBody::new(error.code(), error.to_string());
-    body.retry_after_ms =
-        error.retry_after().and_then(|wait| u64::try_from(wait.as_millis()).ok());
+    body.retry_after_ms = error.retry_after().and_then(|wait| u64::try_from(wait.as_millis()).ok());
     body
 }

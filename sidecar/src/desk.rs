@@ -22,6 +22,13 @@ use ibkr_agent_protocol::catalogue::audit::AuditEventOutput;
 use ibkr_agent_protocol::service::{ErrorBody, fresh_call_id};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest label of a caller, in characters: an issuer, a subject and a client.
+const MAX_LABEL: usize = 2048;
+
+/// How long a cancel of an order that others placed waits to learn which login shows its account.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Performs operator verbs.
 #[derive(Debug)]
@@ -302,6 +309,7 @@ impl OperatorDesk {
             account: parse(AccountId::parse(account))?,
             order: parse(BrokerOrderId::parse(order))?,
         };
+        self.find_login(&cancellation).await;
         let scopes = ScopeSet::up_to(Tier::Live);
         let caller = Caller { requester, scopes, standing: Standing::Operator };
         let told =
@@ -310,6 +318,24 @@ impl OperatorDesk {
             return Err(refused(told));
         };
         Ok(json!({ "requested": true, "broker_message": message, "audit_event_id": told.event }))
+    }
+
+    /// An order that others placed is cancelled through the login that shows its account.
+    async fn find_login(&self, cancellation: &Cancellation) {
+        let Cancellation { account, order } = cancellation.clone();
+        let ours = self.core.engine.look(move |engine, _| {
+            let mut orders = engine.orders();
+            orders.any(|o| o.broker_order_id.as_ref() == Some(&order) && *o.account() == account)
+        });
+        if matches!(ours.await, Ok(true)) {
+            return;
+        }
+        let account = cancellation.account.clone();
+        let found = self.core.brokers.login_of(&account);
+        // What can't be found soon is left to what the engine knows.
+        if let Ok(Some(broker)) = tokio::time::timeout(LOGIN_TIMEOUT, found).await {
+            self.core.engine.tell(Input::AccountSeen { account, broker });
+        }
     }
 
     fn enrolment(&self, public_key: &str, label: &str) -> Result<OperatorAct, ErrorBody> {
@@ -350,7 +376,7 @@ impl OperatorDesk {
                 OperatorAct::Settle { order: parse(ClientOrderId::parse(order))?, exists: *exists }
             }
             Verb::Admit { caller } => {
-                OperatorAct::Admit { caller: Untrusted::bounded(caller, 500).to_string() }
+                OperatorAct::Admit { caller: Untrusted::bounded(caller, MAX_LABEL).to_string() }
             }
             Verb::EnrolKey { public_key, label } => self.enrolment(public_key, label)?,
             Verb::Status {}

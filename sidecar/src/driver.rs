@@ -87,16 +87,19 @@ impl EngineHandle {
     }
 
     /// Asks the engine and gives the ticket, with which the call can be withdrawn.
-    pub fn begin(
-        &self,
-        input: impl FnOnce(Ticket) -> Input,
-    ) -> (Ticket, oneshot::Receiver<Told>) {
+    pub fn begin(&self, input: impl FnOnce(Ticket) -> Input) -> (Ticket, oneshot::Receiver<Told>) {
         let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
         let (told, receiver) = oneshot::channel();
         let input = Box::new(input(ticket));
         // A stopped driver drops the sender, which the receiver sees.
         drop(self.inbox.send(Message::Ask { ticket, input, told }));
         (ticket, receiver)
+    }
+
+    /// Tells the engine something that nobody waits for.
+    pub(crate) fn tell(&self, input: Input) {
+        // A stopped driver needs to know nothing.
+        drop(self.inbox.send(Message::Input(Box::new(input))));
     }
 
     /// Takes a call back; what it started goes on.
@@ -220,10 +223,12 @@ impl Driver {
         let deadline = tokio::time::sleep(DRAIN_TIMEOUT);
         tokio::pin!(deadline);
         loop {
+            // Looked at before the messages: what an effect said before it ended is in them.
+            let idle = self.effects.is_empty();
             while let Ok(message) = messages.try_recv() {
                 self.take(message);
             }
-            if self.effects.is_empty() {
+            if idle && self.effects.is_empty() {
                 return;
             }
             tokio::select! {
@@ -345,7 +350,9 @@ impl Driver {
         let currency = self.engine.policy().limits().max_notional.currency;
         let inbox = self.inbox.clone();
         self.effects.spawn(async move {
-            let facts = facts::read(&brokers, &order, currency).await.map(Box::new);
+            let read = async move { facts::read(&brokers, &order, currency).await };
+            let broke = || Err(Refusal::new(ErrorCode::InternalError, BROKE));
+            let facts = seen_through(read).await.unwrap_or_else(broke).map(Box::new);
             Self::feed(&inbox, Input::FactsRead { ticket, facts });
         });
     }
@@ -356,7 +363,10 @@ impl Driver {
         let inbox = self.inbox.clone();
         self.effects.spawn(async move {
             let outcome = match broker {
-                Some(broker) => broker.place(permit).await,
+                Some(broker) => {
+                    let sent = seen_through(async move { broker.place(permit).await });
+                    sent.await.unwrap_or(PlaceOutcome::Unknown { why: BROKE })
+                }
                 None => PlaceOutcome::NotSent { why: "the broker login is not configured" },
             };
             drop(inbox.send(Message::Placed { order, outcome }));
@@ -370,7 +380,10 @@ impl Driver {
         let inbox = self.inbox.clone();
         self.effects.spawn(async move {
             let outcome = match (broker, asked) {
-                (Some(broker), Some(asked)) => broker.reply(asked, permit).await,
+                (Some(broker), Some(asked)) => {
+                    let sent = seen_through(async move { broker.reply(asked, permit).await });
+                    sent.await.unwrap_or(PlaceOutcome::Unknown { why: BROKE })
+                }
                 (None, _) | (_, None) => {
                     PlaceOutcome::Unknown { why: "the question's permit is gone" }
                 }
@@ -386,7 +399,10 @@ impl Driver {
         let brokers = Arc::clone(&self.brokers);
         self.effects.spawn(async move {
             let report = match broker {
-                Some(broker) => cancel_report(broker.cancel(permit).await),
+                Some(broker) => {
+                    let sent = seen_through(async move { broker.cancel(permit).await });
+                    cancel_report(sent.await.unwrap_or(CancelOutcome::Unknown { why: BROKE }))
+                }
                 None => failed(ErrorCode::BrokerBackendUnavailable, "no such broker login"),
             };
             Self::feed(&inbox, Input::CancelDone { ticket, report });
@@ -440,6 +456,17 @@ impl Driver {
             Self::feed(inbox, Input::Evidence { account, orders, executions });
         }
     }
+}
+
+/// Why an effect has no outcome when the client that ran it panicked.
+const BROKE: &str = "the broker's client broke";
+
+/// Runs an effect in a task of its own, so that a client that panics leaves an outcome: none.
+async fn seen_through<T: Send + 'static>(
+    effect: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let ended = tokio::spawn(effect).await;
+    ended.inspect_err(|error| tracing::error!(error = %error, "engine.broker_client_broke")).ok()
 }
 
 fn shown(text: Option<Untrusted>) -> String {

@@ -27,6 +27,8 @@ mod state;
 mod submit;
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod simulation;
 
 pub use effect::{
@@ -46,7 +48,7 @@ use ibkr_agent_domain::{
     Door, ErrorCode, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record, RecordKind,
     Reference, SidecarId, Timestamp,
 };
-use ibkr_agent_gates::{Policy, Requester, Switches};
+use ibkr_agent_gates::{Policy, Question, Requester, Switches};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -80,6 +82,10 @@ pub struct Engine {
     config: EngineConfig,
     previews: BTreeMap<PreviewId, Preview>,
     approvals: BTreeMap<ApprovalId, ApprovalEntry>,
+    /// When approvals end by the monotonic clock, whatever the wall clock does meanwhile.
+    deadlines: BTreeMap<ApprovalId, Duration>,
+    /// The broker login that shows an account.
+    logins: BTreeMap<AccountId, BrokerName>,
     keys: BTreeMap<(Owner, IdempotencyKey), KeyEntry>,
     orders: BTreeMap<ClientOrderId, OrderEntry>,
     admitted: BTreeSet<String>,
@@ -103,8 +109,8 @@ enum After {
     Tell(Ticket, Answer),
     /// Place the order; `before` is what it was: nothing, or given back unsent.
     Place { ticket: Ticket, order: ClientOrderId, before: Option<Box<OrderEntry>> },
-    /// Send the answer to a question.
-    SendReply { ticket: Ticket },
+    /// Send the answer to a question, which nobody else can answer meanwhile.
+    SendReply { ticket: Ticket, order: ClientOrderId, question: Box<Question> },
     /// Send the cancel.
     SendCancel { ticket: Ticket, facts: Box<ibkr_agent_gates::CancelRequest> },
     /// The order's outcome is durable: answer whoever waits for it.
@@ -137,8 +143,14 @@ impl Engine {
             reason: "never halted".to_owned(),
             audit_event_id: None,
         };
+        let deadlines = restored.approvals.iter().map(|approval| {
+            let left = approval.expires_at.since(high_water);
+            (approval.id.clone(), now.monotonic.saturating_add(left))
+        });
         let mut engine = Self {
             config,
+            deadlines: deadlines.collect(),
+            logins: BTreeMap::new(),
             previews: restored.previews.into_iter().map(|p| (p.id.clone(), p)).collect(),
             approvals: restored.approvals.into_iter().map(|a| (a.id.clone(), a)).collect(),
             keys: restored
@@ -187,6 +199,10 @@ impl Engine {
             Input::FactsRead { ticket, facts } => self.facts_read(ticket, facts, now),
             Input::Cancel { ticket, caller, cancellation } => {
                 vec![self.cancel(ticket, &caller, &cancellation, now)]
+            }
+            Input::AccountSeen { account, broker } => {
+                self.logins.insert(account, broker);
+                Vec::new()
             }
             Input::Outcome { ticket, caller, query } => {
                 vec![self.outcome(ticket, &caller, &query)]
@@ -266,7 +282,7 @@ impl Engine {
             (After::Place { order, .. }, MintedPermit::Place(permit)) => {
                 self.placeable(&order, permit, now)
             }
-            (After::SendReply { ticket }, MintedPermit::Reply(permit)) => vec![
+            (After::SendReply { ticket, .. }, MintedPermit::Reply(permit)) => vec![
                 Effect::Reply { ticket, answer: Answer::Done, event },
                 Effect::SendReply(permit),
             ],
@@ -294,7 +310,7 @@ impl Engine {
             // nothing is sent.
             (
                 After::Place { ticket, .. }
-                | After::SendReply { ticket }
+                | After::SendReply { ticket, .. }
                 | After::SendCancel { ticket, .. },
                 _,
             ) => vec![refuse(ticket, ErrorCode::InternalError, "the permit was not recorded")],
@@ -314,9 +330,13 @@ impl Engine {
                                 recorded: halt again after it";
                 vec![refuse(ticket, code, sentence)]
             }
-            After::Reply(ticket, _, _)
-            | After::Resume { ticket, .. }
-            | After::SendReply { ticket } => vec![refuse(ticket, code, sentence)],
+            After::Reply(ticket, _, _) | After::Resume { ticket, .. } => {
+                vec![refuse(ticket, code, sentence)]
+            }
+            After::SendReply { ticket, order, question } => {
+                self.ask_again(&order, *question);
+                vec![refuse(ticket, code, sentence)]
+            }
             After::Place { ticket, order, before } => {
                 self.place_not_recorded(ticket, &order, before, code)
             }

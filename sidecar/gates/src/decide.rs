@@ -100,13 +100,14 @@ pub fn check_order(
         order.account(),
         "an account on the sidecar's list that the broker reports",
     ));
-    checks.push(Check::new(
+    let in_doubt = Check::new(
         Gate::InDoubt,
         !facts.in_doubt,
         ErrorCode::OrderInDoubt,
         if facts.in_doubt { "an order's outcome is unknown" } else { "none" },
         "no order in doubt on this account and instrument",
-    ));
+    );
+    checks.push(in_doubt.exempt_if(reducing));
     checks.push(Check::new(
         Gate::Session,
         facts.session == SessionState::Ready,
@@ -378,8 +379,11 @@ fn drift_check(policy: &Policy, facts: &Facts, approval: &Approval) -> Check {
 /// The price that an approval remembers: the middle of the market, else the last trade.
 #[must_use]
 pub fn mid_price(quote: &Quote) -> Option<Decimal> {
-    let middle = || quote.bid?.checked_add(quote.ask?)?.checked_div(Decimal::TWO);
-    middle().or(quote.last).filter(|price| *price > Decimal::ZERO)
+    // The broker writes a side without a price as zero or below: there is no middle then.
+    let positive = |price: Option<Decimal>| price.filter(|price| *price > Decimal::ZERO);
+    let (bid, ask) = (positive(quote.bid), positive(quote.ask));
+    let middle = || bid?.checked_add(ask?)?.checked_div(Decimal::TWO);
+    middle().or_else(|| positive(quote.last))
 }
 
 /// A wish to cancel an order.

@@ -66,7 +66,8 @@ pub struct Facts {
     pub quote: Option<Quote>,
     /// The signed position in the instrument.
     pub position: Decimal,
-    /// Working quantity on the order's own side.
+    /// Quantity on the order's own side that works, or that may: everything that could fill before
+    /// this order does and that `position` may not show yet.
     pub working_same_side: Decimal,
     /// Units of the policy's currency per unit of the order's; `None` when unknown.
     pub policy_currency_rate: Option<Decimal>,

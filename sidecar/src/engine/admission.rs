@@ -19,7 +19,7 @@ impl Engine {
     }
 
     fn check_admission(&mut self, caller: &Caller, work: Work, now: Now) -> Result<(), Refusal> {
-        if work == Work::Write {
+        if matches!(work, Work::Write | Work::Cancel) {
             self.check_write_standing(caller, now)?;
         }
         if caller.standing == Standing::Operator {

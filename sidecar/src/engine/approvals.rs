@@ -28,13 +28,16 @@ impl Engine {
         let reference_price = facts.quote.as_ref().and_then(mid_price);
         let position = facts.position;
         let in_doubt = self.in_doubt(&order);
-        let facts = complete_facts(facts, self.switches(), in_doubt, self.used(now));
+        let under_way = self.under_way(&order, None, now.wall);
+        let facts = complete_facts(facts, self.switches(), in_doubt, under_way, self.used(now));
         let checks = check_order(&self.config.policy, &facts, &order, now.wall);
         let would_pass = !checks.iter().any(ibkr_agent_gates::Check::is_denied);
         let warned = checks.iter().filter(|check| check.verdict == Verdict::Warned);
         let warnings = warned.map(ibkr_agent_gates::Check::sentence).collect();
         let owner = owner_of(&caller.requester);
-        let id = derived_id("pv", &[&owner.0, caller.requester.call.as_str()]);
+        // The order is part of it: a preview that was shown never becomes another order's.
+        let digest = order.digest().to_string();
+        let id = derived_id("pv", &[&owner.0, caller.requester.call.as_str(), &digest]);
         let Ok(id) = PreviewId::parse(&id) else {
             return refuse(ticket, ErrorCode::InternalError, "no preview id");
         };
@@ -102,7 +105,7 @@ impl Engine {
         };
         // The same call asks once: what became of its approval is never written over.
         if let Some(asked) = self.approvals.get(&entry.id) {
-            let answer = Answer::Approval(Box::new(asked.clone()), has_expired(asked, now));
+            let answer = Answer::Approval(Box::new(asked.clone()), self.has_expired(asked, now));
             return Effect::Reply { ticket, answer, event: None };
         }
         let mut record = record_of(&caller.requester, RecordKind::ApprovalAsked, Decision::Stated);
@@ -111,6 +114,8 @@ impl Engine {
         record.references.push(Reference::Approval(entry.id.clone()));
         record.references.push(Reference::Order(entry.order.digest()));
         self.approvals.insert(entry.id.clone(), entry.clone());
+        let life = entry.expires_at.since(entry.created_at);
+        self.deadlines.insert(entry.id.clone(), now.monotonic.saturating_add(life));
         let changed = format!("ibkr://approvals/{}", entry.id);
         let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
         let after = After::Reply(ticket, answer, Some(changed));
@@ -143,7 +148,7 @@ impl Engine {
         let open = self
             .approvals
             .values()
-            .filter(|entry| entry.status == ApprovalStatus::Pending && entry.expires_at > now.wall);
+            .filter(|entry| entry.status == ApprovalStatus::Pending && !self.is_over(entry, now));
         if open.count() >= self.config.max_open_approvals {
             return Err(Refusal::new(ErrorCode::ApprovalTooMany, "too many approvals are open"));
         }
@@ -180,7 +185,7 @@ impl Engine {
         let Some(entry) = found else {
             return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
         };
-        let answer = Answer::Approval(Box::new(entry.clone()), has_expired(entry, now));
+        let answer = Answer::Approval(Box::new(entry.clone()), self.has_expired(entry, now));
         Effect::Reply { ticket, answer, event: None }
     }
 
@@ -221,12 +226,13 @@ impl Engine {
         key: OperatorKeyId,
         now: Now,
     ) -> Effect {
+        let over = self.approvals.get(approval).is_some_and(|entry| self.is_over(entry, now));
         let Some(entry) = self.approvals.get_mut(approval) else {
             return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
         };
         let problem = if entry.order.digest() != digest {
             Some((ErrorCode::SignatureInvalid, "what was signed is not this order"))
-        } else if entry.expires_at <= now.wall {
+        } else if over {
             Some((ErrorCode::ApprovalExpired, "the request has expired"))
         } else {
             match entry.status {
@@ -346,10 +352,17 @@ impl Engine {
         record.references.push(Reference::Approval(approval.clone()));
         Some(record)
     }
-}
 
-/// Whether an undecided or unspent approval's time has passed.
-pub(super) fn has_expired(entry: &ApprovalEntry, now: Now) -> Expired {
-    let counts = matches!(entry.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
-    if counts && entry.expires_at <= now.wall { Expired::Yes } else { Expired::No }
+    /// Whether an approval's time has passed by either clock: a wall clock that was set back, or
+    /// that stands at its high-water mark, lengthens nothing.
+    pub(super) fn is_over(&self, entry: &ApprovalEntry, now: Now) -> bool {
+        let late = self.deadlines.get(&entry.id).is_some_and(|end| *end <= now.monotonic);
+        late || entry.expires_at <= now.wall
+    }
+
+    /// Whether an undecided or unspent approval's time has passed.
+    fn has_expired(&self, entry: &ApprovalEntry, now: Now) -> Expired {
+        let counts = matches!(entry.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
+        if counts && self.is_over(entry, now) { Expired::Yes } else { Expired::No }
+    }
 }

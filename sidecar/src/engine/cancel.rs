@@ -43,23 +43,25 @@ impl Engine {
     ) -> Result<CancelRequest, Refusal> {
         let is_operator = caller.standing == Standing::Operator;
         let owner = owner_of(&caller.requester);
-        let ours = self
-            .orders
-            .values()
-            .find(|entry| entry.broker_order_id.as_ref() == Some(&cancellation.order));
+        // Order ids are a login's own: the same one may stand for another account's order.
+        let ours = self.orders.values().find(|entry| {
+            entry.broker_order_id.as_ref() == Some(&cancellation.order)
+                && *entry.account() == cancellation.account
+                && (is_operator || entry.owner == owner)
+        });
         let facts = match ours {
-            Some(entry) if is_operator || entry.owner == owner => CancelFacts {
+            Some(entry) => CancelFacts {
                 broker: entry.broker().clone(),
                 account: entry.account().clone(),
                 order_id: cancellation.order.clone(),
                 ours: Some(entry.id.clone()),
             },
-            Some(_) | None if !is_operator => {
+            None if !is_operator => {
                 let message = "no order of this gateway has that id";
                 return Err(Refusal::new(ErrorCode::OrderNotOurs, message));
             }
-            Some(_) | None => CancelFacts {
-                broker: self.only_broker(cancellation)?,
+            None => CancelFacts {
+                broker: self.login_of(cancellation)?,
                 account: cancellation.account.clone(),
                 order_id: cancellation.order.clone(),
                 ours: None,
@@ -73,16 +75,22 @@ impl Engine {
         })
     }
 
-    /// The broker through which an operator's cancel of a foreign order goes: the one that orders
-    /// of that account went through, else the configuration's only one.
-    fn only_broker(
+    /// The broker through which an operator's cancel of a foreign order goes: the one that shows
+    /// the account, else the one that orders of that account went through, else the only one.
+    fn login_of(
         &self,
         cancellation: &Cancellation,
     ) -> Result<ibkr_agent_domain::BrokerName, Refusal> {
-        let known = self.orders.values().find(|entry| *entry.account() == cancellation.account);
-        let broker = known.map(|entry| entry.broker().clone());
-        broker.or_else(|| self.config.default_broker.clone()).ok_or_else(|| {
-            Refusal::new(ErrorCode::OrderNotFound, "name the broker: more than one is configured")
+        let used = || {
+            let mut orders = self.orders.values();
+            let known = orders.find(|entry| *entry.account() == cancellation.account);
+            known.map(|entry| entry.broker().clone())
+        };
+        let shown = self.logins.get(&cancellation.account).cloned();
+        let broker = shown.or_else(used).or_else(|| self.config.default_broker.clone());
+        broker.ok_or_else(|| {
+            let message = "no broker login shows this account now";
+            Refusal::new(ErrorCode::BrokerBackendUnavailable, message)
         })
     }
 

@@ -6,9 +6,9 @@ use crate::engine::state::{
 };
 use ibkr_agent_audit::{EventId, Recorded};
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerOrder, BrokerOrderId, CanonicalOrder, ClientOrderId, Digest,
-    ErrorCode, Execution, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record, ScopeSet,
-    Timestamp,
+    AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, CanonicalOrder, ClientOrderId,
+    Digest, ErrorCode, Execution, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record,
+    ScopeSet, Timestamp,
 };
 use ibkr_agent_gates::{Cancel, Check, Facts, Halt, Permit, Place, Question, Reply, Requester};
 use rust_decimal::Decimal;
@@ -65,8 +65,10 @@ pub enum Work {
     Read,
     /// A preview: broker traffic, but nothing executable.
     Preview,
-    /// Asking for an approval, submitting or cancelling.
+    /// Asking for an approval or submitting.
     Write,
+    /// Cancelling: a write with a budget of its own.
+    Cancel,
 }
 
 /// A preview with the facts it was checked against.
@@ -302,6 +304,13 @@ pub enum Input {
         caller: Caller,
         /// What.
         cancellation: Cancellation,
+    },
+    /// A broker login shows an account: a cancel of an order that others placed goes there.
+    AccountSeen {
+        /// The account.
+        account: AccountId,
+        /// The login.
+        broker: BrokerName,
     },
     /// What became of an order?
     Outcome {
@@ -570,6 +579,7 @@ pub(crate) fn complete_facts(
     broker: BrokerFacts,
     switches: ibkr_agent_gates::Switches,
     in_doubt: bool,
+    under_way: Decimal,
     used: super::limits::Used,
 ) -> Facts {
     Facts {
@@ -580,7 +590,7 @@ pub(crate) fn complete_facts(
         clock_skew_ms: broker.clock_skew_ms,
         quote: broker.quote,
         position: broker.position,
-        working_same_side: broker.working_same_side,
+        working_same_side: broker.working_same_side.saturating_add(under_way),
         policy_currency_rate: broker.policy_currency_rate,
         orders_last_minute: used.orders_last_minute,
         orders_today: used.orders_today,

@@ -26,11 +26,12 @@ pub struct Used {
     pub notional_today: Decimal,
 }
 
-/// Counts recorded orders that were, or may have been, sent.
+/// Counts recorded orders that were, or may have been, sent. Orders of a later trading day than the
+/// clock says count too: a clock that goes back a day frees nothing.
 pub(crate) fn used<'a>(orders: impl Iterator<Item = &'a OrderEntry>, now: Now) -> Used {
     let mut used = Used::default();
     for order in orders.filter(|order| order.state != OrderState::NotSent) {
-        if order.trading_day == now.trading_day {
+        if order.trading_day >= now.trading_day {
             used.orders_today = used.orders_today.saturating_add(1);
             used.notional_today = used.notional_today.saturating_add(order.counted_notional);
         }
@@ -48,7 +49,7 @@ pub struct CallBudget {
     pub reads_per_minute: u32,
     /// Previews (each costs broker traffic).
     pub previews_per_minute: u32,
-    /// Asks, submissions and cancels.
+    /// Asks and submissions; and as many cancels again, which no other write can use up.
     pub writes_per_minute: u32,
 }
 
@@ -63,7 +64,7 @@ impl CallBudget {
         match work {
             Work::Read => self.reads_per_minute,
             Work::Preview => self.previews_per_minute,
-            Work::Write => self.writes_per_minute,
+            Work::Write | Work::Cancel => self.writes_per_minute,
         }
     }
 }

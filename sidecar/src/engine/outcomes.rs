@@ -137,10 +137,26 @@ impl Engine {
         now: Now,
     ) -> Result<Effect, ErrorCode> {
         let order = request.client_order_id.clone();
+        let question = Box::new(request.question.clone());
         let permit = decide_reply(&self.config.policy, self.switches(), request, now.wall)?;
-        let after = After::SendReply { ticket: ticket.unwrap_or(Ticket(0)) };
+        // One question gets one answer: taken out with the permit, so that a second answer finds
+        // none, and nothing is made unknown by an answer that has nothing to send.
+        if let Some(entry) = self.orders.get_mut(&order) {
+            entry.question = None;
+        }
+        let ticket = ticket.unwrap_or(Ticket(0));
+        let after = After::SendReply { ticket, order: order.clone(), question };
         let preconditions = vec![Precondition::OrderIs(order, OrderState::Question)];
         Ok(self.commit(preconditions, Vec::new(), Payload::Reply(permit), after, now))
+    }
+
+    /// The answer couldn't be recorded, so none was sent: the question still waits.
+    pub(super) fn ask_again(&mut self, order: &ClientOrderId, question: Question) {
+        if let Some(entry) = self.orders.get_mut(order)
+            && entry.state == OrderState::Question
+        {
+            entry.question.get_or_insert(question);
+        }
     }
 
     /// A human answers the broker's question. What was shown must be what is asked.
@@ -227,7 +243,7 @@ impl Engine {
 
     fn seen(&mut self, entry: &OrderEntry, sighting: Sighting, now: Now) -> Vec<Effect> {
         let unchanged = entry.filled == sighting.filled
-            && entry.broker_order_id.is_some()
+            && (entry.broker_order_id.is_some() || sighting.order_id.is_none())
             && entry.average_price == sighting.average_price;
         let event = match sighting.status {
             Some(BrokerOrderStatus::Filled) => OrderEvent::FillSeen,
@@ -359,6 +375,7 @@ fn sightings(
             e.reference.as_ref() == Some(&entry.id)
                 && e.account == *order.account()
                 && e.conid == order.conid()
+                && e.side.is_none_or(|side| side == order.terms().side)
         })
         .collect();
     let filled = fills.iter().try_fold(Decimal::ZERO, |sum, e| sum.checked_add(e.quantity))?;

@@ -10,8 +10,8 @@ use crate::engine::{
 };
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
-    ClientOrderId, Digest, ErrorCode, OrderEvent, OrderState, RecordKind, Reference,
-    client_order_id,
+    CanonicalOrder, ClientOrderId, Digest, ErrorCode, OrderEvent, OrderState, RecordKind,
+    Reference, Timestamp, client_order_id,
 };
 use ibkr_agent_gates::{Approval, Denials, Permit, Place, PlaceIntent, decide_place, screen_place};
 use rust_decimal::Decimal;
@@ -25,6 +25,8 @@ pub(super) enum Flight {
         caller: Box<Caller>,
         /// What.
         submission: Box<Submission>,
+        /// Since when the facts are read.
+        since: Timestamp,
     },
     /// Waits for the order's outcome.
     Waiting(ClientOrderId),
@@ -44,6 +46,7 @@ impl Engine {
                 let flight = Flight::ReadingFacts {
                     caller: Box::new(caller),
                     submission: Box::new(submission),
+                    since: now.wall,
                 };
                 self.submissions.insert(ticket, flight);
                 vec![Effect::ReadFacts { ticket, order }]
@@ -95,9 +98,9 @@ impl Engine {
             return Err(Refusal::new(ErrorCode::ApprovalPreviewMismatch, message));
         }
         let (code, message) = match entry.status {
-            ApprovalStatus::Approved if entry.expires_at > now.wall => return Ok(entry),
+            ApprovalStatus::Approved if !self.is_over(entry, now) => return Ok(entry),
             ApprovalStatus::Approved => (ErrorCode::ApprovalExpired, "the approval has expired"),
-            ApprovalStatus::Pending if entry.expires_at > now.wall => {
+            ApprovalStatus::Pending if !self.is_over(entry, now) => {
                 (ErrorCode::ApprovalPending, "no human has decided yet")
             }
             ApprovalStatus::Pending => (ErrorCode::ApprovalExpired, "nobody decided in time"),
@@ -128,12 +131,12 @@ impl Engine {
         let Some(flight) = self.submissions.remove(&ticket) else {
             return Vec::new();
         };
-        let Flight::ReadingFacts { caller, submission } = flight else {
+        let Flight::ReadingFacts { caller, submission, since } = flight else {
             self.submissions.insert(ticket, flight);
             return Vec::new();
         };
         let decided = match facts {
-            Ok(facts) => self.decide(ticket, &caller, &submission, *facts, now),
+            Ok(facts) => self.decide(ticket, &caller, &submission, (*facts, since), now),
             Err(refusal) => Err(refusal),
         };
         match decided {
@@ -149,7 +152,7 @@ impl Engine {
         ticket: Ticket,
         caller: &Caller,
         submission: &Submission,
-        facts: BrokerFacts,
+        (facts, since): (BrokerFacts, Timestamp),
         now: Now,
     ) -> Result<Vec<Effect>, Refusal> {
         if let Some(order) = self.used_key(caller, submission)? {
@@ -168,7 +171,8 @@ impl Engine {
         }
         let rate = facts.policy_currency_rate.filter(|rate| *rate > Decimal::ZERO);
         let in_doubt = self.in_doubt(&order);
-        let facts = complete_facts(facts, self.switches(), in_doubt, self.used(now));
+        let under_way = self.under_way(&order, Some(&id), since);
+        let facts = complete_facts(facts, self.switches(), in_doubt, under_way, self.used(now));
         let intent = PlaceIntent {
             order,
             client_order_id: id.clone(),
@@ -185,6 +189,32 @@ impl Engine {
             .map_err(|denials| denied(&denials))?;
         let entry = new_order(caller, submission, &approval, id, rate, now);
         Ok(vec![self.reserve(ticket, submission, approval, entry, permit, now)])
+    }
+
+    /// What our own orders of the same account, contract and side may add to the position without
+    /// the facts showing it: those whose answer isn't there, and those that changed after the
+    /// reading of the facts began. Counting one twice only takes an exemption away.
+    pub(super) fn under_way(
+        &self,
+        order: &CanonicalOrder,
+        own: Option<&ClientOrderId>,
+        since: Timestamp,
+    ) -> Decimal {
+        let same = self.orders.values().filter(|entry| {
+            Some(&entry.id) != own
+                && entry.account() == order.account()
+                && entry.order.conid() == order.conid()
+                && entry.order.terms().side == order.terms().side
+        });
+        let unseen = same.filter(|entry| match entry.state {
+            OrderState::Intended | OrderState::Question | OrderState::Unknown => true,
+            OrderState::Working | OrderState::Filled | OrderState::Cancelled => {
+                entry.updated_at >= since
+            }
+            OrderState::Rejected | OrderState::NotSent => false,
+        });
+        let quantity = |entry: &OrderEntry| entry.order.terms().quantity.get();
+        unseen.fold(Decimal::ZERO, |sum, entry| sum.saturating_add(quantity(entry)))
     }
 
     fn reserve(
@@ -230,7 +260,7 @@ impl Engine {
         now: Now,
     ) -> Vec<Effect> {
         let approval = self.approvals.get(permit.get().action().approval());
-        let expired = approval.is_none_or(|approval| approval.expires_at <= now.wall);
+        let expired = approval.is_none_or(|approval| self.is_over(approval, now));
         if self.halt.halted {
             return self.hold_back(order, "trading was halted before the order was sent", now);
         }
@@ -317,7 +347,7 @@ enum Begin {
     /// The same request was made before.
     Replay(ClientOrderId),
     /// Facts are needed for this order.
-    Read(Box<ibkr_agent_domain::CanonicalOrder>),
+    Read(Box<CanonicalOrder>),
 }
 
 fn new_order(

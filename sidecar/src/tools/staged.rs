@@ -12,7 +12,8 @@ use crate::engine::{
 use crate::facts;
 use ibkr_agent_broker::WhatIf;
 use ibkr_agent_domain::{
-    AssetClass, CanonicalOrder, Currency, ErrorCode, Money, OrderState, OrderTarget, Untrusted,
+    AccountId, AssetClass, BrokerOrderId, CanonicalOrder, Currency, ErrorCode, Money, OrderState,
+    OrderTarget, Untrusted,
 };
 use ibkr_agent_gates::{Check, Verdict};
 use ibkr_agent_protocol::catalogue::approvals::{
@@ -226,7 +227,7 @@ impl Asked<'_> {
             return Err(refused(told));
         };
         let message = message.clone();
-        let entry = self.await_cancel(&order).await?;
+        let entry = self.await_cancel(&account, &order).await?;
         let Some(entry) = entry else {
             return Err(ErrorBody::new(ErrorCode::InternalError, "the order is missing"));
         };
@@ -241,17 +242,21 @@ impl Asked<'_> {
     /// Waits a moment for the broker to show what the cancel did.
     async fn await_cancel(
         &self,
-        order: &ibkr_agent_domain::BrokerOrderId,
+        account: &AccountId,
+        order: &BrokerOrderId,
     ) -> Result<Option<OrderEntry>, ErrorBody> {
         let mut changes = self.core.engine.changes();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
         loop {
-            let id = order.clone();
+            let (account, id) = (account.clone(), order.clone());
             let found = self
                 .core
                 .engine
                 .look(move |engine, _| {
-                    engine.orders().find(|o| o.broker_order_id.as_ref() == Some(&id)).cloned()
+                    let same = |o: &&OrderEntry| {
+                        o.broker_order_id.as_ref() == Some(&id) && *o.account() == account
+                    };
+                    engine.orders().find(same).cloned()
                 })
                 .await
                 .map_err(super::refusal_body)?;
