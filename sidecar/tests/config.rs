@@ -1,5 +1,7 @@
 //! From a configuration file to a sidecar: what is on by default, what is refused, and why.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
 use ibkr_agent_broker::TlsPolicy;
 use ibkr_agent_domain::{Currency, ErrorCode, Mode, Scope, ScopeSet, Tier};
 use ibkr_agent_gateway::config::{Backing, ConfigError, Settings};
@@ -59,7 +61,8 @@ fn a_real_broker_only_reads_until_the_file_says_more() {
 #[test]
 fn both_shapes_of_a_broker_are_read() {
     let named = "brokers:\n  paper:\n    base_url: https://localhost:5000\n    expect: paper\n    \
-        tls: { pin_sha256: \"0101010101010101010101010101010101010101010101010101010101010101\" }\n  \
+        tls:\n      pin_sha256: \
+        \"0101010101010101010101010101010101010101010101010101010101010101\"\n  \
         live:\n    base_url: https://localhost:5001\n    expect: live\n\
         accounts:\n  allowed: [DU1234567, U1234567]\n";
     let Backing::Brokers(list) = read(named).unwrap().backing else { panic!("brokers") };
@@ -67,7 +70,7 @@ fn both_shapes_of_a_broker_are_read() {
     assert_eq!(names, ["live", "paper"]);
     assert_eq!(list[0].expect, Mode::Live);
     assert_eq!(list[1].tls, TlsPolicy::PinSha256([1; 32]));
-    assert!(matches!(with_broker("brokers:\n  x:\n    base_url: https://localhost:1\n"), Err(_)));
+    assert!(with_broker("brokers:\n  x:\n    base_url: https://localhost:1\n").is_err());
     let old = "broker:\n  backend: client_portal_gateway\n  \
         allow_insecure_tls_for_localhost: true\nsidecar:\n  \
         local_client_portal_base_url: https://127.0.0.1:5000\naccounts:\n  allowed: [DU1]\n";
@@ -176,7 +179,8 @@ fn given_limits_replace_the_built_in_ones_and_only_those() {
 fn an_issuers_callers_get_reads_unless_more_is_listed_and_never_past_what_is_enabled() {
     let issuer = |more: &str| {
         let text = format!(
-            "remote_mcp:\n  issuer: https://issuer.example\n  audiences: [https://mcp.example]\n{more}"
+            "remote_mcp:\n  issuer: https://issuer.example\n  \
+             audiences: [https://mcp.example]\n{more}"
         );
         read(&text).unwrap().issuers.remove(0).1
     };

@@ -3,9 +3,7 @@
 mod pairing;
 mod rehearsal;
 
-use crate::args::{
-    IdentityVerb, PairArgs, PairingVerb, RelayVerb, SidecarSessionVerb, SidecarVerb,
-};
+use crate::args::{IdentityVerb, PairArgs, RelayVerb, SidecarSessionVerb, SidecarVerb};
 use crate::failure::Failure;
 use crate::open::{self, LocalAgents, Owned, Plan};
 use crate::run::Context;

@@ -226,7 +226,8 @@ mod tests {
         (
             "orders preview --account DU1 --symbol AAPL --side buy --quantity 1 \
              --limit-price 100 --enable-preview",
-            r#"{"account_id":"DU1","limit_price":"100","order_type":"limit","quantity":"1","side":"buy","symbol":"AAPL"}"#,
+            r#"{"account_id":"DU1","limit_price":"100","order_type":"limit","quantity":"1",
+                "side":"buy","symbol":"AAPL"}"#,
         ),
         (
             "orders submit --account DU1 --approval-id a --idempotency-key k --enable-paper",

@@ -1,5 +1,12 @@
-//! The real binary in a temporary home, outside a checkout, without configuration unless said: every
-//! printed line of the command line's contract, exit codes, and processes side by side.
+//! The real binary in a temporary home, outside a checkout, without configuration unless said:
+//! every printed line of the command line's contract, exit codes, processes side by side.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod http;
 mod orders;
@@ -7,4 +14,5 @@ mod owners;
 mod reads;
 mod stdio;
 mod support;
+mod terminal;
 mod usage;

@@ -173,40 +173,39 @@ fn two_processes_with_one_key_are_told_of_the_same_order() {
 #[test]
 fn the_kill_switch_stops_orders_lets_cancels_pass_and_survives_the_process() {
     let home = Home::new();
-    let limit = near_the_market(&home);
-    let (spent, unspent) = (approved(&home, &limit), approved(&home, &limit));
+    let (spent, unspent) = (approved(&home, "100"), approved(&home, "100"));
     let submit =
         |id: &str| home.json(&format!("orders submit --account DU1234567 --approval-id {id}"));
     let order = submit(&spent).json();
+    assert_eq!(order["status"], "working", "{order}");
     home.json("kill-switch close --reason drill").json();
     let status = home.json("kill-switch status").json();
     assert_eq!((&status["halted"], &status["halts"][0]["reason"]), (&true.into(), &"drill".into()));
     assert_eq!(submit(&unspent).error(), (1, "KILL_SWITCH_CLOSED".to_owned()));
     let id = text(&order, "broker_order_id");
-    if order["status"] == "working" {
-        let cancel = format!("orders cancel --account DU1234567 --broker-order-id {id}");
-        home.json(&cancel).json();
-    }
+    home.json(&format!("orders cancel --account DU1234567 --broker-order-id {id}")).json();
     home.json("kill-switch open --reason over").json();
     assert_eq!(home.json("kill-switch status").json()["halted"], false);
-    assert!(submit(&unspent).code == 0, "a halt gives the approval back");
+    // A halt gives the approval back.
+    assert_eq!(submit(&unspent).json()["status"], "working");
 }
 
 #[test]
 fn the_operator_cancels_any_order() {
     let home = Home::new();
-    let limit = near_the_market(&home);
-    let order = {
-        let approval = approved(&home, &limit);
-        home.json(&format!("orders submit --account DU1234567 --approval-id {approval}")).json()
+    let approval = approved(&home, "100");
+    let submit = format!("orders submit --account DU1234567 --approval-id {approval}");
+    let id = text(&home.json(&submit).json(), "broker_order_id");
+    let cancel = |id: &str| {
+        home.json(&format!(
+            "orders cancel --account DU1234567 --broker-order-id {id} --as-operator"
+        ))
     };
-    let id = text(&order, "broker_order_id");
-    let line = format!("orders cancel --account DU1234567 --broker-order-id {id} --as-operator");
-    if order["status"] == "working" {
-        assert_eq!(home.json(&line).json()["requested"], true);
-    }
-    let line = format!("orders cancel --account DU1234567 --broker-order-id 999 --as-operator");
-    assert_ne!(home.json(&line).code, 0);
+    assert_eq!(cancel(&id).json()["requested"], true);
+    let outcome = format!("orders outcome --approval-id {approval}");
+    assert_eq!(home.json(&outcome).json()["status"], "cancelled");
+    let (code, _) = cancel("999").error();
+    assert_ne!(code, 0);
 }
 
 #[test]

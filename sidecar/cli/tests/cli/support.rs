@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Longest time that one run may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-const BINARY: &str = env!("CARGO_BIN_EXE_ibkr-agent");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_ibkr-agent");
 
 /// A temporary home.
 pub(crate) struct Home(tempfile::TempDir);
