@@ -321,7 +321,7 @@ const fn next_step(state: OrderState) -> &'static str {
         OrderState::Filled => "Nothing: the order is filled.",
         OrderState::Cancelled => "Nothing: the order no longer works.",
         OrderState::Rejected => "Read the broker's reason; a new order needs a new preview.",
-        OrderState::NotSent => "Nothing was sent; the approval can be used again.",
+        OrderState::NotSent => "Ask ibkr_approval_status whether the approval still counts.",
         OrderState::Unknown => "Never repeat the order. Ask ibkr_order_outcome until it settles.",
     }
 }
