@@ -136,7 +136,7 @@ fn one_approval_makes_at_most_one_order_whatever_happens_fourth_quarter() {
 
 /// Some seed of a broken world breaks a rule in these words.
 fn is_seen(sabotage: Sabotage, words: &str) {
-    let seeds = 1..200;
+    let seeds = 1..1000;
     let seen = seeds.filter_map(|seed| caught(seed, sabotage).err());
     let mut others = Vec::new();
     for Violation(sentence) in seen {

@@ -99,7 +99,13 @@ impl World {
             return Ok(());
         };
         let who = self.mostly(whose, who);
-        let call = self.call();
+        let mut asking = (self.call(), preview, account, who);
+        // Now and then the very same call comes again.
+        if self.random.percent(25) {
+            asking = self.random.pick(&self.askings).cloned().unwrap_or(asking);
+        }
+        self.askings.push(asking.clone());
+        let (call, preview, account, who) = asking;
         let caller = setting::caller(who, &call, self.now().wall);
         let ticket = self.ticket(Asked::Other);
         self.feed(Input::AskApproval { ticket, caller, account, preview, ttl: None })

@@ -154,11 +154,7 @@ pub(super) fn requester(who: Who, call: &str) -> Requester {
             (Actor::Local { client }, Door::Stdio, "ibkr_tool")
         }
         Who::Token => {
-            let actor = Actor::Token {
-                issuer: "https://issuer.example".to_owned(),
-                subject: Untrusted::new("alice"),
-                client: Untrusted::new("client"),
-            };
+            let actor = Actor::token("https://issuer.example", "alice", Some("client"));
             (actor, Door::Relay, "ibkr_tool")
         }
         Who::Operator => (Actor::Operator { key: None }, Door::Operator, "verb"),
