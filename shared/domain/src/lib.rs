@@ -5,6 +5,7 @@
 //! outside. What is not: serialisation of wire or disk formats, async code, clocks, I/O. Every type
 //! with an invariant has private fields and one parsing constructor.
 
+mod caller;
 mod code;
 mod ids;
 mod instrument;

@@ -1,5 +1,6 @@
 //! What is written to the audit log. The types have no field that could hold a secret.
 
+use crate::caller;
 use crate::{
     AccountId, ApprovalId, BrokerOrderId, CallId, ClientOrderId, Digest, ErrorCode, OperatorKeyId,
     PreviewId, Timestamp, Untrusted,
@@ -45,13 +46,13 @@ pub enum Actor {
         /// What it called itself.
         client: Untrusted,
     },
-    /// A caller whose access token the sidecar itself verified.
+    /// A caller whose access token the sidecar itself verified; made by [`Actor::token`].
     Token {
         /// The token's issuer.
         issuer: String,
-        /// The token's subject.
+        /// The name of the token's subject.
         subject: Untrusted,
-        /// The token's client.
+        /// The name of the token's client.
         client: Untrusted,
     },
     /// A refused caller that no verified token names.
@@ -69,6 +70,17 @@ pub enum Actor {
 }
 
 impl Actor {
+    /// The holder of a verified token. Different callers give different actors and labels, however
+    /// long or odd their names are; an issuer is configured and holds no `|`.
+    #[must_use]
+    pub fn token(issuer: &str, subject: &str, client: Option<&str>) -> Self {
+        Self::Token {
+            issuer: issuer.to_owned(),
+            subject: caller::subject(subject),
+            client: caller::client(client),
+        }
+    }
+
     /// The actor as one stable text, the same for the same caller.
     #[must_use]
     pub fn label(&self) -> String {

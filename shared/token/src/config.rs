@@ -164,6 +164,10 @@ impl IssuerConfig {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let issuer = || self.issuer.clone();
         let base = parse_url(&self.issuer)?;
+        // It parts issuer and subject where callers are named.
+        if self.issuer.contains('|') {
+            return Err(ConfigError::BadUrl { url: issuer() });
+        }
         for url in [&self.jwks_url, &self.metadata_url].into_iter().flatten() {
             if !may_follow(&base, &parse_url(url)?) {
                 return Err(ConfigError::Insecure { url: url.clone() });

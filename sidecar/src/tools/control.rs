@@ -15,6 +15,10 @@ use rust_decimal::Decimal;
 /// Most audit records of one answer.
 const MAX_AUDIT_ROWS: u64 = 100;
 
+/// Longest actor that is shown, in characters: no label is longer, since a caller is admitted by
+/// what is shown of it.
+const MAX_ACTOR_CHARS: usize = 2048;
+
 impl Asked<'_> {
     pub(super) async fn kill_switch_status(&self) -> Result<Done, ErrorBody> {
         self.input::<KillSwitchStatus>()?;
@@ -133,7 +137,7 @@ pub(crate) fn event(entry: &Entry) -> AuditEventOutput {
         index: entry.index,
         time: Wire(time),
         kind: entry.kind.clone(),
-        actor: Wire(Untrusted::bounded(&entry.actor, 200)),
+        actor: Wire(Untrusted::bounded(&entry.actor, MAX_ACTOR_CHARS)),
         door: entry.door.clone(),
         tool: entry.tool.clone(),
         account_hash: entry.account.clone(),

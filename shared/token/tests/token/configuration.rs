@@ -41,6 +41,7 @@ fn plain_http_is_for_loopback_only() {
     }
     for bad in [
         "",
+        "https://id.example/a|b",
         "id.example",
         "https://",
         "https://user@id.example",
