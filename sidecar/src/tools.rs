@@ -7,6 +7,7 @@
 mod account;
 mod control;
 mod market;
+mod meter;
 mod orders;
 mod session;
 mod staged;
@@ -27,10 +28,12 @@ use ibkr_agent_protocol::service::{
     ToolReply, ToolService, receipt_text,
 };
 use ibkr_agent_token::Verified;
+use meter::Recording;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -72,6 +75,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 pub(crate) use control::event as audit_event;
+pub(crate) use meter::RefusalMeter;
 
 /// What the tools share.
 #[derive(Debug)]
@@ -83,6 +87,7 @@ pub(crate) struct Core {
     pub(crate) identity: Identity,
     pub(crate) backend: Backend,
     pub(crate) enabled: Enabled,
+    pub(crate) refusals: RefusalMeter,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -207,7 +212,7 @@ impl Agents {
             tool: tool_name(&call.tool),
         };
         let error = ErrorBody::new(code, code.user_action());
-        self.core.finish_refused(&requester, call, error).await
+        self.core.turn_away(&requester, call, error).await
     }
 
     /// The key with which answers are signed, hexadecimal Ed25519.
@@ -279,13 +284,8 @@ impl Core {
                 (Actor::Local { client: caller.client.clone() }, *door, Standing::Local)
             }
             Agent::Token { verified, door } => {
-                let actor = Actor::Token {
-                    issuer: verified.issuer().to_owned(),
-                    // Never cut: the validator bounds both below what is kept, and two callers
-                    // that differ in their last character must not become one owner.
-                    subject: Untrusted::new(verified.subject()),
-                    client: Untrusted::new(verified.client().unwrap_or("-")),
-                };
+                let actor =
+                    Actor::token(verified.issuer(), verified.subject(), verified.client());
                 // A token that doesn't say when it was issued is as old as can be.
                 let seconds = verified.issued_at().unwrap_or(0);
                 let issued_at = Timestamp::from_millis(seconds.saturating_mul(1000));
@@ -308,7 +308,7 @@ impl Core {
         let requester = caller.requester.clone();
         let spec = match self.admit(&caller, &call).await {
             Ok(spec) => spec,
-            Err(error) => return self.finish_refused(&requester, &call, error).await,
+            Err(error) => return self.turn_away(&requester, &call, error).await,
         };
         let limit = call.timeout.min(MAX_TIMEOUT);
         let asked = Asked { core: self, caller, call: &call, progress, cancelled };
@@ -378,6 +378,32 @@ impl Core {
         };
         self.sign(&mut reply, event);
         reply
+    }
+
+    /// Refuses a call that was never admitted, and so was paid for by nobody's budget: recorded as
+    /// long as there are few of them.
+    async fn turn_away(
+        &self,
+        requester: &Requester,
+        call: &ToolCall,
+        error: ErrorBody,
+    ) -> ToolReply {
+        match self.refusals.take(Instant::now()) {
+            Recording::Written { left_out: 0 } => {}
+            Recording::Written { left_out } => {
+                let (kind, decision) = (RecordKind::Notice, Decision::Stated);
+                let mut record = Record::new(kind, Actor::System, Door::Internal, decision);
+                record.details.push("refusals_left_out");
+                record.references.push(Reference::Count(left_out));
+                self.engine.ask(|ticket| Input::Record { ticket, record }).await;
+            }
+            Recording::LeftOut => {
+                let mut reply = ToolReply::failure(call.call_id.clone(), error);
+                self.sign(&mut reply, None);
+                return reply;
+            }
+        }
+        self.finish_refused(requester, call, error).await
     }
 
     async fn finish_refused(

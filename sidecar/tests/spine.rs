@@ -7,7 +7,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
-use ibkr_agent_domain::{Door, Untrusted};
+use ibkr_agent_domain::{Door, ErrorCode, Untrusted};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, demo_key_path};
 use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
 use ibkr_agent_gateway::tools::Agent;
@@ -130,6 +130,37 @@ async fn one_order_goes_the_whole_way() {
     let verified = operate(&sidecar, &state, Verb::AuditVerify {}).await.unwrap();
     assert_eq!(verified["verified"], true);
     assert_eq!(simulator.control().place_calls(), 2);
+    sidecar.shutdown().await;
+    simulator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_that_cost_their_sender_nothing_cannot_fill_the_log() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = SidecarConfig::simulator(folder.path().join("state"), &simulator.base_url());
+    let sidecar = Sidecar::start(config).await.unwrap();
+    let before = sidecar.ledger().head().size;
+    let mut refusals = tokio::task::JoinSet::new();
+    for _ in 0..1500 {
+        let agents = sidecar.agents();
+        refusals.spawn(async move {
+            let arguments = serde_json::value::to_raw_value(&json!({})).unwrap();
+            let call = ToolCall::new("ibkr_health", arguments);
+            let code = ErrorCode::AuthTokenInvalid;
+            agents.refuse(&Untrusted::new("flood"), Door::Relay, code, &call).await
+        });
+    }
+    let mut recorded = 0_u64;
+    while let Some(reply) = refusals.join_next().await {
+        let reply = reply.unwrap();
+        assert!(reply.receipt.is_some(), "recorded or not, it is signed");
+        recorded += u64::from(reply.audit_event_id.is_some());
+        assert_eq!(reply.result.unwrap_err().code, "AUTH_TOKEN_INVALID");
+    }
+    let grown = sidecar.ledger().head().size - before;
+    assert!((600..=1300).contains(&recorded), "{recorded}");
+    assert!(grown < 1400, "{grown} records of 1500 refusals");
     sidecar.shutdown().await;
     simulator.shutdown().await;
 }
