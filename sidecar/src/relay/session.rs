@@ -295,7 +295,7 @@ impl<'a, D: RelayDoor> Session<'a, D> {
             tracing::error!(error = %error, "the renewed certificate can't be stored");
             return;
         }
-        self.renew_at = next.renewal_due();
+        self.renew_at = next_renewal(next.renewal_due(), now);
         self.context.credentials.store(std::sync::Arc::new(next));
         self.report_connected();
         tracing::info!("client certificate renewed");
@@ -328,6 +328,28 @@ impl<'a, D: RelayDoor> Session<'a, D> {
     }
 }
 
+/// When to ask again after a renewal: a remote that hands out certificates that are nearly over
+/// can't make us ask without a pause.
+fn next_renewal(due: SystemTime, now: SystemTime) -> SystemTime {
+    now.checked_add(RENEWAL_PAUSE).map_or(due, |earliest| due.max(earliest))
+}
+
 fn is_about_pairing(code: &str) -> bool {
     matches!(code, "SIDECAR_PAIRING_REQUIRED" | "SIDECAR_SESSION_INVALID")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_over_at_once_is_not_renewed_without_a_pause() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let earliest = now + RENEWAL_PAUSE;
+        for due in [SystemTime::UNIX_EPOCH, now, now + Duration::from_secs(1)] {
+            assert_eq!(next_renewal(due, now), earliest);
+        }
+        let later = now + Duration::from_secs(3600);
+        assert_eq!(next_renewal(later, now), later);
+    }
 }
