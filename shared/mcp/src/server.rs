@@ -6,6 +6,7 @@ use core::time::Duration;
 use http::request::Parts;
 use ibkr_agent_domain::{ErrorCode, Untrusted};
 use ibkr_agent_protocol::catalogue::{ToolSpec, find};
+use ibkr_agent_protocol::relay::frame::MAX_TOOL_NAME_BYTES;
 use ibkr_agent_protocol::service::{
     DEFAULT_TIMEOUT, ErrorBody, Progress, ProgressUpdate, ToolCall, ToolReply, ToolService,
     fresh_call_id,
@@ -26,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 /// How long clients may keep a tool list.
 const LIST_TTL_MS: u64 = 60_000;
 
-/// Longest tool name that is passed on; longer ones are cut, which leaves them unknown.
-const MAX_NAME_CHARS: usize = 128;
+/// Longest text of a progress update, in characters.
+const MAX_PROGRESS_CHARS: usize = 200;
 
 /// Progress updates that wait for a slow client; more are dropped.
 const PROGRESS_QUEUE: usize = 16;
@@ -143,7 +144,9 @@ fn published(spec: &ToolSpec) -> Tool {
 fn tool_call(request: CallToolRequestParams) -> Result<ToolCall, ErrorData> {
     let arguments = to_raw_value(&request.arguments.unwrap_or_default())
         .map_err(|_| ErrorData::invalid_params("the arguments can't be read", None))?;
-    let tool = request.name.chars().take(MAX_NAME_CHARS).collect();
+    // Longer names are cut, which leaves them unknown. Counted in bytes, as every door behind does.
+    let end = request.name.floor_char_boundary(MAX_TOOL_NAME_BYTES);
+    let tool = request.name.get(..end).unwrap_or_default().to_owned();
     Ok(ToolCall { call_id: fresh_call_id(), tool, arguments, timeout: DEFAULT_TIMEOUT })
 }
 
@@ -190,7 +193,7 @@ async fn forward(
         let Some(update) = update else { return };
         let steps = u32::try_from(update.progress).unwrap_or(u32::MAX);
         let note = ProgressNotificationParam::new(token.clone(), f64::from(steps))
-            .with_message(update.message);
+            .with_message(Untrusted::bounded(&update.message, MAX_PROGRESS_CHARS).to_string());
         if peer.notify_progress(note).await.is_err() {
             return;
         }

@@ -100,7 +100,8 @@ impl ToolService for Fake {
             SENSELESS => return ToolReply::success(id, to_raw_value(&json!([1])).unwrap()),
             PROGRESSES => {
                 progress.report(1, "reading");
-                progress.report(2, "reading more");
+                // As a hostile sidecar might.
+                progress.report(2, &format!("more\u{202e}\u{1b}[2J{}", "x".repeat(1000)));
                 self.kept.lock().unwrap().push(progress);
             }
             name if FORBIDDEN.contains(&name) => {

@@ -285,6 +285,8 @@ async fn progress_precedes_the_answer_on_the_same_stream() {
     assert_eq!(steps[1].as_f64(), Some(2.0));
     assert_eq!(events[0]["params"]["progressToken"], json!("p"));
     assert_eq!(events[0]["params"]["message"], json!("reading"));
+    let hostile = events[1]["params"]["message"].as_str().unwrap();
+    assert!(hostile.starts_with("more\\u{202e}\\u{1b}[2J") && hostile.len() < 300, "{hostile}");
     assert_eq!(events[2]["result"]["structuredContent"]["tool"], json!(PROGRESSES));
 }
 

@@ -148,6 +148,16 @@ async fn a_cancelled_request_reaches_the_service() {
 }
 
 #[tokio::test]
+async fn a_long_name_of_a_tool_is_cut_to_what_every_door_behind_takes() {
+    let served = serve();
+    let mut raw = Raw::new(served.client);
+    raw.initialize("t").await;
+    raw.call(1, json!({"name": "\u{20ac}".repeat(100)})).await;
+    assert_eq!(raw.receive().await["id"], json!(1));
+    assert_eq!(served.fake.calls()[0].1, "\u{20ac}".repeat(42), "128 bytes at most");
+}
+
+#[tokio::test]
 async fn progress_precedes_the_answer() {
     let served = serve();
     let mut raw = Raw::new(served.client);
