@@ -4,8 +4,8 @@
 //! the same process) and the benches share every line. It decides who may call and what may pass;
 //! it doesn't decide anything about orders, and keeps no payload.
 //!
-//! Order of a request to `/mcp`, see [`pipeline`]: host and origin, size and time of the body, one
-//! light look at the message, bearer token, rate of the principal, scope of the tool, owner of a
+//! Order of a request to `/mcp`, see [`pipeline`]: host and origin, bearer token, size and time of
+//! the body, one light look at the message, rate of the principal, scope of the tool, owner of a
 //! legacy session, then rmcp. Metadata and health are open to anybody.
 //!
 //! Invariants: a request without a verified token never reaches the service; neither does a call of
@@ -19,6 +19,7 @@ mod pipeline;
 mod policy;
 mod refusals;
 mod sessions;
+mod strict;
 mod token_id;
 mod wellknown;
 
@@ -51,6 +52,9 @@ use wellknown::ResourceMetadata;
 
 /// Largest request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Largest body that is read of a request without a good token, to echo its id; it is then refused
+/// whatever it says, and nobody may fill our memory without a name.
+pub const MAX_STRANGER_BODY_BYTES: usize = 64 * 1024;
 /// Time to read a request body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time until an answer must have begun; longer than any tool call may take.

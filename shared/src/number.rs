@@ -116,6 +116,13 @@ fn parse_json_number(text: &str) -> Result<Decimal, InvalidNumber> {
     Decimal::try_new(signed, scale).map_err(|_| InvalidNumber::Inexact)
 }
 
+/// Whether every parser reads the same in the text of a JSON number: a 64-bit integer, or a decimal
+/// that a double holds.
+#[must_use]
+pub fn is_exact_json_number(text: &str) -> bool {
+    text.parse::<u64>().is_ok() || text.parse::<i64>().is_ok() || parse_json_number(text).is_ok()
+}
+
 /// A decimal that a caller sends, as a string or as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InputNumber(pub Decimal);

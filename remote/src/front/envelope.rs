@@ -1,9 +1,11 @@
 //! A light look at one JSON-RPC message (JSON-RPC 2.0, MCP basic): what kind it is, its id, and
 //! the tool that it calls. Parameters are not interpreted; rmcp does that afterwards.
 //!
-//! What is decided here must not be readable in another way behind it: a repeated key, a batch, a
-//! message nested past [`MAX_DEPTH`] and an id that isn't a string or an integer are refused.
+//! What is decided here must not be readable in another way behind it: a repeated name, a batch, a
+//! message nested past [`MAX_DEPTH`] and an id that isn't a string or an integer are refused, and so
+//! are arguments with a number that the JSON parser behind this would round ([`super::strict`]).
 
+use super::strict::{has_inexact_number, repeats_a_name};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 use serde_json::value::RawValue;
@@ -71,8 +73,10 @@ struct Wire<'a> {
 }
 
 #[derive(Deserialize)]
-struct ToolParams {
+struct ToolParams<'a> {
     name: String,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
 }
 
 /// Keeps `null` apart from an absent member.
@@ -140,6 +144,11 @@ fn classify(wire: &Wire<'_>) -> Result<Envelope, Malformed> {
     if method.is_empty() || method.len() > MAX_NAME_BYTES {
         return refuse("the method is empty or too long");
     }
+    // Said before anything else of the parameters is believed.
+    if wire.params.is_some_and(|params| repeats_a_name(params.get())) {
+        let message = "a name is given twice in the parameters";
+        return Err(Malformed { code: INVALID_PARAMS, message, id });
+    }
     let kind = match (method, id.is_some()) {
         ("tools/call", true) => Kind::ToolCall(tool_name(wire, id.as_deref())?),
         ("tools/call" | "initialize", false) => return refuse("this method needs an id"),
@@ -151,18 +160,20 @@ fn classify(wire: &Wire<'_>) -> Result<Envelope, Malformed> {
 }
 
 fn tool_name(wire: &Wire<'_>, id: Option<&str>) -> Result<String, Malformed> {
-    let params = wire.params.map_or("null", RawValue::get);
-    let name = params
+    let refuse = |message| Malformed { code: INVALID_PARAMS, message, id: id.map(str::to_owned) };
+    let text = wire.params.map_or("null", RawValue::get);
+    let params = text
         .starts_with('{')
-        .then(|| serde_json::from_str::<ToolParams>(params).ok())
+        .then(|| serde_json::from_str::<ToolParams<'_>>(text).ok())
         .flatten()
-        .map(|params| params.name)
-        .filter(|name| !name.is_empty() && name.len() <= MAX_NAME_BYTES);
-    name.ok_or_else(|| Malformed {
-        code: INVALID_PARAMS,
-        message: "params.name must be the tool's name, given once",
-        id: id.map(str::to_owned),
-    })
+        .filter(|params| !params.name.is_empty() && params.name.len() <= MAX_NAME_BYTES)
+        .ok_or_else(|| refuse("params.name must be the tool's name, given once"))?;
+    if params.arguments.is_some_and(|arguments| has_inexact_number(arguments.get())) {
+        let message = "a number in the arguments has more digits than JSON numbers carry \
+                       exactly: give it as a string";
+        return Err(refuse(message));
+    }
+    Ok(params.name)
 }
 
 fn is_valid_id(text: &str) -> bool {
@@ -172,8 +183,8 @@ fn is_valid_id(text: &str) -> bool {
     if text.starts_with('"') {
         return true;
     }
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+    // What is behind this reads integers of 64 bits.
+    text.parse::<i64>().is_ok()
 }
 
 /// Counts brackets outside strings; exact on valid JSON, and harmless on the rest.
@@ -262,6 +273,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1}"#,
             r#"{"jsonrpc":"2.0","id":null,"method":"tools/list"}"#,
             r#"{"jsonrpc":"2.0","id":1.5,"method":"tools/list"}"#,
+            r#"{"jsonrpc":"2.0","id":9223372036854775808,"method":"tools/list"}"#,
             r#"{"jsonrpc":"2.0","id":{},"method":"tools/list"}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","result":{}}"#,
             r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"ibkr_health"}}"#,
@@ -287,6 +299,29 @@ mod tests {
             assert_eq!(malformed.code, INVALID_PARAMS, "{params}");
             assert_eq!(malformed.id.as_deref(), Some("1"));
         }
+    }
+
+    #[test]
+    fn parameters_that_could_be_read_in_two_ways_are_refused() {
+        for params in [
+            r#"{"name":"x","arguments":{"side":"BUY","side":"SELL"}}"#,
+            r#"{"name":"x","arguments":{"a":{"b":[{"c":1,"\u0063":2}]}}}"#,
+            r#"{"name":"x","arguments":{},"arguments":{}}"#,
+            r#"{"name":"x","_meta":{"a":1,"a":2}}"#,
+            r#"{"name":"x","arguments":{"quantity":100.00000000000000001}}"#,
+            r#"{"name":"x","arguments":{"quantity":99999999999999999999}}"#,
+        ] {
+            let text =
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+            let malformed = parse(text.as_bytes()).unwrap_err();
+            assert_eq!(malformed.code, INVALID_PARAMS, "{params}");
+            assert_eq!(malformed.id.as_deref(), Some("1"), "{params}");
+        }
+        let other = r#"{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":1,"a":2}}"#;
+        assert_eq!(code(other), INVALID_PARAMS);
+        let long = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x",
+            "arguments":{"quantity":"100.00000000000000001","conid":265598,"price":187.25}}}"#;
+        assert!(parse(long.as_bytes()).is_ok(), "texts and short numbers pass");
     }
 
     #[test]

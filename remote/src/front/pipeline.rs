@@ -1,20 +1,23 @@
 //! One request to the MCP endpoint, step by step.
 //!
 //! ```text
-//! host, origin → 403      too big, too slow → 413, 408    (the message is looked at once)
-//! token missing or bad → 401 + challenge                  not a message → 400
-//! rate → 429              scope → 403 + challenge         foreign session → 404
-//! then rmcp, with the caller as an extension
+//! host, origin → 403      (the token is judged)           too big, too slow → 413, 408
+//! token missing or bad → 401 + challenge                  (the message is looked at once)
+//! rate → 429              not a message → 400             scope → 403 + challenge
+//! foreign session → 404   then rmcp, with the caller as an extension
 //! ```
-//! The message is read before the token is checked, so that every error can echo its id; what is
-//! wrong with the message is told to authenticated callers only.
+//! The message is read before a refusal of the token is told, so that every error can echo its id,
+//! but a stranger's only up to a small size; what is wrong with the message is told to authenticated
+//! callers only.
 
 use super::answer::{Answer, Challenges, method_not_allowed};
 use super::envelope::{self, Envelope, Kind, Malformed};
 use super::limits::peer_key;
 use super::policy::{Foreign, repair_accept};
 use super::sessions::Principal;
-use super::{ANSWER_TIMEOUT, Bearer, Front, FrontConfig, Inner, MAX_BODY_BYTES};
+use super::{
+    ANSWER_TIMEOUT, Bearer, Front, FrontConfig, Inner, MAX_BODY_BYTES, MAX_STRANGER_BODY_BYTES,
+};
 use crate::serve::Peer;
 use axum::body::Body;
 use bytes::Bytes;
@@ -105,21 +108,31 @@ pub(super) async fn handle(front: &Arc<Front>, request: Request<Body>) -> Respon
 async fn steps(front: &Arc<Front>, request: Request<Body>) -> Result<Response<Body>, Stop> {
     let bare = |answer| Stop { answer, id: None };
     let (mut parts, body) = request.into_parts();
-    let message = match parts.method {
-        Method::POST => {
-            let bytes = read(front, &parts.headers, body).await.map_err(bare)?;
-            let message = envelope::parse(&bytes);
-            Some((bytes, message))
+    let is_post = parts.method == Method::POST;
+    if !is_post && !matches!(parts.method, Method::GET | Method::DELETE) {
+        return Err(bare(method_not_allowed()));
+    }
+    let bearer = authenticate(front, &parts).await;
+    let most = if bearer.is_ok() { MAX_BODY_BYTES } else { MAX_STRANGER_BODY_BYTES };
+    let message = if is_post {
+        match (read(front, &parts.headers, body, most).await, &bearer) {
+            (Ok(bytes), _) => {
+                let message = envelope::parse(&bytes);
+                Some((bytes, message))
+            }
+            (Err(answer), Ok(_)) => return Err(bare(answer)),
+            // What matters to a stranger is the challenge.
+            (Err(_), Err(_)) => None,
         }
-        Method::GET | Method::DELETE => None,
-        _ => return Err(bare(method_not_allowed())),
+    } else {
+        None
     };
     let id = message.as_ref().and_then(|(_, message)| match message {
         Ok(envelope) => envelope.id.clone(),
         Err(malformed) => malformed.id.clone(),
     });
     let stop = |answer| Stop { answer, id: id.clone() };
-    let bearer = authenticate(front, &parts).await.map_err(stop)?;
+    let bearer = bearer.map_err(stop)?;
     let tool = match &message {
         Some((_, Ok(Envelope { kind: Kind::ToolCall(tool), .. }))) => Some(tool.as_str()),
         Some((_, Ok(_) | Err(_))) | None => None,
@@ -150,16 +163,21 @@ async fn steps(front: &Arc<Front>, request: Request<Body>) -> Result<Response<Bo
 }
 
 /// Reads the body within its size and time.
-async fn read(front: &Front, headers: &HeaderMap, body: Body) -> Result<Bytes, Answer> {
+async fn read(
+    front: &Front,
+    headers: &HeaderMap,
+    body: Body,
+    most: usize,
+) -> Result<Bytes, Answer> {
     let too_big = || {
-        let message = format!("a request body may have {MAX_BODY_BYTES} bytes");
+        let message = format!("a request body may have {most} bytes");
         Answer::coded(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::InputInvalid, message)
     };
     let declared = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if declared.and_then(|length| length.parse().ok()).is_some_and(|n: usize| n > MAX_BODY_BYTES) {
+    if declared.and_then(|length| length.parse().ok()).is_some_and(|n: usize| n > most) {
         return Err(too_big());
     }
-    let read = Limited::new(body, MAX_BODY_BYTES).collect();
+    let read = Limited::new(body, most).collect();
     match tokio::time::timeout(front.config.body_timeout, read).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_big()),

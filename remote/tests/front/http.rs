@@ -1,7 +1,7 @@
 //! Host and origin, bodies, messages, rates.
 
-use crate::world::{READS, World, body, modern_call};
-use ibkr_agent_remote::front::{MAX_BODY_BYTES, RateLimit};
+use crate::world::{READS, World, body, challenge, modern_call};
+use ibkr_agent_remote::front::{MAX_BODY_BYTES, MAX_STRANGER_BODY_BYTES, RateLimit};
 use reqwest::StatusCode;
 use serde_json::json;
 use std::time::Duration;
@@ -86,7 +86,8 @@ async fn a_body_over_the_limit_is_refused_whether_declared_or_not() {
     assert!(world.door.calls().is_empty());
     let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
     let head = format!(
-        "POST /mcp HTTP/1.1\r\nhost: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+        "POST /mcp HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\
+         transfer-encoding: chunked\r\n\r\n",
         world.address
     );
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -105,13 +106,64 @@ async fn a_body_over_the_limit_is_refused_whether_declared_or_not() {
 #[tokio::test]
 async fn a_body_that_never_comes_is_given_up() {
     let world = World::with(|setup| setup.front.body_timeout = Duration::from_millis(50)).await;
+    let token = world.issuer.token("alice", READS);
+    for (authorization, status) in
+        [(format!("authorization: Bearer {token}\r\n"), 408), (String::new(), 401)]
+    {
+        let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let head = format!(
+            "POST /mcp HTTP/1.1\r\nhost: {}\r\n{authorization}content-length: 10\r\n\r\n{{",
+            world.address
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_is_challenged_before_more_than_a_little_of_its_body_is_read() {
+    let world = World::start().await;
+    for (size, id) in [(1024, json!(7)), (MAX_STRANGER_BODY_BYTES, json!(null))] {
+        let mut message = modern_call("ibkr_health");
+        message["params"]["arguments"]["x"] = json!("x".repeat(size));
+        let response = world.post("garbage", &message).send().await.unwrap();
+        challenge(&response, StatusCode::UNAUTHORIZED);
+        assert_eq!(body(response).await["id"], id, "{size}");
+    }
+    // What it declares isn't waited for.
     let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
-    let head =
-        format!("POST /mcp HTTP/1.1\r\nhost: {}\r\ncontent-length: 10\r\n\r\n{{", world.address);
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n\r\n",
+        world.address, MAX_BODY_BYTES
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+}
+
+#[tokio::test]
+async fn arguments_that_could_be_read_in_two_ways_never_reach_the_service() {
+    let world = World::start().await;
+    let token = world.issuer.token("alice", READS);
+    let plain = modern_call("ibkr_health").to_string();
+    for arguments in [
+        r#"{"side":"BUY","side":"SELL"}"#,
+        r#"{"a":[{"b":1,"\u0062":2}]}"#,
+        r#"{"quantity":100.00000000000000001}"#,
+    ] {
+        let text = plain.replace(r#""arguments":{}"#, &format!(r#""arguments":{arguments}"#));
+        assert_ne!(text, plain);
+        let request = world.call(&token, "ibkr_health").body(text);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{arguments}");
+        let error = body(response).await;
+        assert_eq!(error["error"]["code"], -32602, "{arguments}");
+        assert_eq!(error["id"], 7);
+    }
+    assert!(world.door.calls().is_empty());
 }
 
 #[tokio::test]
