@@ -5,8 +5,10 @@
 //!
 //! Bounds: [`ServeOptions::max_connections`]; a connection must begin a request within
 //! [`ServeOptions::header_read_timeout`] and isn't kept longer than [`ServeOptions::idle_timeout`]
-//! without one. At the bound the connection that has been idle longest gives way to a new one, so
-//! idle sockets never keep anybody out. An error or a panic on one connection ends that one only.
+//! without one. A request whose answer nobody takes ends its connection after
+//! [`ServeOptions::stall_timeout`]: HTTP/2 lets a client hold an answer back for ever (RFC 9113
+//! §5.2.1). At the bound the connection that has been idle longest gives way to a new one, so idle
+//! sockets never keep anybody out. An error or a panic on one connection ends that one only.
 
 use axum::Router;
 use axum::body::Body;
@@ -48,6 +50,9 @@ pub struct ServeOptions {
     pub header_read_timeout: Duration,
     /// How long a connection without a request is kept.
     pub idle_timeout: Duration,
+    /// How long a request may stand still: not answered, or no part of its answer taken. Longer
+    /// than any answer takes to begin, and than the pauses of an event stream.
+    pub stall_timeout: Duration,
     /// How long requests in flight may go on after shutdown.
     pub drain_timeout: Duration,
 }
@@ -58,6 +63,7 @@ impl Default for ServeOptions {
             max_connections: 1024,
             header_read_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            stall_timeout: Duration::from_secs(180),
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -150,14 +156,21 @@ struct Activity {
 
 #[derive(Debug)]
 struct ActivityState {
-    in_flight: usize,
+    /// The requests in flight, and when each last got on.
+    in_flight: BTreeMap<u64, Instant>,
+    next_request: u64,
     served_any: bool,
     since: Instant,
 }
 
 impl Activity {
     fn new() -> Self {
-        let state = ActivityState { in_flight: 0, served_any: false, since: Instant::now() };
+        let state = ActivityState {
+            in_flight: BTreeMap::new(),
+            next_request: 0,
+            served_any: false,
+            since: Instant::now(),
+        };
         Self { state: Mutex::new(state), evicted: CancellationToken::new() }
     }
 
@@ -166,44 +179,60 @@ impl Activity {
     }
 
     fn begin(self: &Arc<Self>) -> InFlight {
-        self.with(|state| {
-            state.in_flight += 1;
+        let request = self.with(|state| {
+            let request = state.next_request;
+            state.next_request = request.wrapping_add(1);
+            state.in_flight.insert(request, Instant::now());
             state.served_any = true;
+            request
         });
-        InFlight(Arc::clone(self))
+        InFlight { activity: Arc::clone(self), request }
     }
 
-    /// When the connection has been idle for too long, if it is idle.
-    fn idle_deadline(&self, options: &ServeOptions) -> Option<Instant> {
+    /// When the connection will have been idle, or one of its requests have stood still, too long.
+    fn deadline(&self, options: &ServeOptions) -> Instant {
         self.with(|state| {
-            let limit =
+            let idle =
                 if state.served_any { options.idle_timeout } else { options.header_read_timeout };
-            (state.in_flight == 0).then(|| state.since + limit)
+            match state.in_flight.values().min() {
+                Some(got_on) => *got_on + options.stall_timeout,
+                None => state.since + idle,
+            }
         })
     }
 
-    /// Returns once the connection has been idle for too long.
+    /// Returns once the connection has been idle, or one of its requests has stood still, too long.
     async fn expired(&self, options: &ServeOptions) {
+        // What changes meanwhile is overdue one of these limits from now at the earliest.
+        let step = options.idle_timeout.min(options.stall_timeout);
         loop {
             let now = Instant::now();
-            match self.idle_deadline(options) {
-                Some(deadline) if deadline <= now => return,
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                // Busy: it can't become overdue earlier than one limit from now.
-                None => tokio::time::sleep(options.idle_timeout).await,
+            let deadline = self.deadline(options);
+            if deadline <= now {
+                return;
             }
+            tokio::time::sleep_until(deadline.min(now + step)).await;
         }
     }
 }
 
 /// Held by a request until its response body has been sent or dropped.
 #[derive(Debug)]
-struct InFlight(Arc<Activity>);
+struct InFlight {
+    activity: Arc<Activity>,
+    request: u64,
+}
+
+impl InFlight {
+    fn gets_on(&self) {
+        self.activity.with(|state| state.in_flight.insert(self.request, Instant::now()));
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.with(|state| {
-            state.in_flight = state.in_flight.saturating_sub(1);
+        self.activity.with(|state| {
+            state.in_flight.remove(&self.request);
             state.since = Instant::now();
         });
     }
@@ -224,7 +253,7 @@ impl Registry {
         let idle = open.values().filter(|activity| !activity.evicted.is_cancelled());
         let longest = idle
             .filter_map(|activity| {
-                activity.with(|state| (state.in_flight == 0).then_some((state.since, activity)))
+                activity.with(|state| state.in_flight.is_empty().then_some((state.since, activity)))
             })
             .min_by_key(|(since, _)| *since);
         longest.inspect(|(_, activity)| activity.evicted.cancel()).is_some()
@@ -317,13 +346,13 @@ impl Connection {
 }
 
 fn tracked(response: Response<Body>, guard: InFlight) -> Response<TrackedBody> {
-    response.map(|inner| TrackedBody { inner, _guard: guard })
+    response.map(|inner| TrackedBody { inner, guard })
 }
 
 /// A response body that keeps its connection busy until it ends.
 struct TrackedBody {
     inner: Body,
-    _guard: InFlight,
+    guard: InFlight,
 }
 
 impl HttpBody for TrackedBody {
@@ -334,7 +363,11 @@ impl HttpBody for TrackedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if polled.is_ready() {
+            self.guard.gets_on();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -75,6 +75,48 @@ async fn a_connection_without_a_whole_request_is_closed() {
     assert!(answer.starts_with(b"HTTP/1.1 200"), "an idle keep-alive connection ends too");
 }
 
+/// A whole HTTP/2 request whose sender never lets an answer's body through (RFC 9113 §6.5.2): the
+/// first window is of no bytes.
+fn request_without_a_window() -> Vec<u8> {
+    let path = b"/healthz";
+    let host = b"localhost";
+    // HPACK (RFC 7541): GET, http, then path and authority as literals.
+    let mut headers = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    headers.extend_from_slice(path);
+    headers.extend_from_slice(&[0x01, u8::try_from(host.len()).unwrap()]);
+    headers.extend_from_slice(host);
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend_from_slice(&[0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[0, 0, u8::try_from(headers.len()).unwrap(), 1, 5, 0, 0, 0, 1]);
+    bytes.extend_from_slice(&headers);
+    bytes
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_holds_no_connection_for_ever() {
+    let world = World::with(|setup| {
+        setup.serve.max_connections = 2;
+        setup.serve.stall_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut sockets = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(&request_without_a_window()).await.unwrap();
+        sockets.push(stream);
+    }
+    for mut stream in sockets {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest));
+        assert!(ended.await.is_ok(), "the connection was kept");
+        let served = rest.windows(9).any(|frame| frame[3] == 1 && frame[8] == 1);
+        assert!(served, "the request wasn't served at all: {rest:?}");
+    }
+    let token = world.issuer.token("alice", READS);
+    let response = world.call(&token, "ibkr_health").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_drain_lets_the_call_in_flight_finish_and_takes_no_new_one() {
     let mut world = World::start().await;
