@@ -120,7 +120,9 @@ impl<R: SidecarRoute> ToolService for HostedService<R> {
         let call_id = call.call_id.clone();
         let tool = catalogue::find(&call.tool).map_or("unknown", |spec| spec.name);
         let reply = self.relay(&caller, call, progress, cancelled).await;
-        let code = reply.result.as_ref().err().map(|error| error.code.as_str());
+        // A sidecar's text isn't logged, only a code that we know.
+        let known = |error: &ErrorBody| error.error_code().map_or("unknown", ErrorCode::as_str);
+        let code = reply.result.as_ref().err().map(known);
         tracing::info!(call.id = %call_id, tool, error.code = code, "call answered");
         reply
     }

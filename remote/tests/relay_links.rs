@@ -96,6 +96,24 @@ async fn a_call_reaches_the_sidecar_with_its_token_and_the_answer_comes_back() {
 }
 
 #[tokio::test]
+async fn a_call_that_no_frame_can_hold_ends_alone_and_not_the_link() {
+    let relay = Relay::start().await;
+    let member = relay.pair("home").await;
+    let mut socket = relay.link(&member).await;
+    grant(&mut socket).await;
+    let innocent = call(&relay, "ibkr_paper_order_submit");
+    let (number, frame) = hear_call(&mut socket).await;
+    // 65 characters, and more bytes than a tool's name may have.
+    let reply = soon(call(&relay, &"\u{20ac}".repeat(65))).await.unwrap();
+    assert_eq!(code(&reply), Some(ErrorCode::InputInvalid));
+    let body = RawValue::from_string("{}".to_owned()).unwrap();
+    let reply = ToolReply::success(frame.call_id.clone(), body);
+    say_of(&mut socket, number, Frame::Reply(Box::new(Reply { reply, credit: 1 }))).await;
+    assert!(soon(innocent).await.unwrap().result.is_ok());
+    assert!(relay.handle.routes().is_connected(&id("home")));
+}
+
+#[tokio::test]
 async fn without_a_link_the_sidecar_is_unavailable() {
     let relay = Relay::start().await;
     relay.pair("home").await;

@@ -11,9 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use ibkr_agent_domain::{CallId, ErrorCode, SidecarId};
 use ibkr_agent_protocol::relay::CallerToken;
+use ibkr_agent_protocol::relay::frame::MAX_TOOL_NAME_BYTES;
 use ibkr_agent_protocol::relay::frame::Refusals;
 use ibkr_agent_protocol::relay::link::cut_reply;
-use ibkr_agent_protocol::service::{ErrorBody, Progress, ToolCall, ToolEvent, ToolReply};
+use ibkr_agent_protocol::service::{
+    ErrorBody, MAX_ARGUMENT_BYTES, Progress, ToolCall, ToolEvent, ToolReply,
+};
 use ibkr_agent_token::BearerToken;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -243,6 +246,15 @@ impl SidecarRoute for Routes {
         let Some(link) = self.0.links.load().get(sidecar).cloned() else {
             return unavailable(call.call_id);
         };
+        // A call that no frame can hold would end the link, and every call on it.
+        if call.tool.len() > MAX_TOOL_NAME_BYTES || call.arguments.get().len() > MAX_ARGUMENT_BYTES
+        {
+            let message = "The tool's name or the arguments are too long.";
+            return ToolReply::failure(
+                call.call_id,
+                ErrorBody::new(ErrorCode::InputInvalid, message),
+            );
+        }
         let number = link.numbers.fetch_add(1, Ordering::Relaxed);
         let (call_id, tool) = (call.call_id.clone(), call.tool.clone());
         let token = CallerToken::new(token.expose().to_owned());
