@@ -471,12 +471,16 @@ fn a_ping_is_answered_with_its_nonce() {
 
 #[test]
 fn an_answer_larger_than_a_frame_becomes_an_error() {
-    let mut world = World::open(&Settings::default());
-    let id = world.call(1, READ, Duration::from_secs(30));
-    let body = RawValue::from_string(format!("\"{}\"", "a".repeat(1024 * 1024))).unwrap();
-    let reply = Box::new(ToolReply::success(id, body));
-    world.sidecar(SidecarInput::Finished { number: 1, reply });
-    assert_eq!(code(&world.answers[0].1), Some(ErrorCode::OutputUnsafe));
+    // A write has had its effect by then, so nothing else than "ask the ledger" may be said of it.
+    for (tool, said) in [(READ, ErrorCode::OutputUnsafe), (WRITE, ErrorCode::CallOutcomeUnknown)] {
+        let mut world = World::open(&Settings::default());
+        let id = world.call(1, tool, Duration::from_secs(30));
+        let body = RawValue::from_string(format!("\"{}\"", "a".repeat(1024 * 1024))).unwrap();
+        let reply = Box::new(ToolReply::success(id, body));
+        world.sidecar(SidecarInput::Finished { number: 1, reply });
+        assert_eq!(code(&world.answers[0].1), Some(said), "{tool}");
+        assert_eq!(world.remote_ended, None, "{tool}");
+    }
 }
 
 #[test]

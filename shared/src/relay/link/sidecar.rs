@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use ibkr_agent_domain::{CallId, ErrorCode};
+use ibkr_agent_domain::ErrorCode;
 
-use super::{Ended, Heartbeat, Settings, Violation, after, failure};
+use super::{Ended, Heartbeat, Settings, Violation, after, failure, may_have_effect};
 use crate::relay::codec::{EncodeError, encode};
 use crate::relay::frame::{
     Call, CallerToken, Checkpoint, Credit, Frame, GoAway, GoAwayReason, Hello, MAX_CALLS_IN_FLIGHT,
@@ -101,7 +101,8 @@ pub struct SidecarEnd {
     window: u32,
     phase: Phase,
     heartbeat: Heartbeat,
-    in_flight: HashMap<u64, CallId>,
+    /// The tools of the calls that run, by number.
+    in_flight: HashMap<u64, String>,
 }
 
 impl SidecarEnd {
@@ -252,7 +253,7 @@ impl SidecarEnd {
             return self.violate(Violation::BeyondCredit { granted: self.window }, actions);
         }
         let (call, token) = call.split();
-        self.in_flight.insert(number, call.call_id.clone());
+        self.in_flight.insert(number, call.tool.clone());
         if self.is_open() {
             actions.push(SidecarAction::Start { number, call, token });
         } else {
@@ -264,11 +265,11 @@ impl SidecarEnd {
     }
 
     fn finish(&mut self, number: u64, reply: ToolReply, actions: &mut Vec<SidecarAction>) {
-        if self.in_flight.remove(&number).is_none() {
+        let Some(tool) = self.in_flight.remove(&number) else {
             return;
-        }
+        };
         let frame = Frame::Reply(Box::new(Reply { reply, credit: 1 }));
-        actions.push(SidecarAction::Send(sendable(Message::call(number, frame))));
+        actions.push(SidecarAction::Send(sendable(Message::call(number, frame), &tool)));
         self.finish_drain(actions);
     }
 
@@ -327,7 +328,7 @@ impl SidecarEnd {
 
 /// The reply, or an error in its place if it is larger than a frame. The answer stays in the
 /// sidecar's ledger either way.
-fn sendable(message: Message) -> Message {
+fn sendable(message: Message, tool: &str) -> Message {
     let Message { id, frame: Frame::Reply(reply) } = &message else {
         return message;
     };
@@ -343,8 +344,14 @@ fn sendable(message: Message) -> Message {
     if size < near || !matches!(encode(&message), Err(EncodeError::TooLong { .. })) {
         return message;
     }
-    let text = "The answer is larger than a relay frame; ask for less at once.";
-    let reply = failure(reply.reply.call_id.clone(), ErrorCode::OutputUnsafe, text);
+    let (code, text) = if may_have_effect(tool) {
+        let text = "The answer is larger than a relay frame; what the call did is in the ledger.";
+        (ErrorCode::CallOutcomeUnknown, text)
+    } else {
+        let text = "The answer is larger than a relay frame; ask for less at once.";
+        (ErrorCode::OutputUnsafe, text)
+    };
+    let reply = failure(reply.reply.call_id.clone(), code, text);
     Message::call(*id, Frame::Reply(Box::new(Reply { reply, credit: 1 })))
 }
 
