@@ -336,9 +336,7 @@ async fn open_emergency(
     let (mut emergency, waiting) = Emergency::open(&path, &secrets.account_key())?;
     if !waiting.is_empty() {
         let folded = ledger.transact::<(), (), _>(move |batch| {
-            for entry in waiting {
-                batch.fold(entry)?;
-            }
+            store::take_over(batch, waiting)?;
             Ok(())
         });
         folded.await.map_err(|_| StartError::Restore)?;

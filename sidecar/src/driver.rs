@@ -308,6 +308,12 @@ impl Driver {
                 Effect::SendReply(permit) => self.reply(permit),
                 Effect::SendCancel { ticket, permit } => self.cancel(ticket, permit),
                 Effect::EmergencyCancel { ticket, permit } => self.emergency(ticket, permit),
+                Effect::EmergencyHalt { ticket, permit } => {
+                    let now = self.clock.now().wall;
+                    let recorded = self.emergency.as_mut().map(|file| file.record(permit, now));
+                    let event = recorded.and_then(Result::ok).map(|r| r.event().to_string());
+                    Self::feed(&self.inbox, Input::EmergencyHalted { ticket, event });
+                }
                 Effect::SetLatch { halted: true } => self.latch.halt(),
                 Effect::SetLatch { halted: false } => self.latch.resume(),
                 Effect::SeekEvidence { account } => self.seek(account),
@@ -493,5 +499,17 @@ fn cancel_report(outcome: CancelOutcome) -> CancelReport {
         }
         CancelOutcome::Unknown { why } => failed(ErrorCode::OrderOutcomeUnknown, why),
         CancelOutcome::NotSent { why } => failed(ErrorCode::OrderNotSent, why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_effect_whose_client_breaks_has_no_outcome_and_is_told_so() {
+        assert_eq!(seen_through(async { 7 }).await, Some(7));
+        let breaks = async { panic!("a client that breaks") };
+        assert_eq!(seen_through::<u8>(breaks).await, None);
     }
 }

@@ -119,7 +119,7 @@ enum After {
     /// attempt may be under way by then.
     HeldBack { entry: Box<OrderEntry>, tickets: Vec<Ticket> },
     /// The halt is durable.
-    Halt(Ticket),
+    Halt { ticket: Ticket, requester: Box<Requester> },
     /// The resume is durable: open the latch.
     Resume { ticket: Ticket, entry: Box<HaltEntry>, generation: u64 },
 }
@@ -213,6 +213,9 @@ impl Engine {
             Input::Committed { job, result } => self.committed(job, result, now),
             Input::PlaceDone { order, report } => self.place_done(&order, report, now),
             Input::CancelDone { ticket, report } => vec![self.cancel_done(ticket, report, now)],
+            Input::EmergencyHalted { ticket, event } => {
+                vec![self.emergency_halted(ticket, event)]
+            }
             Input::Evidence { account, orders, executions } => {
                 self.evidence(&account, &orders, &executions, now)
             }
@@ -293,7 +296,7 @@ impl Engine {
             (After::HeldBack { entry, tickets }, _) => {
                 outcomes::told(&entry, tickets, event.as_ref())
             }
-            (After::Halt(ticket), _) => {
+            (After::Halt { ticket, .. }, _) => {
                 self.halt.audit_event_id.clone_from(&event);
                 vec![Effect::Reply { ticket, answer: Answer::Done, event }]
             }
@@ -325,11 +328,7 @@ impl Engine {
         let sentence = "nothing was done: the record could not be written";
         match after {
             After::Tell(ticket, answer) => vec![Effect::Reply { ticket, answer, event: None }],
-            After::Halt(ticket) => {
-                let sentence = "trading is halted until the restart, but that could not be \
-                                recorded: halt again after it";
-                vec![refuse(ticket, code, sentence)]
-            }
+            After::Halt { ticket, requester } => self.emergency_halt(ticket, *requester, now),
             After::Reply(ticket, _, _) | After::Resume { ticket, .. } => {
                 vec![refuse(ticket, code, sentence)]
             }

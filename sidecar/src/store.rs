@@ -7,12 +7,13 @@
 mod rows;
 
 use crate::engine::{
-    ApprovalStatus, CommitJob, Minted, MintedPermit, Payload, Precondition, Restored, Row,
+    ApprovalStatus, CommitJob, HaltEntry, Minted, MintedPermit, Payload, Precondition, Restored,
+    Row,
 };
 use ibkr_agent_audit::{
-    Batch, Commit, EventId, Slot, Snapshot, StoreFailure, Table, TailQuery, TransactError,
+    Batch, Commit, Entry, EventId, Slot, Snapshot, StoreFailure, Table, TailQuery, TransactError,
 };
-use ibkr_agent_domain::{ClientOrderId, OrderState, Timestamp};
+use ibkr_agent_domain::{ClientOrderId, OrderState, RecordKind, Timestamp};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -151,6 +152,29 @@ fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
             batch.put(OPERATOR_KEYS, key.id.as_str().as_bytes(), &value)
         }
     }
+}
+
+/// Takes over what the emergency file recorded while the log couldn't be written: into the log, and
+/// a halt into the row that the start reads. The file is newer than anything in the store.
+///
+/// # Errors
+/// [`StoreFailure`] when the store fails.
+pub fn take_over(batch: &mut Batch<'_>, waiting: Vec<Entry>) -> Result<(), StoreFailure> {
+    for entry in waiting {
+        if entry.kind == RecordKind::Halted.as_str() {
+            let since = Timestamp::parse(&entry.time).map_err(|_| StoreFailure::Damaged)?;
+            let halt = HaltEntry {
+                halted: true,
+                since,
+                by: entry.actor.clone(),
+                reason: "halted while the log could not be written".to_owned(),
+                audit_event_id: None,
+            };
+            write(batch, &Row::Halt(halt))?;
+        }
+        batch.fold(entry)?;
+    }
+    Ok(())
 }
 
 /// Reads back everything that the engine needs.

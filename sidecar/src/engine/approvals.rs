@@ -1,6 +1,6 @@
 //! Previews, asking for an approval, and the operator's yes and no.
 
-use crate::engine::effect::complete_facts;
+use crate::engine::submit::complete_facts;
 use crate::engine::{
     After, Answer, ApprovalEntry, ApprovalStatus, Caller, Effect, Engine, Expired,
     MAX_APPROVAL_TTL, Now, OperatorAct, OperatorKeyEntry, Payload, Precondition, Preview,

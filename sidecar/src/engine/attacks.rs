@@ -6,9 +6,10 @@ mod bench;
 
 use self::bench::{Bench, LOCAL, OPERATOR, account, approval_of, order_of, refusal_of};
 use crate::engine::{
-    ApprovalStatus, BrokerFacts, CommitError, Effect, Input, OperatorAct, PlaceReport, Standing,
-    Work,
+    Answer, ApprovalStatus, BrokerFacts, CommitError, Effect, Input, OperatorAct, PlaceReport,
+    Standing, Work,
 };
+use ibkr_agent_audit::Emergency;
 use ibkr_agent_domain::{
     BrokerName, BrokerOrderId, ClientOrderId, ErrorCode, Execution, OrderState, Side, Untrusted,
 };
@@ -308,4 +309,41 @@ fn an_approval_has_ended_at_its_last_moment() {
     let ticket = bench.submit(&approval);
     bench.commit();
     assert_eq!(refusal_of(&bench, ticket), Some(ErrorCode::ApprovalExpired));
+}
+
+#[test]
+fn a_halt_that_the_log_cannot_take_is_kept_by_the_emergency_file_and_holds_after_the_start() {
+    let mut bench = Bench::new();
+    let ticket = bench.operate(OperatorAct::Halt { reason: "now".to_owned() });
+    bench.fail_commits(&CommitError::Failed);
+    assert!(bench.engine.halt_entry().halted);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("emergency.log");
+    let (mut emergency, _) = Emergency::open(&path, &[9; 32]).unwrap();
+    let now = bench.now().wall;
+    let mut events = Vec::new();
+    for effect in bench.taken(|effect| matches!(effect, Effect::EmergencyHalt { .. })) {
+        if let Effect::EmergencyHalt { permit, .. } = effect {
+            events.push(emergency.record(permit, now).unwrap().event().to_string());
+        }
+    }
+    assert_eq!(events.len(), 1, "the halt was not handed to the emergency file");
+    bench.feed(Input::EmergencyHalted { ticket, event: events.pop() });
+    assert!(matches!(bench.answer(ticket), Some(Answer::Done)));
+    let (_, waiting) = Emergency::open(&path, &[9; 32]).unwrap();
+    bench.take_over(waiting);
+    bench.restart();
+    assert!(bench.engine.halt_entry().halted, "the restart forgot the halt");
+    let shut = bench.taken(|effect| matches!(effect, Effect::SetLatch { halted: true }));
+    assert!(!shut.is_empty());
+}
+
+#[test]
+fn a_halt_that_nothing_could_record_is_told_so_and_holds_until_the_restart() {
+    let mut bench = Bench::new();
+    let ticket = bench.operate(OperatorAct::Halt { reason: "now".to_owned() });
+    bench.fail_commits(&CommitError::Failed);
+    bench.feed(Input::EmergencyHalted { ticket, event: None });
+    assert_eq!(refusal_of(&bench, ticket), Some(ErrorCode::AuditWriteFailed));
+    assert!(bench.engine.halt_entry().halted);
 }

@@ -10,7 +10,7 @@ use ibkr_agent_domain::{
     Digest, ErrorCode, Execution, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record,
     ScopeSet, Timestamp,
 };
-use ibkr_agent_gates::{Cancel, Check, Facts, Halt, Permit, Place, Question, Reply, Requester};
+use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Question, Reply, Requester};
 use rust_decimal::Decimal;
 use std::time::Duration;
 
@@ -351,6 +351,13 @@ pub enum Input {
         /// What it said.
         report: CancelReport,
     },
+    /// The emergency file was asked to take a halt.
+    EmergencyHalted {
+        /// Who waits.
+        ticket: Ticket,
+        /// The record, if it was written.
+        event: Option<String>,
+    },
     /// The broker's orders and trades of an account were read.
     Evidence {
         /// The account.
@@ -557,6 +564,13 @@ pub enum Effect {
         /// The permit.
         permit: Permit<Cancel>,
     },
+    /// The log can't be written: record this halt in the emergency file.
+    EmergencyHalt {
+        /// Who waits.
+        ticket: Ticket,
+        /// The permit.
+        permit: Permit<Halt>,
+    },
     /// Set the latch that is read last before the socket write.
     SetLatch {
         /// Shut or open.
@@ -572,28 +586,4 @@ pub enum Effect {
         /// `ibkr://approvals/<id>` or `ibkr://orders/<id>`.
         resource: String,
     },
-}
-
-/// The facts of a decision: the broker's part and the engine's own.
-pub(crate) fn complete_facts(
-    broker: BrokerFacts,
-    switches: ibkr_agent_gates::Switches,
-    in_doubt: bool,
-    under_way: Decimal,
-    used: super::limits::Used,
-) -> Facts {
-    Facts {
-        switches,
-        account_reported: broker.account_reported,
-        in_doubt,
-        session: broker.session,
-        clock_skew_ms: broker.clock_skew_ms,
-        quote: broker.quote,
-        position: broker.position,
-        working_same_side: broker.working_same_side.saturating_add(under_way),
-        policy_currency_rate: broker.policy_currency_rate,
-        orders_last_minute: used.orders_last_minute,
-        orders_today: used.orders_today,
-        notional_today: used.notional_today,
-    }
 }

@@ -1,7 +1,9 @@
 //! The kill switch: the latch first, the record after; only an operator resumes.
 
-use crate::engine::{After, Effect, Engine, HaltEntry, Now, Payload, Row, Ticket, record_of};
-use ibkr_agent_domain::{Decision, RecordKind};
+use crate::engine::{
+    After, Answer, Effect, Engine, HaltEntry, Now, Payload, Row, Ticket, record_of, refuse,
+};
+use ibkr_agent_domain::{Decision, ErrorCode, RecordKind};
 use ibkr_agent_gates::{Requester, permit_halt};
 
 impl Engine {
@@ -22,10 +24,32 @@ impl Engine {
             audit_event_id: None,
         };
         let row = Row::Halt(self.halt.clone());
+        let after = After::Halt { ticket, requester: Box::new(requester.clone()) };
         let permit = permit_halt(&self.config.policy, "kill_switch", requester, now.wall);
-        let commit =
-            self.commit(Vec::new(), vec![row], Payload::Halt(permit), After::Halt(ticket), now);
+        let commit = self.commit(Vec::new(), vec![row], Payload::Halt(permit), after, now);
         vec![Effect::SetLatch { halted: true }, commit]
+    }
+
+    /// The log can't be written: the halt goes to the emergency file, which is read at the start.
+    pub(super) fn emergency_halt(
+        &self,
+        ticket: Ticket,
+        requester: Requester,
+        now: Now,
+    ) -> Vec<Effect> {
+        let permit = permit_halt(&self.config.policy, "kill_switch", requester, now.wall);
+        vec![Effect::EmergencyHalt { ticket, permit }]
+    }
+
+    /// The emergency file took the halt, or didn't.
+    pub(super) fn emergency_halted(&mut self, ticket: Ticket, event: Option<String>) -> Effect {
+        if event.is_some() {
+            self.halt.audit_event_id.clone_from(&event);
+            return Effect::Reply { ticket, answer: Answer::Done, event };
+        }
+        let sentence = "trading is halted until the restart, but that could not be recorded: halt \
+                        again after it";
+        refuse(ticket, ErrorCode::AuditWriteFailed, sentence)
     }
 
     /// Allows trading again; the latch opens only after the record is durable, and not at all when

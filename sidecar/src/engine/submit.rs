@@ -3,17 +3,19 @@
 //! The approval, the key and the limits are reserved in the step that makes the permit, so of any
 //! number of racing submissions one gets it. Until that step nothing has changed.
 
-use crate::engine::effect::complete_facts;
 use crate::engine::{
     After, Answer, ApprovalEntry, ApprovalStatus, BrokerFacts, Caller, Effect, Engine, KeyEntry,
-    Now, OrderEntry, Payload, Precondition, Refusal, Row, Submission, Ticket, owner_of, refuse,
+    Now, OrderEntry, Payload, Precondition, Refusal, Row, Submission, Ticket, Used, owner_of,
+    refuse,
 };
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
     CanonicalOrder, ClientOrderId, Digest, ErrorCode, OrderEvent, OrderState, RecordKind,
     Reference, Timestamp, client_order_id,
 };
-use ibkr_agent_gates::{Approval, Denials, Permit, Place, PlaceIntent, decide_place, screen_place};
+use ibkr_agent_gates::{
+    Approval, Denials, Facts, Permit, Place, PlaceIntent, Switches, decide_place, screen_place,
+};
 use rust_decimal::Decimal;
 
 /// A submission on its way.
@@ -388,4 +390,28 @@ fn request_digest(submission: &Submission) -> Digest {
 fn denied(denials: &Denials) -> Refusal {
     let details = denials.denied().map(ibkr_agent_gates::Check::sentence).collect();
     Refusal { code: denials.code(), message: format!("denied: {denials}"), details }
+}
+
+/// The facts of a decision: the broker's part and the engine's own.
+pub(super) fn complete_facts(
+    broker: BrokerFacts,
+    switches: Switches,
+    in_doubt: bool,
+    under_way: Decimal,
+    used: Used,
+) -> Facts {
+    Facts {
+        switches,
+        account_reported: broker.account_reported,
+        in_doubt,
+        session: broker.session,
+        clock_skew_ms: broker.clock_skew_ms,
+        quote: broker.quote,
+        position: broker.position,
+        working_same_side: broker.working_same_side.saturating_add(under_way),
+        policy_currency_rate: broker.policy_currency_rate,
+        orders_last_minute: used.orders_last_minute,
+        orders_today: used.orders_today,
+        notional_today: used.notional_today,
+    }
 }

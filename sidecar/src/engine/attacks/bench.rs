@@ -6,7 +6,7 @@ use crate::engine::{
     Standing, Submission, Ticket,
 };
 use crate::store;
-use ibkr_agent_audit::{Ledger, LedgerConfig, TransactError};
+use ibkr_agent_audit::{Entry, Ledger, LedgerConfig, TransactError};
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
     ClientOrderId, Conid, Contract, Currency, DataStatus, Door, ErrorCode, IdempotencyKey, Mode,
@@ -178,6 +178,15 @@ impl Bench {
         self.engine = engine;
         self.take(effects);
         self.commit();
+    }
+
+    /// What the start does with the emergency file's records.
+    pub(super) fn take_over(&self, waiting: Vec<Entry>) {
+        let done = self.ledger.transact::<(), (), _>(move |batch| {
+            store::take_over(batch, waiting)?;
+            Ok(())
+        });
+        self.runtime.block_on(done).unwrap();
     }
 
     pub(super) fn ticket(&mut self) -> Ticket {

@@ -191,6 +191,10 @@ impl World {
                 self.count("emergency cancels");
                 Pending::Cancel(ticket, permit)
             }
+            Effect::EmergencyHalt { ticket, .. } => {
+                // The emergency file fails too: nothing but memory knows of the halt.
+                Pending::Input(Box::new(Input::EmergencyHalted { ticket, event: None }))
+            }
             Effect::SeekEvidence { account } => Pending::Seek(account),
         };
         self.pending.push(pending);
