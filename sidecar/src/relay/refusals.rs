@@ -128,6 +128,7 @@ impl Limiter {
 
     fn take_left_out(&mut self) -> Option<u64> {
         self.since = None;
+        self.made = 0;
         let left_out = std::mem::take(&mut self.left_out);
         (left_out > 0).then_some(left_out)
     }
@@ -354,5 +355,10 @@ mod tests {
             assert!(limiter.admit(1, start + WINDOW));
         }
         assert!(!limiter.admit(1, start + WINDOW));
+
+        // What was missed at the start of a minute takes nothing from the rest of it.
+        assert_eq!(limiter.take_left_out(), Some(1));
+        limiter.leave_out(9, start + WINDOW * 2);
+        assert!(limiter.admit(1, start + WINDOW * 2));
     }
 }
