@@ -186,8 +186,8 @@ fn an_approval_read_back_at_start_ends_when_it_would_have() {
 fn an_order_id_of_another_account_never_stands_in_the_way_of_a_cancel() {
     let mut bench = Bench::new();
     // Two logins number their orders by themselves: 7 is an order of each account.
-    let one = bench.placed_on(account("DU1"), Side::Buy, 5);
-    let two = bench.placed_on(account("DU2"), Side::Buy, 5);
+    let one = bench.placed_on(&account("DU1"), Side::Buy, 5);
+    let two = bench.placed_on(&account("DU2"), Side::Buy, 5);
     for order in [&one, &two] {
         let order_id = BrokerOrderId::parse("7").unwrap();
         let report = PlaceReport::Placed { order_id, message: String::new() };

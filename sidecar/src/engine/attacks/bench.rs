@@ -199,6 +199,7 @@ impl Bench {
         self.take(effects);
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a test picks the effects that it looks at")]
     fn take(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
@@ -395,12 +396,12 @@ impl Bench {
 
     /// An order that has left, unanswered.
     pub(super) fn placed(&mut self, side: Side, quantity: i64) -> ClientOrderId {
-        self.placed_on(account("DU1"), side, quantity)
+        self.placed_on(&account("DU1"), side, quantity)
     }
 
     pub(super) fn placed_on(
         &mut self,
-        account: AccountId,
+        account: &AccountId,
         side: Side,
         quantity: i64,
     ) -> ClientOrderId {
