@@ -139,6 +139,9 @@ pub enum RecordKind {
 macro_rules! kind_names {
     ($($name:ident = $text:literal),* $(,)?) => {
         impl RecordKind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
             /// Our name, in snake case.
             #[must_use]
             pub const fn as_str(self) -> &'static str {

@@ -4,6 +4,7 @@ use crate::args::{AuditVerb, TailArgs};
 use crate::failure::Failure;
 use crate::open::Opened;
 use crate::run::Context;
+use ibkr_agent_domain::{RecordKind, Untrusted};
 use ibkr_agent_gateway::operator::Verb as Act;
 use serde_json::{Value, json};
 
@@ -31,6 +32,7 @@ async fn tail(opened: &Opened, which: &TailArgs) -> Result<Value, Failure> {
     if limit == 0 || limit > MAX_ROWS {
         return Err(Failure::input(format!("--limit {limit} isn't between 1 and {MAX_ROWS}")));
     }
+    check_kind(which.kind.as_deref())?;
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut before = match which.cursor.as_deref().map(str::parse::<u64>) {
         None => None,
@@ -54,6 +56,18 @@ async fn tail(opened: &Opened, which: &TailArgs) -> Result<Value, Failure> {
     }
     let next_cursor = before.map(|before| before.to_string());
     Ok(json!({ "log_size": size, "events": found, "next_cursor": next_cursor }))
+}
+
+/// A kind that doesn't exist would show an empty log to somebody who looks for something.
+fn check_kind(asked: Option<&str>) -> Result<(), Failure> {
+    let known: Vec<&str> = RecordKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    match asked {
+        Some(asked) if !known.contains(&asked) => {
+            let asked = Untrusted::bounded(asked, 40);
+            Err(Failure::input(format!("--kind {asked} isn't one of {}", known.join(", "))))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn fits(event: &Value, which: &TailArgs) -> bool {

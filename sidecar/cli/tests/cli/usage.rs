@@ -116,6 +116,15 @@ fn the_generated_pages_are_whole() {
 }
 
 #[test]
+fn a_kind_of_record_that_does_not_exist_is_not_an_empty_log() {
+    let home = Home::new();
+    let ran = home.json("audit tail --kind approvals");
+    assert_eq!(ran.error(), (2, "INPUT_INVALID".to_owned()));
+    assert!(ran.stderr.contains("approved"), "the known ones are named: {}", ran.stderr);
+    assert_eq!(home.json("audit tail --kind genesis").json()["events"][0]["index"], 0);
+}
+
+#[test]
 fn logs_go_to_standard_error_and_a_wrong_filter_is_refused() {
     let home = Home::new();
     let ran = home.run(&["health", "--json", "--log", "debug", "--log-format", "json"]);
