@@ -92,6 +92,7 @@ fn quarter(first: u64) {
         "crashes",
         "store failures",
         "emergency cancels",
+        "emergency halts",
         "cancels sent",
         "statements",
         "clock jumps",

@@ -30,7 +30,7 @@ impl World {
         }
         let who = if self.random.percent(60) { Who::Local } else { Who::Token };
         if self.store_failed && self.random.percent(25) {
-            return self.cancel_order(who);
+            return if self.random.percent(30) { self.halt() } else { self.cancel_order(who) };
         }
         match self.random.below(24) {
             0..=2 => self.preview(who),

@@ -14,9 +14,9 @@ use crate::engine::{
     Answer, BrokerFacts, CancelReport, CommitError, CommitJob, Effect, Engine, Input, Now,
     PlaceReport, Restored, Ticket,
 };
-use ibkr_agent_audit::{Ledger, Recorded, TransactError};
+use ibkr_agent_audit::{Emergency, Ledger, Recorded, TransactError};
 use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, OrderState, PreviewId, Timestamp};
-use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+use ibkr_agent_gates::{Cancel, Halt, Permit, Place, Reply};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub(super) struct World {
     /// Whether this run crashes before its end.
     crashes: bool,
     stale: Option<Restored>,
+    /// Where the emergency file is, once something was written into it.
+    emergency: Option<tempfile::TempDir>,
 }
 
 impl World {
@@ -92,6 +94,7 @@ impl World {
             sabotage,
             crashes: !seed.is_multiple_of(5),
             stale: None,
+            emergency: None,
         }
     }
 
@@ -157,6 +160,33 @@ impl World {
         self.truthful()
     }
 
+    /// Writes a halt into the emergency file, unless that fails too.
+    fn emergency_halt(&mut self, permit: Permit<Halt>) -> Option<String> {
+        self.count("emergency halts");
+        if self.random.percent(30) {
+            return None;
+        }
+        let now = self.now().wall;
+        let folder = self.emergency.get_or_insert_with(|| tempfile::tempdir().expect("a folder"));
+        let path = folder.path().join("emergency.log");
+        let (mut file, _) = Emergency::open(&path, &[9; 32]).expect("the file");
+        let recorded = file.record(permit, now).expect("room");
+        Some(recorded.event().to_string())
+    }
+
+    /// What the start does with the emergency file.
+    fn take_over(&mut self) {
+        let Some(folder) = self.emergency.take() else {
+            return;
+        };
+        let path = folder.path().join("emergency.log");
+        let (mut file, waiting) = Emergency::open(&path, &[9; 32]).expect("the file");
+        let taken =
+            self.ledger.transact::<(), (), _>(move |batch| Ok(store::take_over(batch, waiting)?));
+        self.runtime.block_on(taken).expect("the store in memory");
+        file.clear().expect("the file");
+    }
+
     fn truthful(&self) -> Checked {
         if self.sabotage == Sabotage::StaleStore {
             // An order that the engine forgot would be seen here before it is sent again.
@@ -191,9 +221,9 @@ impl World {
                 self.count("emergency cancels");
                 Pending::Cancel(ticket, permit)
             }
-            Effect::EmergencyHalt { ticket, .. } => {
-                // The emergency file fails too: nothing but memory knows of the halt.
-                Pending::Input(Box::new(Input::EmergencyHalted { ticket, event: None }))
+            Effect::EmergencyHalt { ticket, permit } => {
+                let event = self.emergency_halt(permit);
+                Pending::Input(Box::new(Input::EmergencyHalted { ticket, event }))
             }
             Effect::SeekEvidence { account } => Pending::Seek(account),
         };
@@ -429,6 +459,7 @@ impl World {
         }
         self.pending = kept;
         self.store_failed = false;
+        self.take_over();
         self.monotonic = Duration::ZERO;
         let snapshot = self.ledger.snapshot().expect("a snapshot");
         let restored = store::restore(&snapshot).expect("every row reads back");
