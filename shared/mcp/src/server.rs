@@ -139,8 +139,9 @@ fn published(spec: &ToolSpec) -> Tool {
         .with_annotations(annotations)
 }
 
-/// The call that a request asks for. Duplicate argument names were merged by the JSON parser of the
-/// transport; everything else is as the client sent it.
+/// The call that a request asks for. The transport's JSON parser merges repeated names and rounds
+/// long numbers: the HTTP front refuses both before; over streams, whose peer is a local process,
+/// the last value counts. Everything else is as the client sent it.
 fn tool_call(request: CallToolRequestParams) -> Result<ToolCall, ErrorData> {
     let arguments = to_raw_value(&request.arguments.unwrap_or_default())
         .map_err(|_| ErrorData::invalid_params("the arguments can't be read", None))?;
