@@ -284,8 +284,7 @@ impl Core {
                 (Actor::Local { client: caller.client.clone() }, *door, Standing::Local)
             }
             Agent::Token { verified, door } => {
-                let actor =
-                    Actor::token(verified.issuer(), verified.subject(), verified.client());
+                let actor = Actor::token(verified.issuer(), verified.subject(), verified.client());
                 // A token that doesn't say when it was issued is as old as can be.
                 let seconds = verified.issued_at().unwrap_or(0);
                 let issued_at = Timestamp::from_millis(seconds.saturating_mul(1000));
