@@ -29,9 +29,8 @@ impl Clock {
     pub fn now(&self) -> Now {
         let wall = jiff::Timestamp::now();
         let date = wall.to_zoned(self.zone.clone()).date();
-        let day = i64::from(date.year()) * 10_000
-            + i64::from(date.month()) * 100
-            + i64::from(date.day());
+        let day =
+            i64::from(date.year()) * 10_000 + i64::from(date.month()) * 100 + i64::from(date.day());
         Now {
             monotonic: self.began.elapsed(),
             wall: Timestamp::from_millis(wall.as_millisecond()),

@@ -208,6 +208,8 @@ pub enum Reference {
     BrokerOrder(BrokerOrderId),
     /// The digest of the canonical order.
     Order(Digest),
+    /// The digest of a broker's question, its exact text.
+    Question(Digest),
     /// The outcome's name.
     Outcome(&'static str),
     /// How many events the record stands for.
@@ -227,6 +229,7 @@ impl Reference {
             Self::ClientOrder(id) => ("client_order_id", id.to_string()),
             Self::BrokerOrder(id) => ("broker_order_id", id.to_string()),
             Self::Order(digest) => ("order_digest", digest.to_string()),
+            Self::Question(digest) => ("question_digest", digest.to_string()),
             Self::Outcome(name) => ("outcome", (*name).to_owned()),
             Self::Count(count) => ("count", count.to_string()),
             Self::ClaimedAt(time) => ("claimed_at", time.to_string()),

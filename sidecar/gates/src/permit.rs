@@ -191,7 +191,7 @@ impl Action for Reply {
     fn describe(&self, record: &mut Record) {
         record.account = Some(self.account.clone());
         record.references.push(Reference::ClientOrder(self.client_order_id.clone()));
-        record.references.push(Reference::Order(self.question.text_digest()));
+        record.references.push(Reference::Question(self.question.text_digest()));
         record.details.push(if self.confirmed { "reply_yes" } else { "reply_no" });
     }
 }

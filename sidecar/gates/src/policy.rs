@@ -120,8 +120,9 @@ impl Policy {
     }
 }
 
+/// Each item quoted, so that no two lists read alike.
 fn list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
-    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(",")
+    items.into_iter().map(|item| format!("{:?}", item.to_string())).collect::<Vec<_>>().join(",")
 }
 
 fn canonical(limits: &PolicyLimits) -> String {
@@ -131,7 +132,7 @@ fn canonical(limits: &PolicyLimits) -> String {
     // Writing to a String can't fail.
     let _ = write!(
         text,
-        "id={}\nmodes={}\naccounts={}\nallowed={allowed}\ndenied={}\nclasses={}\nquantity={}\n\
+        "id={:?}\nmodes={}\naccounts={}\nallowed={allowed}\ndenied={}\nclasses={}\nquantity={}\n\
          notional={}\ncollar={}\npassive={}\nquote_age_ms={}\ndrift={}\nper_minute={}\n\
          per_day={}\nnotional_per_day={}\ndelayed={}\nquestions={}\n",
         limits.id,

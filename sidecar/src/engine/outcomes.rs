@@ -364,6 +364,7 @@ fn sightings(
             && o.account == *order.account()
             && o.conid == order.conid()
             && o.side.is_none_or(|side| side == order.terms().side)
+            && o.quantity.is_none_or(|quantity| quantity == order.terms().quantity.get())
     };
     let mut candidates: Vec<&BrokerOrder> = orders.iter().filter(same_order).collect();
     candidates.sort_by_key(|o| {
