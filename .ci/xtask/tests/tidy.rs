@@ -205,6 +205,18 @@ fn pure_code_reads_no_clock() {
 }
 
 #[test]
+fn only_real_tests_of_the_engine_may_name_the_store() {
+    let named = rust("use crate::store;");
+    assert_eq!(rules("sidecar/src/engine/simulation/world.rs", &named), []);
+    assert_eq!(rules("sidecar/src/engine/attacks.rs", &named), []);
+    assert_eq!(rules("sidecar/src/engine/attack.rs", &named), [Rule::EngineSibling]);
+    let engine = |text: &str| rules("sidecar/src/engine.rs", &rust(text));
+    assert_eq!(engine("mod order;\n#[cfg(test)]\nmod attacks;\n#[cfg(test)]\nmod simulation;"), []);
+    assert_eq!(engine("#[cfg(test)]\nmod attacks;\nmod simulation;"), [Rule::EngineSibling]);
+    assert_eq!(engine("pub mod attacks;"), [Rule::EngineSibling]);
+}
+
+#[test]
 fn the_engine_uses_only_operator_of_its_siblings() {
     let name = "sidecar/src/engine/order.rs";
     let lawful = ["use crate::operator::Verb;", "use crate::engine::Effect;", "use super::Effect;"];

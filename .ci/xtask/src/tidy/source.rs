@@ -28,6 +28,10 @@ const ENGINE: &str = "sidecar/src/engine";
 /// What the engine may name of its own crate.
 const ENGINE_MAY_USE: &[&str] = &["engine", "operator"];
 
+/// Modules of the engine that only tests compile: they drive the engine together with the store
+/// and may name it. [`test_modules`] sees to it that they are declared so.
+const ENGINE_TESTS: &[&str] = &["attacks", "simulation"];
+
 /// Every finding of the source rules in one file.
 #[must_use]
 pub fn inspect(file: &File<'_>) -> Vec<Finding> {
@@ -55,6 +59,27 @@ pub fn inspect(file: &File<'_>) -> Vec<Finding> {
         if is_engine(file.name) {
             findings.extend(siblings(file, number, code, in_tests));
         }
+    }
+    findings.extend(test_modules(file));
+    findings
+}
+
+/// A module that is spared as a test must be one: `#[cfg(test)]` stands right before it.
+fn test_modules(file: &File<'_>) -> Vec<Finding> {
+    if file.name != "sidecar/src/engine.rs" {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    let mut before = "";
+    for (number, line) in file.numbered() {
+        let is_spared = |name: &&&str| line.ends_with(&format!("mod {name};"));
+        if let Some(name) = ENGINE_TESTS.iter().find(is_spared)
+            && before != "#[cfg(test)]"
+        {
+            let detail = format!("{name} is spared as a test but isn't under #[cfg(test)]");
+            findings.push(file.finding(number, Rule::EngineSibling, detail));
+        }
+        before = line;
     }
     findings
 }
@@ -86,7 +111,11 @@ fn prints(code: &str) -> bool {
 }
 
 fn is_engine(name: &str) -> bool {
-    name.strip_prefix(ENGINE).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    let Some(rest) = name.strip_prefix(ENGINE) else {
+        return false;
+    };
+    let module = rest.strip_prefix('/').and_then(|rest| rest.split(['/', '.']).next());
+    rest == ".rs" || module.is_some_and(|module| !ENGINE_TESTS.contains(&module))
 }
 
 fn siblings(file: &File<'_>, number: usize, code: &str, in_tests: bool) -> Vec<Finding> {
