@@ -6,8 +6,8 @@
 //! the call to a [`RelayDoor`] with what was verified, never with the token.
 //!
 //! Invariants: a cut link doesn't end a write that runs, only its reply is lost; nothing is run
-//! twice; the remote can start calls, cancel them, revoke, and say what it refused ([`RemoteRefusal`]),
-//! and nothing else.
+//! twice; the remote can start calls, cancel them, revoke, and say what it refused
+//! ([`RemoteRefusal`]), and nothing else.
 
 mod calls;
 mod credentials;

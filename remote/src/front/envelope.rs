@@ -2,8 +2,8 @@
 //! the tool that it calls. Parameters are not interpreted; rmcp does that afterwards.
 //!
 //! What is decided here must not be readable in another way behind it: a repeated name, a batch, a
-//! message nested past [`MAX_DEPTH`] and an id that isn't a string or an integer are refused, and so
-//! are arguments with a number that the JSON parser behind this would round ([`super::strict`]).
+//! message nested past [`MAX_DEPTH`] and an id that isn't a string or an integer are refused, and
+//! so are arguments with a number that the JSON parser behind this would round ([`super::strict`]).
 
 use super::strict::{has_inexact_number, repeats_a_name};
 use serde::Deserialize;

@@ -7,8 +7,8 @@
 //! foreign session → 404   then rmcp, with the caller as an extension
 //! ```
 //! The message is read before a refusal of the token is told, so that every error can echo its id,
-//! but a stranger's only up to a small size; what is wrong with the message is told to authenticated
-//! callers only.
+//! but a stranger's only up to a small size; what is wrong with the message is told to
+//! authenticated callers only.
 
 use super::answer::{Answer, Challenges, method_not_allowed};
 use super::envelope::{self, Envelope, Kind, Malformed};

@@ -1,8 +1,8 @@
 //! What a JSON text must not hold if two parsers are to read the same in it: a name given twice in
 //! one object, and a number that a double can't carry.
 //!
-//! The transport behind the front layer reads a repeated name as its last value and a long number as
-//! the nearest double. An order must never be one thing to whoever wrote it and another to the
+//! The transport behind the front layer reads a repeated name as its last value and a long number
+//! as the nearest double. An order must never be one thing to whoever wrote it and another to the
 //! gates, so such a message is refused here, from the bytes that were sent (RFC 8259 §4 and §6).
 
 use ibkr_agent_protocol::number::is_exact_json_number;

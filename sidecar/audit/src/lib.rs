@@ -5,8 +5,8 @@
 //! [`Recorded`] value, and [`Recorded`] is what the broker crate demands before it acts.
 //!
 //! Leaf = canonical JSON of a [`Record`](ibkr_agent_domain::Record) with position and time. The
-//! tree is RFC 6962; each batch ends in a checkpoint signed with the log's key (C2SP note). The account
-//! is kept as a keyed hash only.
+//! tree is RFC 6962; each batch ends in a checkpoint signed with the log's key (C2SP note). The
+//! account is kept as a keyed hash only.
 //!
 //! Not here: what is stored in the tables that [`Batch`] offers (the sidecar's store module), and
 //! any decision.
