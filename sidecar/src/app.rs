@@ -7,7 +7,9 @@ use crate::brokers::Brokers;
 use crate::clock::Clock;
 use crate::desk::OperatorDesk;
 use crate::driver::{self, DriverParts, EngineHandle};
-use crate::engine::{CallBudget, Engine, EngineConfig, Input, OperatorAct, OperatorKeyEntry};
+use crate::engine::{
+    Answer, CallBudget, Engine, EngineConfig, Input, OperatorAct, OperatorKeyEntry,
+};
 use crate::operator::keys::{KeyError, NewKey, create_key, describe_key};
 use crate::operator::{OperatorDomain, OperatorPublicKey};
 use crate::relay::{CredentialsError, Identity};
@@ -431,6 +433,6 @@ pub(crate) async fn enrol_first(
         tool: "operator init",
     };
     let act = OperatorAct::Enrol(key);
-    engine.ask(|ticket| Input::Operator { ticket, requester, act }).await;
-    true
+    let told = engine.ask(|ticket| Input::Operator { ticket, requester, act }).await;
+    matches!(told.answer, Answer::Done)
 }

@@ -37,6 +37,10 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// Tools that need no place among the calls in flight: a cancel is never crowded out, and waiting
+/// for a human costs nothing. Their callers' budgets bound them.
+const UNBOUNDED: &[&str] = &["ibkr_paper_order_cancel", "ibkr_approval_status"];
+
 /// Who calls a tool, as its door knows it.
 #[derive(Debug, Clone)]
 pub enum Agent {
@@ -168,11 +172,20 @@ impl ToolService for Agents {
     ) -> ToolReply {
         let core = Arc::clone(&self.core);
         let call_id = call.call_id.clone();
+        let slot = if UNBOUNDED.contains(&call.tool.as_str()) {
+            None
+        } else {
+            match core.engine.enter() {
+                Ok(slot) => Some(slot),
+                Err(refusal) => return ToolReply::failure(call_id, refusal_body(refusal)),
+            }
+        };
         // A task of its own: a caller that goes away doesn't stop a write half-way.
-        let run = self
-            .core
-            .tracker
-            .spawn(async move { core.run(agent, call, progress, cancelled).await });
+        let run = self.core.tracker.spawn(async move {
+            let reply = core.run(agent, call, progress, cancelled).await;
+            drop(slot);
+            reply
+        });
         match run.await {
             Ok(reply) => reply,
             Err(_) => {
