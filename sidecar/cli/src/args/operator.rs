@@ -115,7 +115,7 @@ pub(crate) enum LimitsVerb {
 pub(crate) enum CallersVerb {
     /// Admit a caller to writes; signed
     Admit {
-        /// The caller as the audit log names it: issuer|subject|client.
+        /// The caller as the audit log names it: token:issuer|subject|client.
         caller: String,
     },
 }

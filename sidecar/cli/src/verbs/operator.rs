@@ -56,6 +56,7 @@ pub(crate) async fn callers(
     verb: CallersVerb,
 ) -> Result<(), Failure> {
     let CallersVerb::Admit { caller } = verb;
+    check_caller(&caller)?;
     context.printer.value(&signed(context, opened, Act::Admit { caller }).await?)
 }
 
@@ -72,6 +73,17 @@ pub(crate) async fn questions(
         }
     };
     context.printer.value(&answer)
+}
+
+/// A caller that isn't written as the log writes it would be admitted to no effect. A subject may
+/// hold bars of its own.
+fn check_caller(caller: &str) -> Result<(), Failure> {
+    let rest = caller.strip_prefix("token:").unwrap_or_default();
+    if rest.split('|').count() >= 3 && rest.split('|').all(|part| !part.is_empty()) {
+        return Ok(());
+    }
+    Err(Failure::input("a caller is written token:issuer|subject|client")
+        .next_step("Copy the actor of the refused call from ibkr-agent audit tail."))
 }
 
 async fn signed(context: &Context<'_>, opened: &Opened, act: Act) -> Result<Value, Failure> {

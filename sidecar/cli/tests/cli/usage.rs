@@ -125,6 +125,20 @@ fn a_kind_of_record_that_does_not_exist_is_not_an_empty_log() {
 }
 
 #[test]
+fn a_caller_is_admitted_only_as_the_log_writes_it() {
+    let home = Home::new();
+    let admit = |caller: &str| home.run(&["callers", "admit", caller, "--json"]);
+    for wrong in
+        ["nonsense", "https://i.example|ann|app", "token:https://i.example|ann", "token:||"]
+    {
+        assert_eq!(admit(wrong).error(), (2, "INPUT_INVALID".to_owned()), "{wrong}");
+    }
+    for right in ["token:https://i.example|ann|app", "token:https://i.example|auth0|7|-"] {
+        assert_eq!(admit(right).json()["done"], true, "{right}");
+    }
+}
+
+#[test]
 fn logs_go_to_standard_error_and_a_wrong_filter_is_refused() {
     let home = Home::new();
     let ran = home.run(&["health", "--json", "--log", "debug", "--log-format", "json"]);
