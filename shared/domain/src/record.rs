@@ -208,6 +208,10 @@ pub enum Reference {
     BrokerOrder(BrokerOrderId),
     /// The digest of the canonical order.
     Order(Digest),
+    /// The operator key that the record is about.
+    OperatorKey(OperatorKeyId),
+    /// The label of the caller that the record is about.
+    Caller(Untrusted),
     /// The digest of a broker's question, its exact text.
     Question(Digest),
     /// The outcome's name.
@@ -229,6 +233,8 @@ impl Reference {
             Self::ClientOrder(id) => ("client_order_id", id.to_string()),
             Self::BrokerOrder(id) => ("broker_order_id", id.to_string()),
             Self::Order(digest) => ("order_digest", digest.to_string()),
+            Self::OperatorKey(id) => ("operator_key", id.to_string()),
+            Self::Caller(label) => ("caller", label.to_string()),
             Self::Question(digest) => ("question_digest", digest.to_string()),
             Self::Outcome(name) => ("outcome", (*name).to_owned()),
             Self::Count(count) => ("count", count.to_string()),

@@ -8,7 +8,7 @@ use crate::engine::{
 };
 use ibkr_agent_domain::{
     AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, PreviewId, RecordKind,
-    Reference, Timestamp,
+    Reference, Timestamp, Untrusted,
 };
 use ibkr_agent_gates::{Requester, Verdict, check_order, mid_price};
 use std::time::Duration;
@@ -304,7 +304,8 @@ impl Engine {
         now: Now,
     ) -> Effect {
         self.admitted.insert(caller.clone());
-        let record = record_of(requester, RecordKind::Admitted, Decision::Permitted);
+        let mut record = record_of(requester, RecordKind::Admitted, Decision::Permitted);
+        record.references.push(Reference::Caller(Untrusted::bounded(&caller, 2048)));
         let row = Row::Admitted(crate::engine::Admitted { caller });
         let after = After::Reply(ticket, Answer::Done, None);
         self.commit(Vec::new(), vec![row], Payload::Record(record), after, now)
@@ -318,7 +319,8 @@ impl Engine {
         now: Now,
     ) -> Effect {
         self.operator_keys.insert(key.id.clone(), key.clone());
-        let record = record_of(requester, RecordKind::KeyEnrolled, Decision::Permitted);
+        let mut record = record_of(requester, RecordKind::KeyEnrolled, Decision::Permitted);
+        record.references.push(Reference::OperatorKey(key.id.clone()));
         let after = After::Reply(ticket, Answer::Done, None);
         self.commit(Vec::new(), vec![Row::OperatorKey(key)], Payload::Record(record), after, now)
     }
