@@ -153,7 +153,7 @@ fn now() -> Timestamp {
 
 async fn recorded<T: Recordable + Send + 'static>(ledger: &Ledger, permit: T) -> Recorded<T> {
     let (slot, commit) = ledger
-        .transact::<_, Infallible>(move |batch| Ok(batch.append(permit, now())?))
+        .transact::<_, Infallible, _>(move |batch| Ok(batch.append(permit, now())?))
         .await
         .unwrap();
     commit.redeem(slot).unwrap()
