@@ -203,6 +203,6 @@ mod tests {
     #[test]
     fn an_oversized_file_is_refused() {
         let text = format!("# {}\n", "x".repeat(MAX_CONFIG_BYTES));
-        assert!(load(&text).unwrap_err().message.contains("allowed"));
+        assert!(load(&text).unwrap_err().message.contains("longer than"));
     }
 }
