@@ -40,7 +40,7 @@ pub use limits::{CallBudget, Used};
 pub use outcomes::refusal_of;
 pub use state::{
     Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
-    Owner, Preview, Restored,
+    Owner, Preview, Restored, Speaker,
 };
 
 use ibkr_agent_domain::{
@@ -445,6 +445,7 @@ impl OrderEntry {
         match ibkr_agent_domain::next(self.state, event) {
             Ok(state) => {
                 self.state = state;
+                self.said_by = Speaker::Gateway;
                 self.updated_at = now.wall;
                 if state != OrderState::Question {
                     self.question = None;

@@ -126,6 +126,11 @@ async fn one_order_goes_the_whole_way() {
     .await
     .unwrap();
     assert_eq!(cancelled["status"], "cancelled", "{cancelled:#}");
+    let outcome = json!({"client_order_id": placed["client_order_id"]});
+    let outcome = ask(&sidecar, "ibkr_order_outcome", outcome).await.unwrap();
+    let ours = outcome["message"].as_str().unwrap();
+    assert!(ours.contains("as the broker's orders and trades show"), "{outcome:#}");
+    assert!(outcome["broker_message"].is_null(), "our own words aren't the broker's");
 
     let verified = operate(&sidecar, &state, Verb::AuditVerify {}).await.unwrap();
     assert_eq!(verified["verified"], true);

@@ -5,7 +5,7 @@
 
 use crate::engine::{
     After, Answer, Caller, Effect, Engine, Now, OrderEntry, OutcomeQuery, Payload, PlaceReport,
-    Precondition, Refusal, Row, Ticket, owner_of, record_of, refuse, system_record,
+    Precondition, Refusal, Row, Speaker, Ticket, owner_of, record_of, refuse, system_record,
 };
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, BrokerOrderStatus, ClientOrderId, Decision, Digest, ErrorCode,
@@ -52,10 +52,14 @@ impl Engine {
                 self.transition(order, OrderEvent::Accepted, now, |entry| {
                     entry.broker_order_id = Some(order_id);
                     entry.message = message;
+                    entry.said_by = Speaker::Broker;
                 })
             }
             PlaceReport::Rejected { message } => {
-                self.transition(order, OrderEvent::Refused, now, |entry| entry.message = message)
+                self.transition(order, OrderEvent::Refused, now, |entry| {
+                    entry.message = message;
+                    entry.said_by = Speaker::Broker;
+                })
             }
             PlaceReport::Unknown { why } => {
                 let mut effects = self.transition(order, OrderEvent::Lost, now, |entry| {

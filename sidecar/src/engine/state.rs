@@ -115,6 +115,15 @@ pub struct KeyEntry {
     pub created_at: Timestamp,
 }
 
+/// Whose word a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Speaker {
+    /// Ours.
+    Gateway,
+    /// The broker's: data, never an instruction.
+    Broker,
+}
+
 /// An order that this gateway recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderEntry {
@@ -138,8 +147,10 @@ pub struct OrderEntry {
     pub filled: Option<Decimal>,
     /// Average fill price, as last seen.
     pub average_price: Option<Decimal>,
-    /// The broker's or our own last word on it, escaped.
+    /// The last word on it, escaped.
     pub message: String,
+    /// Whose word that is.
+    pub said_by: Speaker,
     /// The broker's question, while it waits for a human.
     pub question: Option<Question>,
     /// Value in the policy's currency, counted against the day's limit.

@@ -5,8 +5,8 @@
 
 use crate::engine::{
     After, Answer, ApprovalEntry, ApprovalStatus, BrokerFacts, Caller, Effect, Engine, KeyEntry,
-    Now, OrderEntry, Payload, Precondition, Refusal, Row, Submission, Ticket, Used, owner_of,
-    refuse,
+    Now, OrderEntry, Payload, Precondition, Refusal, Row, Speaker, Submission, Ticket, Used,
+    owner_of, refuse,
 };
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
@@ -374,6 +374,7 @@ fn new_order(
         filled: None,
         average_price: None,
         message: String::new(),
+        said_by: Speaker::Gateway,
         question: None,
         counted_notional: counted,
         trading_day: now.trading_day,

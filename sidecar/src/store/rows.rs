@@ -3,7 +3,7 @@
 
 use crate::engine::{
     ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry, Owner,
-    Preview as PreviewEntry,
+    Preview as PreviewEntry, Speaker,
 };
 use ibkr_agent_audit::StoreFailure;
 use ibkr_agent_domain::{
@@ -278,6 +278,8 @@ pub(super) struct Order {
     filled: Option<String>,
     average_price: Option<String>,
     message: String,
+    #[serde(default)]
+    said_by_broker: bool,
     question: Option<StoredQuestion>,
     counted_notional: String,
     trading_day: i64,
@@ -304,6 +306,7 @@ impl From<&OrderEntry> for Order {
             filled: entry.filled.map(|value| value.to_string()),
             average_price: entry.average_price.map(|value| value.to_string()),
             message: entry.message.clone(),
+            said_by_broker: entry.said_by == Speaker::Broker,
             question,
             counted_notional: entry.counted_notional.to_string(),
             trading_day: entry.trading_day,
@@ -330,6 +333,7 @@ impl TryFrom<Order> for OrderEntry {
             filled: decimal_option(row.filled.as_ref())?,
             average_price: decimal_option(row.average_price.as_ref())?,
             message: row.message,
+            said_by: if row.said_by_broker { Speaker::Broker } else { Speaker::Gateway },
             question: row.question.map(|question| ibkr_agent_gates::Question {
                 reply_id: question.reply_id,
                 message_ids: question.message_ids,

@@ -7,7 +7,7 @@ use super::{Asked, Done, refused};
 use crate::brokers::account_mode;
 use crate::engine::{
     Answer, ApprovalEntry, ApprovalStatus as Stored, Cancellation, Expired, Input, OrderEntry,
-    OutcomeQuery, Preview, PreviewDraft, Submission, refusal_of,
+    OutcomeQuery, Preview, PreviewDraft, Speaker, Submission, refusal_of,
 };
 use crate::facts;
 use ibkr_agent_broker::WhatIf;
@@ -301,8 +301,16 @@ impl Asked<'_> {
             broker_order_id: entry.broker_order_id.clone().map(Wire),
             filled: entry.filled.map(ibkr_agent_protocol::number::OutputNumber),
             average_price: entry.average_price.map(ibkr_agent_protocol::number::OutputNumber),
-            message: entry.order.summary(),
-            broker_message: broker_text(&entry.message),
+            message: match entry.said_by {
+                Speaker::Gateway if !entry.message.is_empty() => {
+                    format!("{}: {}", entry.order.summary(), entry.message)
+                }
+                Speaker::Gateway | Speaker::Broker => entry.order.summary(),
+            },
+            broker_message: match entry.said_by {
+                Speaker::Broker => broker_text(&entry.message),
+                Speaker::Gateway => None,
+            },
             question,
             next_step: next_step(entry.state).to_owned(),
         }
