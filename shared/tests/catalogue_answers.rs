@@ -66,6 +66,8 @@ fn health() -> SessionHealth {
     SessionHealth {
         state: SessionState::Ready,
         since: NOW,
+        why: "the session works",
+        ends_at: None,
         last_tickle: Some(NOW),
         is_paper: Some(true),
         clock_skew_ms: Some(-12),

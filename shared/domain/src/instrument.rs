@@ -100,6 +100,45 @@ impl fmt::Display for AssetClass {
     }
 }
 
+/// What an option gives its holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OptionRight {
+    /// The right to buy.
+    Call,
+    /// The right to sell.
+    Put,
+}
+
+impl OptionRight {
+    /// Our name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Put => "put",
+        }
+    }
+
+    /// IBKR's letter.
+    #[must_use]
+    pub const fn letter(self) -> char {
+        match self {
+            Self::Call => 'C',
+            Self::Put => 'P',
+        }
+    }
+
+    /// Parses our name or IBKR's letter, in any case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "c" | "call" => Some(Self::Call),
+            "p" | "put" => Some(Self::Put),
+            _ => None,
+        }
+    }
+}
+
 /// Why a text doesn't name an instrument.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(

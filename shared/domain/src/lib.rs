@@ -7,6 +7,7 @@
 
 mod caller;
 mod code;
+mod date;
 mod ids;
 mod instrument;
 mod lifecycle;
@@ -19,19 +20,26 @@ mod time;
 mod value;
 
 pub use code::{ErrorCode, Fault};
+pub use date::{Date, InvalidDate};
 pub use ids::{
     AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, ClientOrderId, Conid, Digest,
     IdempotencyKey, InvalidId, OperatorKeyId, PreviewId, SidecarId,
 };
-pub use instrument::{AssetClass, Instrument, InvalidInstrument};
+pub use instrument::{AssetClass, Instrument, InvalidInstrument, OptionRight};
 pub use lifecycle::{IllegalTransition, OrderEvent, OrderState, next};
 pub use order::{
     CanonicalOrder, InvalidOrder, Mode, OrderKind, OrderTarget, OrderTerms, Side, TimeInForce,
     client_order_id,
 };
 pub use reads::{
-    AccountInfo, AccountSummary, BrokerOrder, BrokerOrderStatus, Contract, DataStatus, Execution,
-    LedgerLine, Position, Quote, SessionHealth, SessionState,
+    AccountInfo, AccountSummary, Alert, Allocation, AllocationSlice, Bar, BarSource, Bars,
+    BarsRequest, BrokerEvent, BrokerOrder, BrokerOrderStatus, ComboPosition, Contract,
+    ContractDetails, ContractRules, CurrencyPair, DataStatus, Depth, DepthLevel, Execution,
+    Fundamentals, FutureContract, LedgerLine, Notification, OptionContract, OptionQuote,
+    OptionSeries, Performance, PerformancePeriod, PerformancePoint, Position, PriceStep,
+    ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerKind, ScannerParameters, SessionHealth,
+    SessionState, Strikes, TradingDay, TradingHours, TradingSpan, Transaction, Watch, Watchlist,
+    WatchlistItem,
 };
 pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Reference, RiskReducing};
 pub use scope::{Scope, ScopeSet, Tier};

@@ -8,6 +8,27 @@ use crate::{
 };
 use rust_decimal::Decimal;
 
+mod contract;
+mod event;
+mod inbox;
+mod market;
+mod portfolio;
+
+pub use contract::{
+    ContractDetails, ContractRules, CurrencyPair, FutureContract, OptionContract, OptionSeries,
+    PriceStep, Strikes, TradingDay, TradingHours, TradingSpan,
+};
+pub use event::{BrokerEvent, Watch};
+pub use inbox::{Alert, Notification, Watchlist, WatchlistItem};
+pub use market::{
+    Bar, BarSource, Bars, BarsRequest, Depth, DepthLevel, Fundamentals, OptionQuote, ScanHit,
+    ScanRequest, ScannerKind, ScannerParameters,
+};
+pub use portfolio::{
+    Allocation, AllocationSlice, ComboPosition, Performance, PerformancePeriod, PerformancePoint,
+    ProfitAndLoss, Transaction,
+};
+
 /// The state of the broker session as we know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SessionState {
@@ -44,6 +65,10 @@ pub struct SessionHealth {
     pub state: SessionState,
     /// Since when it has been in this state.
     pub since: Timestamp,
+    /// Why, as a sentence for people.
+    pub why: &'static str,
+    /// When it will end at the latest: the daily reset, or the login's own expiry if sooner.
+    pub ends_at: Option<Timestamp>,
     /// When the broker last answered a keep-alive.
     pub last_tickle: Option<Timestamp>,
     /// Whether the login is a paper login, once known.

@@ -7,12 +7,18 @@ use core::fmt;
 use core::pin::Pin;
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
-    AccountId, AccountInfo, AccountSummary, AssetClass, BrokerName, BrokerOrder, BrokerOrderId,
-    CanonicalOrder, Conid, Contract, Currency, Execution, Instrument, LedgerLine, Mode, Position,
-    Quote, SessionHealth, Untrusted,
+    AccountId, AccountInfo, AccountSummary, Alert, Allocation, AssetClass, Bars, BarsRequest,
+    BrokerEvent, BrokerName, BrokerOrder, BrokerOrderId, CanonicalOrder, ComboPosition, Conid,
+    Contract, ContractDetails, ContractRules, Currency, CurrencyPair, Depth, Execution,
+    Fundamentals, FutureContract, Instrument, LedgerLine, Mode, Notification, OptionContract,
+    OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod, Position,
+    ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side, Strikes,
+    TradingHours, Transaction, Untrusted, Watch, Watchlist,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use rust_decimal::Decimal;
+use std::sync::Arc;
+use tokio::sync::broadcast;
 
 /// A boxed future, so that the trait is object safe.
 pub type BrokerFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -54,7 +60,46 @@ pub struct WhatIf {
     pub warning: Option<Untrusted>,
 }
 
+/// Something that is undone when it is dropped: a watch that ends.
+#[must_use = "the watch ends when this is dropped"]
+pub struct WatchGuard(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl WatchGuard {
+    /// A guard that ends a watch by calling `end` once.
+    pub fn new(end: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(end)))
+    }
+
+    /// A guard of nothing.
+    pub const fn idle() -> Self {
+        Self(None)
+    }
+}
+
+impl fmt::Debug for WatchGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchGuard").finish_non_exhaustive()
+    }
+}
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        if let Some(end) = self.0.take() {
+            end();
+        }
+    }
+}
+
+fn unsupported<'a, T: Send + 'a>() -> BrokerFuture<'a, Result<T, BrokerError>> {
+    Box::pin(core::future::ready(Err(BrokerError::Unsupported {
+        why: "this broker has no such read",
+    })))
+}
+
 /// A broker login: reads, and the three effects.
+///
+/// Reads beyond the order path have a default that says `BROKER_CAPABILITY_UNAVAILABLE`, so that a
+/// broker of one's own need not serve everything.
 ///
 /// Every future ends within the configured request time-out per request it makes; a dropped read
 /// has no effect, a dropped effect may have had one.
@@ -151,6 +196,204 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         from: Currency,
         to: Currency,
     ) -> BrokerFuture<'_, Result<Decimal, BrokerError>>;
+
+    /// Today's profit and loss of an account.
+    fn profit_and_loss<'a>(
+        &'a self,
+        _account: &'a AccountId,
+    ) -> BrokerFuture<'a, Result<ProfitAndLoss, BrokerError>> {
+        unsupported()
+    }
+
+    /// How an account is spread over classes, sectors and groups.
+    fn allocation<'a>(
+        &'a self,
+        _account: &'a AccountId,
+    ) -> BrokerFuture<'a, Result<Allocation, BrokerError>> {
+        unsupported()
+    }
+
+    /// How an account did. The broker takes one such request in 15 minutes.
+    fn performance<'a>(
+        &'a self,
+        _account: &'a AccountId,
+        _period: PerformancePeriod,
+    ) -> BrokerFuture<'a, Result<Performance, BrokerError>> {
+        unsupported()
+    }
+
+    /// Booked transactions of one contract. The broker takes one such request in 15 minutes.
+    fn transactions<'a>(
+        &'a self,
+        _account: &'a AccountId,
+        _conid: Conid,
+        _currency: Currency,
+        _days: u32,
+    ) -> BrokerFuture<'a, Result<Vec<Transaction>, BrokerError>> {
+        unsupported()
+    }
+
+    /// Positions that the broker holds together as combinations.
+    fn combos<'a>(
+        &'a self,
+        _account: &'a AccountId,
+    ) -> BrokerFuture<'a, Result<Vec<ComboPosition>, BrokerError>> {
+        unsupported()
+    }
+
+    /// Everything told of a contract.
+    fn contract_details(
+        &self,
+        _conid: Conid,
+    ) -> BrokerFuture<'_, Result<ContractDetails, BrokerError>> {
+        unsupported()
+    }
+
+    /// What an order of a side may look like.
+    fn contract_rules(
+        &self,
+        _conid: Conid,
+        _side: Side,
+    ) -> BrokerFuture<'_, Result<ContractRules, BrokerError>> {
+        unsupported()
+    }
+
+    /// When a contract trades, over the days that the broker lists.
+    fn trading_hours(&self, _conid: Conid) -> BrokerFuture<'_, Result<TradingHours, BrokerError>> {
+        unsupported()
+    }
+
+    /// The option months of an underlying.
+    fn option_series<'a>(
+        &'a self,
+        _underlying: &'a Contract,
+    ) -> BrokerFuture<'a, Result<OptionSeries, BrokerError>> {
+        unsupported()
+    }
+
+    /// The strikes of a month of [`Broker::option_series`].
+    fn strikes<'a>(
+        &'a self,
+        _underlying: &'a Contract,
+        _month: &'a str,
+    ) -> BrokerFuture<'a, Result<Strikes, BrokerError>> {
+        unsupported()
+    }
+
+    /// The options of a month at a strike: more than one where the month has several expiries.
+    fn options<'a>(
+        &'a self,
+        _underlying: &'a Contract,
+        _month: &'a str,
+        _strike: Decimal,
+        _right: OptionRight,
+    ) -> BrokerFuture<'a, Result<Vec<OptionContract>, BrokerError>> {
+        unsupported()
+    }
+
+    /// Quotes of options with their greeks, in the order asked; at most 100.
+    fn option_quotes<'a>(
+        &'a self,
+        _conids: &'a [Conid],
+    ) -> BrokerFuture<'a, Result<Vec<OptionQuote>, BrokerError>> {
+        unsupported()
+    }
+
+    /// The futures of a product, soonest first.
+    fn futures<'a>(
+        &'a self,
+        _symbol: &'a str,
+    ) -> BrokerFuture<'a, Result<Vec<FutureContract>, BrokerError>> {
+        unsupported()
+    }
+
+    /// The pairs of a currency.
+    fn currency_pairs(
+        &self,
+        _currency: Currency,
+    ) -> BrokerFuture<'_, Result<Vec<CurrencyPair>, BrokerError>> {
+        unsupported()
+    }
+
+    /// A price history of at most 1,000 bars.
+    fn bars<'a>(
+        &'a self,
+        _conid: Conid,
+        _request: &'a BarsRequest,
+    ) -> BrokerFuture<'a, Result<Bars, BrokerError>> {
+        unsupported()
+    }
+
+    /// What snapshot codes tell of a company.
+    fn fundamentals(&self, _conid: Conid) -> BrokerFuture<'_, Result<Fundamentals, BrokerError>> {
+        unsupported()
+    }
+
+    /// The order book, from the stream; ends with the first complete picture.
+    fn depth<'a>(
+        &'a self,
+        _account: &'a AccountId,
+        _conid: Conid,
+    ) -> BrokerFuture<'a, Result<Depth, BrokerError>> {
+        unsupported()
+    }
+
+    /// What scanners can be asked. The broker takes one such request in 15 minutes.
+    fn scanner_parameters(&self) -> BrokerFuture<'_, Result<Arc<ScannerParameters>, BrokerError>> {
+        unsupported()
+    }
+
+    /// Runs a scanner; at most 50 hits.
+    fn scan<'a>(
+        &'a self,
+        _request: &'a ScanRequest,
+    ) -> BrokerFuture<'a, Result<Vec<ScanHit>, BrokerError>> {
+        unsupported()
+    }
+
+    /// The owner's watchlists, without their items.
+    fn watchlists(&self) -> BrokerFuture<'_, Result<Vec<Watchlist>, BrokerError>> {
+        unsupported()
+    }
+
+    /// One watchlist with its items.
+    fn watchlist<'a>(&'a self, _id: &'a str) -> BrokerFuture<'a, Result<Watchlist, BrokerError>> {
+        unsupported()
+    }
+
+    /// The owner's alerts on an account, without their conditions.
+    fn alerts<'a>(
+        &'a self,
+        _account: &'a AccountId,
+    ) -> BrokerFuture<'a, Result<Vec<Alert>, BrokerError>> {
+        unsupported()
+    }
+
+    /// One alert with its conditions.
+    fn alert<'a>(
+        &'a self,
+        _account: &'a AccountId,
+        _id: &'a str,
+    ) -> BrokerFuture<'a, Result<Alert, BrokerError>> {
+        unsupported()
+    }
+
+    /// The broker's latest notifications, newest first.
+    fn notifications(&self) -> BrokerFuture<'_, Result<Vec<Notification>, BrokerError>> {
+        unsupported()
+    }
+
+    /// What the streams and the session keeper tell. A slow subscriber misses events and is told
+    /// so by the channel. Nothing comes from a broker without streams.
+    fn events(&self) -> broadcast::Receiver<BrokerEvent> {
+        broadcast::channel(1).1
+    }
+
+    /// Asks the streams to follow something until the guard is dropped. Without streams it does
+    /// nothing.
+    fn watch(&self, _what: Watch) -> WatchGuard {
+        WatchGuard::idle()
+    }
 
     /// The broker's preview of an order. Carries no reference, so nothing is registered by it.
     fn what_if<'a>(

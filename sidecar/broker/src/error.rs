@@ -74,6 +74,12 @@ pub enum BrokerError {
     /// There is no such order.
     #[error("the broker knows no such order")]
     UnknownOrder,
+    /// The broker doesn't serve this, to this login or at all.
+    #[error("the broker doesn't serve this: {why}")]
+    Unsupported {
+        /// Why not.
+        why: &'static str,
+    },
     /// The request itself is out of bounds.
     #[error("the request is out of bounds: {what}")]
     InvalidRequest {
@@ -100,6 +106,7 @@ impl BrokerError {
             Self::UnknownAccount => ErrorCode::InputUnauthorizedAccount,
             Self::UnknownContract => ErrorCode::InputInvalidContract,
             Self::UnknownOrder => ErrorCode::OrderNotFound,
+            Self::Unsupported { .. } => ErrorCode::BrokerCapabilityUnavailable,
             Self::InvalidRequest { .. } => ErrorCode::InputInvalid,
         }
     }
@@ -122,6 +129,7 @@ impl BrokerError {
             | Self::UnknownAccount
             | Self::UnknownContract
             | Self::UnknownOrder
+            | Self::Unsupported { .. }
             | Self::InvalidRequest { .. } => None,
         }
     }

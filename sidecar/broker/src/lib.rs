@@ -40,7 +40,7 @@ mod tls;
 mod transport;
 mod wire;
 
-pub use api::{Broker, BrokerFuture, Resolution, ResolveFilters, WhatIf};
+pub use api::{Broker, BrokerFuture, Resolution, ResolveFilters, WatchGuard, WhatIf};
 pub use client::{ClientPortal, connect, keep_alive};
 pub use clock::{Clock, SystemClock};
 pub use config::{BrokerConfig, Pacing, TlsPolicy};

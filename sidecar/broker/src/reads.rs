@@ -261,6 +261,7 @@ fn says_not_found(error: &BrokerError) -> bool {
         | BrokerError::UnknownAccount
         | BrokerError::UnknownContract
         | BrokerError::UnknownOrder
+        | BrokerError::Unsupported { .. }
         | BrokerError::InvalidRequest { .. } => None,
     };
     text.is_some_and(|text| {

@@ -42,6 +42,16 @@ struct Facts {
     trades_primed: bool,
 }
 
+const fn why(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Unreachable => "the Client Portal Gateway doesn't answer",
+        SessionState::LoginRequired => "nobody is logged in at the gateway",
+        SessionState::BrokerageDown => "logged in, but the brokerage session is down",
+        SessionState::Competing => "another session of the same username is active",
+        SessionState::Ready => "the session works",
+    }
+}
+
 /// The session as last learnt.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -73,6 +83,8 @@ impl Session {
         SessionHealth {
             state: facts.state,
             since: facts.since,
+            why: why(facts.state),
+            ends_at: None,
             last_tickle: facts.last_tickle,
             is_paper: facts.known.as_ref().and_then(|known| known.is_paper),
             clock_skew_ms,
