@@ -38,8 +38,8 @@ pub use reads::{
     Fundamentals, FutureContract, LedgerLine, Notification, OptionContract, OptionQuote,
     OptionSeries, Performance, PerformancePeriod, PerformancePoint, Position, PriceStep,
     ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerKind, ScannerParameters, SessionHealth,
-    SessionState, Strikes, TradingDay, TradingHours, TradingSpan, Transaction, Watch, Watchlist,
-    WatchlistItem,
+    SessionState, Strikes, TradingDay, TradingHours, TradingSpan, Transaction, Transactions, Watch,
+    Watchlist, WatchlistItem,
 };
 pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Reference, RiskReducing};
 pub use scope::{Scope, ScopeSet, Tier};

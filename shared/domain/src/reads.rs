@@ -26,7 +26,7 @@ pub use market::{
 };
 pub use portfolio::{
     Allocation, AllocationSlice, ComboPosition, Performance, PerformancePeriod, PerformancePoint,
-    ProfitAndLoss, Transaction,
+    ProfitAndLoss, Transaction, Transactions,
 };
 
 /// The state of the broker session as we know it.

@@ -13,7 +13,7 @@ use ibkr_agent_domain::{
     Fundamentals, FutureContract, Instrument, LedgerLine, Mode, Notification, OptionContract,
     OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod, Position,
     ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side, Strikes,
-    TradingHours, Transaction, Untrusted, Watch, Watchlist,
+    TradingHours, Transactions, Untrusted, Watch, Watchlist,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use rust_decimal::Decimal;
@@ -229,7 +229,7 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         _conid: Conid,
         _currency: Currency,
         _days: u32,
-    ) -> BrokerFuture<'a, Result<Vec<Transaction>, BrokerError>> {
+    ) -> BrokerFuture<'a, Result<Transactions, BrokerError>> {
         unsupported()
     }
 

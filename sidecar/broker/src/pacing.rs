@@ -23,6 +23,10 @@ const GLOBAL_READS: usize = 8;
 const GLOBAL_WINDOW: Duration = Duration::from_millis(1_100);
 /// Window of the paths that take one request per five seconds.
 const SLOW_WINDOW: Duration = Duration::from_millis(5_200);
+/// Window of the paths that take one request per second.
+const SECOND_WINDOW: Duration = Duration::from_millis(1_100);
+/// Window of the paths that take one request per 15 minutes.
+const LONG_WINDOW: Duration = Duration::from_secs(15 * 60 + 5);
 /// How long IBKR's penalty box lasts.
 const PENALTY: Duration = Duration::from_secs(15 * 60);
 /// Most requests that wait at once.
@@ -39,6 +43,22 @@ pub(crate) enum Lane {
     Orders,
     /// `/iserver/account/trades`.
     Trades,
+    /// `/iserver/account/pnl/partitioned`.
+    ProfitAndLoss,
+    /// `/iserver/marketdata/snapshot`.
+    Snapshot,
+    /// `/iserver/marketdata/history`.
+    History,
+    /// `/iserver/scanner/params`.
+    ScannerParameters,
+    /// `/iserver/scanner/run`.
+    ScannerRun,
+    /// `/pa/performance`.
+    Performance,
+    /// `/pa/transactions`.
+    Transactions,
+    /// `/fyi/notifications`.
+    Notifications,
     /// `/tickle` and authentication.
     KeepAlive,
     /// Placing and replying.
@@ -50,7 +70,16 @@ pub(crate) enum Lane {
 impl Lane {
     const fn global_share(self) -> usize {
         match self {
-            Self::Read | Self::Accounts => GLOBAL_READS,
+            Self::Read
+            | Self::Accounts
+            | Self::ProfitAndLoss
+            | Self::Snapshot
+            | Self::History
+            | Self::ScannerParameters
+            | Self::ScannerRun
+            | Self::Performance
+            | Self::Transactions
+            | Self::Notifications => GLOBAL_READS,
             Self::Orders | Self::Trades | Self::KeepAlive | Self::Place | Self::Cancel => GLOBAL,
         }
     }
@@ -58,8 +87,15 @@ impl Lane {
     /// The lane's own window, of one request.
     const fn window(self) -> Option<Duration> {
         match self {
-            Self::Accounts | Self::Orders | Self::Trades => Some(SLOW_WINDOW),
-            Self::Read | Self::KeepAlive | Self::Place | Self::Cancel => None,
+            Self::Accounts | Self::Orders | Self::Trades | Self::ProfitAndLoss => Some(SLOW_WINDOW),
+            Self::ScannerRun | Self::Notifications => Some(SECOND_WINDOW),
+            Self::ScannerParameters | Self::Performance | Self::Transactions => Some(LONG_WINDOW),
+            Self::Read
+            | Self::Snapshot
+            | Self::History
+            | Self::KeepAlive
+            | Self::Place
+            | Self::Cancel => None,
         }
     }
 

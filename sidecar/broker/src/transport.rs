@@ -114,7 +114,7 @@ impl Request {
 
     /// Says the same to the broker.
     fn key(&self) -> String {
-        format!("{} {:?}", self.path, self.query)
+        format!("{} {:?} {:?}", self.path, self.query, self.body)
     }
 }
 

@@ -66,7 +66,7 @@ pub struct ContractDetails {
     pub industry: Option<Untrusted>,
     /// Category.
     pub category: Option<Untrusted>,
-    /// Whether it can be traded outside regular hours, as the broker says (`r_t_h` reversed).
+    /// Whether it can be traded outside regular hours, as the broker says (`r_t_h`).
     pub outside_rth: Option<bool>,
 }
 

@@ -178,6 +178,9 @@ pub struct ScannerParameters {
     pub locations: Vec<(String, Untrusted)>,
     /// Filter codes with their names.
     pub filters: Vec<(String, Untrusted)>,
+    /// When we read it; up to 15 minutes ago, since the broker takes no more than one request in
+    /// that time.
+    pub as_of: Option<Timestamp>,
 }
 
 /// A scan.

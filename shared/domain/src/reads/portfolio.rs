@@ -110,7 +110,8 @@ pub struct Performance {
     pub start_value: Option<Decimal>,
     /// One row a day, oldest first.
     pub points: Vec<PerformancePoint>,
-    /// When we read it.
+    /// When we read it; up to 15 minutes ago, since the broker takes no more than one request in
+    /// that time.
     pub as_of: Timestamp,
 }
 
@@ -133,6 +134,22 @@ pub struct Transaction {
     pub amount: Option<Decimal>,
     /// The currency of price and amount.
     pub currency: Option<Currency>,
+}
+
+/// The booked transactions of one contract, newest first as the broker lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transactions {
+    /// The account.
+    pub account: AccountId,
+    /// The contract that was asked for.
+    pub conid: Conid,
+    /// How many days back.
+    pub days: u32,
+    /// The rows.
+    pub rows: Vec<Transaction>,
+    /// When we read it; up to 15 minutes ago, since the broker takes no more than one request in
+    /// that time.
+    pub as_of: Timestamp,
 }
 
 /// A position that the broker holds together as a combination.
