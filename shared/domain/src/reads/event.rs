@@ -1,7 +1,8 @@
 //! What a broker's streams and keeper tell without being asked.
 
 use crate::{
-    AccountId, BrokerOrder, Conid, Execution, ProfitAndLoss, Quote, SessionHealth, Untrusted,
+    AccountId, BrokerOrder, Conid, Execution, ProfitAndLoss, Quote, SessionHealth, Timestamp,
+    Untrusted,
 };
 
 /// Something that changed at the broker. Events may be lost or doubled; reads tell the truth.
@@ -23,6 +24,11 @@ pub enum BrokerEvent {
         title: Untrusted,
         /// Its text.
         text: Untrusted,
+    },
+    /// The session ends soon and a human must log in again; told once per end.
+    Reminder {
+        /// When it ends.
+        ends_at: Timestamp,
     },
     /// The stream was cut and came back: what was missed must be read.
     Resumed,
