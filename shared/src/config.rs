@@ -6,12 +6,14 @@
 
 mod broker;
 mod front;
+mod notices;
 mod trading;
 
 pub use broker::{
     RawAccounts, RawBackend, RawBroker, RawExpect, RawNamedBroker, RawSidecar, RawTls,
 };
 pub use front::{RawLogFormat, RawLogging, RawRelay, RawRemoteMcp, RawSafety, RawTokenType};
+pub use notices::{RawNotices, RawWebhook};
 pub use trading::{
     RawApprovals, RawAudit, RawAuth, RawDecimal, RawLiveTrading, RawPaper, RawPreview, RawRisk,
     RawRiskPolicy, RawStore,
@@ -60,6 +62,8 @@ pub struct RawConfig {
     pub store: RawStore,
     /// Logs.
     pub logging: RawLogging,
+    /// How a human hears of what must not wait.
+    pub notices: RawNotices,
 }
 
 /// Why a configuration text was refused.

@@ -10,6 +10,7 @@ use crate::driver::{self, DriverParts, EngineHandle};
 use crate::engine::{
     Answer, CallBudget, Engine, EngineConfig, Input, OperatorAct, OperatorKeyEntry,
 };
+use crate::notices::{self, NoticeSender, NoticeSettings};
 use crate::operator::keys::{KeyError, NewKey, create_key, describe_key};
 use crate::operator::{OperatorDomain, OperatorPublicKey};
 use crate::relay::{CredentialsError, Identity};
@@ -36,6 +37,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long the start waits for the brokers' sessions before it serves without them.
 const SESSION_WAIT: Duration = Duration::from_secs(10);
+/// How often all accounts are looked up. IBKR takes one read of orders in five seconds.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 /// The store's file in the state folder.
@@ -75,6 +78,10 @@ pub struct SidecarConfig {
     pub enabled: Enabled,
     /// How often open orders are looked up at the broker.
     pub watch_interval: Duration,
+    /// How often all accounts are looked up, for orders that aren't ours.
+    pub survey_interval: Duration,
+    /// Where notices go.
+    pub notices: NoticeSettings,
 }
 
 impl SidecarConfig {
@@ -120,6 +127,8 @@ impl SidecarConfig {
             issuer_ceilings: BTreeMap::new(),
             enabled: Enabled { preview: true, paper: true, remote: false },
             watch_interval: Duration::from_millis(500),
+            survey_interval: SURVEY_INTERVAL,
+            notices: NoticeSettings::default(),
         }
     }
 }
@@ -224,6 +233,8 @@ impl Sidecar {
         let restored = store::restore(&snapshot).map_err(|_| StartError::Restore)?;
         drop(snapshot);
         let (engine, first) = Engine::restore(engine_config, restored, clock.now());
+        let (notices, told) = NoticeSender::channel();
+        notices::spawn(&config.notices, Arc::clone(&brokers), told, shutdown.clone(), &tracker);
         let parts = DriverParts {
             ledger: ledger.clone(),
             emergency: Some(emergency),
@@ -231,6 +242,8 @@ impl Sidecar {
             latch,
             clock,
             watch_interval: config.watch_interval,
+            survey_interval: config.survey_interval,
+            notices,
         };
         let engine = driver::spawn(engine, first, parts, shutdown.clone(), &tracker);
         let issuers = config.issuers.iter();

@@ -50,6 +50,12 @@ impl Brokers {
         self.list.iter().find(|broker| broker.name() == name)
     }
 
+    /// The accounts that callers may see.
+    #[must_use]
+    pub const fn allowed(&self) -> &BTreeSet<AccountId> {
+        &self.allowed
+    }
+
     /// The login that market data comes from: the first one.
     ///
     /// # Errors

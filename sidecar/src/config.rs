@@ -8,12 +8,15 @@
 //! |---|---|
 //! | `config/broker.rs` | `broker`, `brokers`, `accounts`, `sidecar.local_…` |
 //! | `config/limits.rs` | `risk`, `paper`, `preview`, `approvals`, `auth` |
+//! | `config/notices.rs` | `notices` |
 //! | here | the switches, `audit`, `sidecar`, the issuer of `remote_mcp` |
 
 mod broker;
 mod limits;
+mod notices;
 
 use crate::app::SidecarConfig;
+use crate::notices::NoticeSettings;
 use crate::operator::OperatorDomain;
 use crate::tools::Enabled;
 use ibkr_agent_broker::BrokerConfig;
@@ -138,6 +141,8 @@ pub struct Settings {
     pub max_open_approvals: usize,
     /// The link to a remote, when it is on.
     pub relay: Option<RelaySettings>,
+    /// Where notices go.
+    pub notices: NoticeSettings,
 }
 
 /// The link to a remote.
@@ -178,6 +183,7 @@ impl Settings {
             approval_ttl,
             max_open_approvals,
             relay: relay(raw)?,
+            notices: notices::notices(raw)?,
         })
     }
 
@@ -201,6 +207,7 @@ impl Settings {
         }
         config.domain = self.domain();
         config.limits.clone_from(&self.limits);
+        config.notices.clone_from(&self.notices);
         config.scope_ceiling.clone_from(&self.local_scopes);
         config.preview_ttl = self.preview_ttl;
         config.approval_ttl = self.approval_ttl;

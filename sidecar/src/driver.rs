@@ -9,10 +9,11 @@ use crate::engine::{
     Answer, CancelReport, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted, Now,
     PlaceReport, Refusal, Ticket,
 };
+use crate::notices::NoticeSender;
 use crate::{facts, store};
 use ibkr_agent_audit::{Emergency, Ledger, Recorded};
 use ibkr_agent_broker::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
-use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, Untrusted};
+use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, SessionState, Untrusted};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -39,6 +40,9 @@ pub(crate) struct DriverParts {
     pub(crate) clock: Clock,
     /// How often open orders are looked up at the broker.
     pub(crate) watch_interval: Duration,
+    /// How often all accounts are looked up, for orders that aren't ours.
+    pub(crate) survey_interval: Duration,
+    pub(crate) notices: NoticeSender,
 }
 
 /// A cheap handle of the engine.
@@ -166,6 +170,8 @@ pub(crate) fn spawn(
         latch: parts.latch,
         clock: parts.clock,
         watch_interval: parts.watch_interval,
+        survey_interval: parts.survey_interval,
+        notices: parts.notices,
         inbox,
         changes,
         waiting: BTreeMap::new(),
@@ -185,6 +191,8 @@ struct Driver {
     latch: HaltLatch,
     clock: Clock,
     watch_interval: Duration,
+    survey_interval: Duration,
+    notices: NoticeSender,
     inbox: mpsc::UnboundedSender<Message>,
     changes: broadcast::Sender<String>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Told>>,
@@ -203,6 +211,9 @@ impl Driver {
         self.perform(first);
         let mut watch = tokio::time::interval(self.watch_interval);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let first = tokio::time::Instant::now() + self.survey_interval;
+        let mut survey = tokio::time::interval_at(first, self.survey_interval);
+        survey.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -211,6 +222,7 @@ impl Driver {
                     None => return,
                 },
                 _ = watch.tick() => self.watch(),
+                _ = survey.tick() => self.survey(),
                 () = shutdown.cancelled() => break,
             }
         }
@@ -317,6 +329,7 @@ impl Driver {
                 Effect::SetLatch { halted: true } => self.latch.halt(),
                 Effect::SetLatch { halted: false } => self.latch.resume(),
                 Effect::SeekEvidence { account } => self.seek(account),
+                Effect::Notice(notice) => self.notices.tell(*notice),
                 Effect::Changed { resource } => drop(self.changes.send(resource)),
             }
         }
@@ -432,6 +445,16 @@ impl Driver {
     /// Looks at every account that has an order whose state can still change.
     fn watch(&mut self) {
         for account in self.engine.accounts_to_watch() {
+            self.seek(account);
+        }
+    }
+
+    /// Looks at every account that may be seen: an order that isn't ours must not go unnoticed.
+    fn survey(&mut self) {
+        if !self.brokers.all().iter().any(|b| b.health().state == SessionState::Ready) {
+            return;
+        }
+        for account in self.brokers.allowed().clone() {
             self.seek(account);
         }
     }

@@ -10,6 +10,8 @@
 //! | `cancel.rs` | cancels, which nothing refuses for risk |
 //! | `halt.rs` | the kill switch |
 //! | `limits.rs` | what the limits have used |
+//! | `foreign.rs` | orders at the broker that aren't ours |
+//! | `notice.rs` | what a human must hear of |
 //!
 //! Invariants: an approval is reserved in the same step that makes the permit; nothing is placed
 //! without a [`Recorded`](ibkr_agent_audit::Recorded) permit, which only a commit makes; an order
@@ -20,8 +22,10 @@ mod admission;
 mod approvals;
 mod cancel;
 mod effect;
+mod foreign;
 mod halt;
 mod limits;
+mod notice;
 mod outcomes;
 mod state;
 mod submit;
@@ -36,7 +40,9 @@ pub use effect::{
     Expired, Input, JobId, Minted, MintedPermit, Now, OperatorAct, OutcomeQuery, Payload,
     PlaceReport, Precondition, PreviewDraft, Refusal, Row, Standing, Submission, Ticket, Work,
 };
+pub use foreign::ForeignEntry;
 pub use limits::{CallBudget, Used};
+pub use notice::Notice;
 pub use outcomes::refusal_of;
 pub use state::{
     Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
@@ -98,6 +104,7 @@ pub struct Engine {
     jobs: BTreeMap<JobId, After>,
     next_job: u64,
     high_water: Timestamp,
+    foreign: foreign::Foreign,
 }
 
 /// What to do when a commit is done.
@@ -118,6 +125,8 @@ enum After {
     /// It is durable that the order wasn't sent: tell those who waited for this attempt. Another
     /// attempt may be under way by then.
     HeldBack { entry: Box<OrderEntry>, tickets: Vec<Ticket> },
+    /// Tell a human, whether or not it could be recorded.
+    Notice(Box<Notice>),
     /// The halt is durable.
     Halt { ticket: Ticket, requester: Box<Requester> },
     /// The resume is durable: open the latch.
@@ -169,6 +178,7 @@ impl Engine {
             jobs: BTreeMap::new(),
             next_job: 1,
             high_water,
+            foreign: foreign::Foreign::restore(restored.foreign),
         };
         let mut effects = vec![Effect::SetLatch { halted: engine.halt.halted }];
         effects.extend(engine.doubt_unfinished(now));
@@ -277,7 +287,13 @@ impl Engine {
         let event = Some(minted.event.to_string());
         match (after, minted.permit) {
             (After::Reply(ticket, answer, changed), _) => {
-                let mut effects = vec![Effect::Reply { ticket, answer, event }];
+                let mut effects = Vec::new();
+                if let (Answer::Approval(entry, _), Some(_)) = (&answer, &changed)
+                    && entry.status == ApprovalStatus::Pending
+                {
+                    effects.push(Effect::Notice(Box::new(Notice::asked(entry))));
+                }
+                effects.push(Effect::Reply { ticket, answer, event });
                 effects.extend(changed.map(|resource| Effect::Changed { resource }));
                 effects
             }
@@ -293,6 +309,7 @@ impl Engine {
                 vec![Effect::SendCancel { ticket, permit }]
             }
             (After::Settled(order), _) => self.settled(&order, event.as_ref()),
+            (After::Notice(notice), _) => vec![Effect::Notice(notice)],
             (After::HeldBack { entry, tickets }, _) => {
                 outcomes::told(&entry, tickets, event.as_ref())
             }
@@ -341,6 +358,7 @@ impl Engine {
             }
             After::SendCancel { ticket, facts } => self.emergency_cancel(ticket, *facts, now),
             After::Settled(order) => self.settled(&order, None),
+            After::Notice(notice) => vec![Effect::Notice(notice)],
             After::HeldBack { entry, tickets } => outcomes::told(&entry, tickets, None),
         }
     }

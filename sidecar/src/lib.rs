@@ -12,6 +12,7 @@
 //! | [`tools`] | the agents' door |
 //! | [`operator`], [`desk`] | what only a human may do |
 //! | [`local`] | the agent socket: attach and take over |
+//! | [`notices`] | tells a human what must not wait |
 //! | [`relay`] | dials out to the hosted remote |
 //! | [`brokers`], [`facts`] | which account goes where, and what a decision needs to know |
 //! | [`sdk`] | the facade for Rust programs |
@@ -25,6 +26,7 @@ pub mod driver;
 pub mod engine;
 pub mod facts;
 pub mod local;
+pub mod notices;
 pub mod operator;
 pub mod prelude;
 pub mod relay;

@@ -25,6 +25,7 @@ const ORDERS: Table = Table::new("orders");
 const HALT: Table = Table::new("halt");
 const ADMITTED: Table = Table::new("admitted_callers");
 const OPERATOR_KEYS: Table = Table::new("operator_keys");
+const FOREIGN: Table = Table::new("foreign_orders");
 
 /// The only version of the stored values so far.
 const VERSION: u8 = 1;
@@ -151,6 +152,13 @@ fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
             let value = encode(&rows::OperatorKey::from(key))?;
             batch.put(OPERATOR_KEYS, key.id.as_str().as_bytes(), &value)
         }
+        Row::Foreign(entry) => {
+            let value = encode(&rows::Foreign::from(entry))?;
+            batch.put(FOREIGN, &rows::foreign_key(&entry.account, &entry.order), &value)
+        }
+        Row::ForgetForeign(account, order) => {
+            batch.delete(FOREIGN, &rows::foreign_key(account, order))
+        }
     }
 }
 
@@ -200,6 +208,9 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
     }
     for row in all::<rows::OperatorKey>(snapshot, OPERATOR_KEYS)? {
         restored.operator_keys.push(row.try_into()?);
+    }
+    for row in all::<rows::Foreign>(snapshot, FOREIGN)? {
+        restored.foreign.push(row.try_into()?);
     }
     let newest = TailQuery { limit: 1, ..TailQuery::default() };
     for entry in snapshot.tail(&newest)?.entries {

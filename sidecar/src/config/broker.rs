@@ -100,7 +100,7 @@ fn tls_policy(tls: &RawTls, accept_any: bool) -> Result<TlsPolicy, ConfigError> 
     }
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_matches(['[', ']']);
     bare.eq_ignore_ascii_case("localhost")
         || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -1,5 +1,7 @@
 //! What goes in and what comes out. Effects carry permits and aren't `Clone`.
 
+use crate::engine::foreign::ForeignEntry;
+use crate::engine::notice::Notice;
 use crate::engine::state::{
     Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
     Preview,
@@ -439,6 +441,10 @@ pub enum Row {
     Admitted(Admitted),
     /// An enrolled operator key.
     OperatorKey(OperatorKeyEntry),
+    /// An order that isn't ours, told of.
+    Foreign(ForeignEntry),
+    /// Remove one that can't come again.
+    ForgetForeign(AccountId, String),
 }
 
 /// What the commit records.
@@ -581,6 +587,8 @@ pub enum Effect {
         /// The account.
         account: AccountId,
     },
+    /// Tell a human.
+    Notice(Box<Notice>),
     /// An approval or an order changed: wake whoever waits for it.
     Changed {
         /// `ibkr://approvals/<id>` or `ibkr://orders/<id>`.

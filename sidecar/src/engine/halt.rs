@@ -1,7 +1,7 @@
 //! The kill switch: the latch first, the record after; only an operator resumes.
 
 use crate::engine::{
-    After, Answer, Effect, Engine, HaltEntry, Now, Payload, Row, Ticket, record_of, refuse,
+    After, Answer, Effect, Engine, HaltEntry, Notice, Now, Payload, Row, Ticket, record_of, refuse,
 };
 use ibkr_agent_domain::{Decision, ErrorCode, RecordKind};
 use ibkr_agent_gates::{Requester, permit_halt};
@@ -27,7 +27,8 @@ impl Engine {
         let after = After::Halt { ticket, requester: Box::new(requester.clone()) };
         let permit = permit_halt(&self.config.policy, "kill_switch", requester, now.wall);
         let commit = self.commit(Vec::new(), vec![row], Payload::Halt(permit), after, now);
-        vec![Effect::SetLatch { halted: true }, commit]
+        let notice = Notice::Halted { by: self.halt.by.clone(), since: self.halt.since };
+        vec![Effect::SetLatch { halted: true }, Effect::Notice(Box::new(notice)), commit]
     }
 
     /// The log can't be written: the halt goes to the emergency file, which is read at the start.

@@ -4,7 +4,7 @@
 //! reference, or by a named operator's signed statement; never by time.
 
 use crate::engine::{
-    After, Answer, Caller, Effect, Engine, Now, OrderEntry, OutcomeQuery, Payload, PlaceReport,
+    After, Answer, Caller, Effect, Engine, Notice, Now, OrderEntry, OutcomeQuery, Payload, PlaceReport,
     Precondition, Refusal, Row, Speaker, Ticket, owner_of, record_of, refuse, system_record,
 };
 use ibkr_agent_domain::{
@@ -218,7 +218,9 @@ impl Engine {
         if entry.state == OrderState::Intended {
             return Vec::new();
         }
-        told(&entry, self.waiting_for(order), event)
+        let mut effects = told(&entry, self.waiting_for(order), event);
+        effects.extend(notice_of(&entry).map(|notice| Effect::Notice(Box::new(notice))));
+        effects
     }
 
     /// Orders and trades as the broker shows them.
@@ -242,6 +244,7 @@ impl Engine {
                 effects.extend(self.seen(&entry, sighting, now));
             }
         }
+        effects.extend(self.find_foreign(account, orders, executions, now));
         effects
     }
 
@@ -330,6 +333,23 @@ impl Engine {
         let changed = Some(format!("ibkr://orders/{order}"));
         let after = After::Reply(ticket, Answer::Order(Box::new(entry.clone())), changed);
         self.commit(Vec::new(), vec![Row::Order(entry)], Payload::Record(record), after, now)
+    }
+}
+
+/// What a human must hear of an order.
+fn notice_of(entry: &OrderEntry) -> Option<Notice> {
+    let (order, account) = (entry.id.clone(), entry.account().clone());
+    match entry.state {
+        OrderState::Unknown => Some(Notice::OutcomeUnknown { order, account }),
+        OrderState::Question => {
+            entry.question.is_some().then_some(Notice::QuestionAsked { order, account })
+        }
+        OrderState::Intended
+        | OrderState::Working
+        | OrderState::Filled
+        | OrderState::Cancelled
+        | OrderState::Rejected
+        | OrderState::NotSent => None,
     }
 }
 

@@ -237,6 +237,8 @@ pub struct Restored {
     pub admitted: Vec<Admitted>,
     /// Enrolled operator keys.
     pub operator_keys: Vec<OperatorKeyEntry>,
+    /// Orders that aren't ours and were told of.
+    pub foreign: Vec<crate::engine::ForeignEntry>,
     /// The time of the newest record: the clock never counts as earlier than this.
     pub newest_record: Option<Timestamp>,
 }

@@ -2,8 +2,8 @@
 //! changes of the types by accident. Fields are only added, with a default.
 
 use crate::engine::{
-    ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry, Owner,
-    Preview as PreviewEntry, Speaker,
+    ApprovalEntry, ApprovalStatus, ForeignEntry, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
+    Owner, Preview as PreviewEntry, Speaker,
 };
 use ibkr_agent_audit::StoreFailure;
 use ibkr_agent_domain::{
@@ -406,6 +406,40 @@ impl TryFrom<OperatorKey> for OperatorKeyEntry {
             public_key: row.public_key,
             label: row.label,
             enrolled_at: Timestamp::from_millis(row.enrolled_at),
+        })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Foreign {
+    account: String,
+    order: String,
+    seen_at: i64,
+}
+
+/// The key of a foreign order: no account id holds a line feed.
+pub(super) fn foreign_key(account: &AccountId, order: &str) -> Vec<u8> {
+    format!("{account}\n{order}").into_bytes()
+}
+
+impl From<&ForeignEntry> for Foreign {
+    fn from(entry: &ForeignEntry) -> Self {
+        Self {
+            account: entry.account.to_string(),
+            order: entry.order.clone(),
+            seen_at: entry.seen_at.as_millis(),
+        }
+    }
+}
+
+impl TryFrom<Foreign> for ForeignEntry {
+    type Error = StoreFailure;
+
+    fn try_from(row: Foreign) -> Result<Self, StoreFailure> {
+        Ok(Self {
+            account: AccountId::parse(&row.account).map_err(damaged)?,
+            order: row.order,
+            seen_at: Timestamp::from_millis(row.seen_at),
         })
     }
 }

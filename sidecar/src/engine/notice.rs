@@ -1,0 +1,65 @@
+//! What a human must hear of without asking. Telling is the driver's; a notice acts on nothing.
+
+use crate::engine::ApprovalEntry;
+use ibkr_agent_domain::{AccountId, ApprovalId, ClientOrderId, Digest, Timestamp};
+
+/// Something that an operator must know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A caller asks for an approval.
+    ApprovalAsked {
+        /// Which.
+        approval: ApprovalId,
+        /// The account that it would trade on.
+        account: AccountId,
+        /// The digest of the order, which the approval screen shows too.
+        order: Digest,
+        /// Who asks, as the log names it.
+        asked_by: String,
+        /// When the question ends by itself.
+        expires_at: Timestamp,
+    },
+    /// The broker asks something about an order, and a human must answer.
+    QuestionAsked {
+        /// The order.
+        order: ClientOrderId,
+        /// Its account.
+        account: AccountId,
+    },
+    /// It isn't known what became of an order.
+    OutcomeUnknown {
+        /// The order.
+        order: ClientOrderId,
+        /// Its account.
+        account: AccountId,
+    },
+    /// Trading was halted.
+    Halted {
+        /// By whom, as the log names it.
+        by: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The broker shows orders or trades that this gateway didn't make.
+    ForeignOrders {
+        /// The account.
+        account: AccountId,
+        /// Some of their ids.
+        orders: Vec<String>,
+        /// How many there are.
+        count: u64,
+    },
+}
+
+impl Notice {
+    /// An approval that waits for a human.
+    pub(super) fn asked(entry: &ApprovalEntry) -> Self {
+        Self::ApprovalAsked {
+            approval: entry.id.clone(),
+            account: entry.account().clone(),
+            order: entry.order.digest(),
+            asked_by: entry.asked_by.clone(),
+            expires_at: entry.expires_at,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What is told: one flat JSON object, `ibkr-agent/notice/v1`.
+//!
+//! Accounts are shown by their last three characters only: the message leaves the machine. Times
+//! are RFC 3339 in UTC. Text from outside is escaped where it was read.
+
+use crate::engine::Notice;
+use ibkr_agent_domain::{AccountId, Timestamp, Untrusted};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// The format's name.
+const SCHEMA: &str = "ibkr-agent/notice/v1";
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A human must log in at the broker's gateway.
+    LoginRequired,
+    /// The session is lost and didn't come back by itself.
+    SessionLost,
+    /// A session that was told as lost works again.
+    SessionReady,
+    /// The session will end soon.
+    SessionEnding,
+    /// A caller asks for an approval.
+    ApprovalAsked,
+    /// The broker asks something about an order.
+    QuestionAsked,
+    /// It isn't known what became of an order.
+    OutcomeUnknown,
+    /// Trading was halted.
+    Halted,
+    /// The broker shows orders or trades that aren't ours.
+    ForeignOrder,
+}
+
+impl Kind {
+    /// Its name in the message.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoginRequired => "login_required",
+            Self::SessionLost => "session_lost",
+            Self::SessionReady => "session_ready",
+            Self::SessionEnding => "session_ending",
+            Self::ApprovalAsked => "approval_asked",
+            Self::QuestionAsked => "question_asked",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::Halted => "halted",
+            Self::ForeignOrder => "foreign_order",
+        }
+    }
+}
+
+/// Whether somebody should do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Urgency {
+    /// A human should act.
+    Act,
+    /// Good to know.
+    Know,
+}
+
+/// One notice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    /// The format.
+    pub schema: &'static str,
+    /// Unique; the same at each try to deliver it.
+    pub id: String,
+    /// What happened.
+    pub kind: Kind,
+    /// Whether somebody should do something.
+    pub urgency: Urgency,
+    /// When it was noticed.
+    pub time: String,
+    /// What happened, for people.
+    pub sentence: String,
+    /// What to do, for people.
+    pub next_step: String,
+    /// Ids and values that belong to it.
+    pub details: BTreeMap<&'static str, String>,
+}
+
+impl Message {
+    pub(super) fn new(kind: Kind, urgency: Urgency, sentence: String, next_step: &str) -> Self {
+        let now = jiff::Timestamp::now().as_millisecond();
+        Self {
+            schema: SCHEMA,
+            id: uuid::Uuid::now_v7().to_string(),
+            kind,
+            urgency,
+            time: Timestamp::from_millis(now).to_string(),
+            sentence,
+            next_step: next_step.to_owned(),
+            details: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn detail(mut self, key: &'static str, value: &impl ToString) -> Self {
+        self.details.insert(key, value.to_string());
+        self
+    }
+
+    pub(super) fn of_engine(notice: Notice) -> Self {
+        match notice {
+            Notice::ApprovalAsked { approval, account, order, asked_by, expires_at } => Self::new(
+                Kind::ApprovalAsked,
+                Urgency::Act,
+                format!("An order on account {} waits for your approval.", masked(&account)),
+                "Look at it on the sidecar's machine: ibkr-agent approvals list",
+            )
+            .detail("approval_id", &approval)
+            .detail("order_digest", &order)
+            .detail("asked_by", &Untrusted::bounded(&asked_by, 200))
+            .detail("expires_at", &expires_at),
+            Notice::QuestionAsked { order, account } => Self::new(
+                Kind::QuestionAsked,
+                Urgency::Act,
+                format!("The broker asks about an order on account {}.", masked(&account)),
+                "Answer it on the sidecar's machine: ibkr-agent approvals list shows it",
+            )
+            .detail("client_order_id", &order),
+            Notice::OutcomeUnknown { order, account } => Self::new(
+                Kind::OutcomeUnknown,
+                Urgency::Act,
+                format!("It isn't known what became of an order on account {}.", masked(&account)),
+                "Look for it in IBKR's own platform. New risk on that instrument is refused until \
+                 the broker's lists show it or an operator settles it.",
+            )
+            .detail("client_order_id", &order),
+            Notice::Halted { by, since } => Self::new(
+                Kind::Halted,
+                Urgency::Act,
+                "Trading was halted.".to_owned(),
+                "Find out why; resume on the sidecar's machine when it is safe.",
+            )
+            .detail("by", &Untrusted::bounded(&by, 200))
+            .detail("since", &since),
+            Notice::ForeignOrders { account, orders, count } => Self::new(
+                Kind::ForeignOrder,
+                Urgency::Act,
+                format!(
+                    "The broker shows {count} order(s) or trade(s) on account {} that this \
+                     gateway did not make.",
+                    masked(&account)
+                ),
+                "If they aren't yours, halt trading, log out at IBKR's gateway and change the \
+                 password.",
+            )
+            .detail("count", &count)
+            .detail("broker_order_ids", &orders.join(" ")),
+        }
+    }
+}
+
+/// An account without most of its id.
+fn masked(account: &AccountId) -> String {
+    let id = account.as_str();
+    let from = id.len().saturating_sub(3);
+    format!("…{}", id.get(from..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_has_no_link_no_secret_and_no_whole_account() {
+        let account = AccountId::parse("DU1234567").unwrap();
+        let notice = Notice::ForeignOrders { account, orders: vec!["17".to_owned()], count: 1 };
+        let text = serde_json::to_string(&Message::of_engine(notice)).unwrap();
+        assert!(text.contains("\"kind\":\"foreign_order\"") && text.contains("…567"), "{text}");
+        assert!(!text.contains("://") && !text.contains("DU1234567"), "{text}");
+    }
+}
