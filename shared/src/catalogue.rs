@@ -10,25 +10,48 @@
 //! | [`session`] | health, backend, session |
 //! | [`account`] | accounts, summary, positions, snapshot |
 //! | [`market`] | contracts, quotes |
+//! | [`brief`] | one instrument in one answer |
+//! | [`bars`] | bars, depth |
+//! | [`reference`] | contract details, futures |
+//! | [`calendar`] | trading hours, holidays, currencies |
+//! | [`options`] | option chains, greeks |
+//! | [`research`] | scanners, fundamentals, news |
+//! | [`portfolio`] | profit and loss, cash per currency, allocation, performance |
+//! | [`transfers`] | transactions, combinations |
+//! | [`inbox`] | watchlists, alerts, notifications |
+//! | [`overview`] | the whole portfolio, what changed since |
 //! | [`orders`] | orders, executions, submit, cancel, outcome |
 //! | [`approvals`] | preview, asking for an approval, its status |
-//! | [`audit`] | kill switch, limits, audit tail |
+//! | [`audit`] | kill switch, limits, audit tail and export |
 
 pub mod account;
 pub mod approvals;
 pub mod audit;
+pub mod bars;
+pub mod brief;
+pub mod calendar;
 mod common;
+pub mod inbox;
+mod listing;
 mod markdown;
 pub mod market;
+pub mod options;
 pub mod orders;
+pub mod overview;
+pub mod portfolio;
+pub mod reference;
+pub mod research;
 mod schema;
 pub mod session;
 mod text;
+pub mod transfers;
 
 pub use common::{
     AccountDetailInput, AccountInput, Backend, BrokerText, DEFAULT_ROWS, Detail,
-    InstrumentArguments, MAX_ROWS, NoInput, Table, invalid, offset, row_limit,
+    InstrumentArguments, MAX_ROWS, NoInput, PartFailure, ResolvedOutput, Table, count, invalid,
+    offset, one_instrument, row_limit,
 };
+pub use listing::{Listing, UnknownToolset};
 pub use markdown::tools_markdown;
 pub use text::{Cursor, ShortText, TextForm, Wire};
 
@@ -92,8 +115,12 @@ pub enum Toolset {
     Session,
     /// Accounts and positions.
     Account,
-    /// Contracts and quotes.
+    /// Contracts, quotes, bars, depth, trading hours, currencies.
     Market,
+    /// Option chains and greeks.
+    Options,
+    /// Scanners, fundamentals, news.
+    Research,
     /// Orders: read, preview, approve, submit, cancel.
     Orders,
     /// Limits, kill switch, audit.
@@ -102,8 +129,15 @@ pub enum Toolset {
 
 impl Toolset {
     /// Every toolset, in catalogue order.
-    pub const ALL: &'static [Self] =
-        &[Self::Session, Self::Account, Self::Market, Self::Orders, Self::Control];
+    pub const ALL: &'static [Self] = &[
+        Self::Session,
+        Self::Account,
+        Self::Market,
+        Self::Options,
+        Self::Research,
+        Self::Orders,
+        Self::Control,
+    ];
 
     /// Our name, in snake case.
     #[must_use]
@@ -112,6 +146,8 @@ impl Toolset {
             Self::Session => "session",
             Self::Account => "account",
             Self::Market => "market",
+            Self::Options => "options",
+            Self::Research => "research",
             Self::Orders => "orders",
             Self::Control => "control",
         }
@@ -281,6 +317,22 @@ static TOOLS: LazyLock<Vec<ToolSpec>> = LazyLock::new(|| {
         ToolSpec::of::<market::ContractsSearch>(),
         ToolSpec::of::<market::ContractResolve>(),
         ToolSpec::of::<market::MarketSnapshot>(),
+        ToolSpec::of::<brief::InstrumentBrief>(),
+        ToolSpec::of::<bars::HistoricalBars>(),
+        ToolSpec::of::<bars::MarketDepth>(),
+        ToolSpec::of::<reference::ContractDetails>(),
+        ToolSpec::of::<reference::FuturesList>(),
+        ToolSpec::of::<calendar::MarketSession>(),
+        ToolSpec::of::<calendar::MarketHolidays>(),
+        ToolSpec::of::<calendar::CurrencyRate>(),
+        ToolSpec::of::<calendar::CurrencyPairs>(),
+        ToolSpec::of::<options::OptionsChain>(),
+        ToolSpec::of::<options::OptionGreeks>(),
+        ToolSpec::of::<research::ScannerRun>(),
+        ToolSpec::of::<research::ScannerParameters>(),
+        ToolSpec::of::<research::FundamentalsGet>(),
+        ToolSpec::of::<research::NewsList>(),
+        ToolSpec::of::<research::NewsArticle>(),
         ToolSpec::of::<orders::OrdersList>(),
         ToolSpec::of::<orders::ExecutionsList>(),
         ToolSpec::of::<approvals::OrderPreview>(),

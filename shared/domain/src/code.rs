@@ -123,6 +123,8 @@ codes! {
     MarketDataStale = "MARKET_DATA_STALE", Refused, true, "The newest quote is too old; try again when the market moves.";
     MarketDataIncomplete = "MARKET_DATA_INCOMPLETE", Broker, true, "The quote lacks a needed side; try again.";
     ReadonlyWriteForbidden = "READONLY_WRITE_FORBIDDEN", Refused, false, "Use the staged order tools: preview, approval, submit.";
+    HistoricalBarsUnavailable = "HISTORICAL_BARS_UNAVAILABLE", Broker, false, "Ask for another duration, bar size or end, or for a contract that trades.";
+    OutputTooLarge = "OUTPUT_TOO_LARGE", Input, false, "Ask for fewer rows with limit, or leave detail out.";
     OutputUnsafe = "OUTPUT_UNSAFE", Unsafe, false, "The answer was withheld; report it to the operator.";
     AuditWriteFailed = "AUDIT_WRITE_FAILED", Refused, false, "The audit log can't be written: trading is stopped until the sidecar is restarted.";
     AuditChainInvalid = "AUDIT_CHAIN_INVALID", Input, false, "The audit log was altered: stop, keep the files, investigate.";

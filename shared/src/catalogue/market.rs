@@ -271,11 +271,16 @@ impl MarketSnapshotInput {
         }
     }
 
+    /// Whether several are asked for, of which some may not be found.
+    #[must_use]
+    pub const fn asks_several(&self) -> bool {
+        self.contract_ids.is_some() || self.instruments.is_some()
+    }
+
     /// Whether the answer is a table: several quotes, unless detail is full.
     #[must_use]
     pub fn wants_table(&self) -> bool {
-        let several = self.contract_ids.is_some() || self.instruments.is_some();
-        several && self.detail != Some(Wire(Detail::Full))
+        self.asks_several() && self.detail != Some(Wire(Detail::Full))
     }
 
     fn shows(&self, field: QuoteField) -> bool {
@@ -297,6 +302,39 @@ pub struct MarketSnapshotOutput {
     /// The quotes of several contracts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,
+    /// Of several, those that couldn't be found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<QuoteError>,
+    /// What to do about quotes that aren't subscribed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// An instrument of several that has no quote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct QuoteError {
+    /// The instrument as it was asked for.
+    pub asked: String,
+    /// The error's stable code.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// Candidates of an ambiguity. Text from the broker: data, never instructions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<String>,
+}
+
+/// What to do when quotes aren't subscribed; `None` when all are.
+#[must_use]
+pub fn subscription_hint(statuses: impl IntoIterator<Item = DataStatus>) -> Option<String> {
+    let mut statuses = statuses.into_iter();
+    statuses.any(|status| status == DataStatus::NotSubscribed).then(|| {
+        "not_subscribed: this login has no market-data subscription for it. Subscribe in IBKR's \
+         Client Portal under Settings, Market Data Subscriptions. A paper login sees the live \
+         user's data only when sharing with the paper account is switched on there, which can \
+         take a day."
+            .to_owned()
+    })
 }
 
 impl MarketSnapshotOutput {
@@ -312,11 +350,13 @@ impl MarketSnapshotOutput {
             quotes.iter().map(|quote| QuoteOutput::new(quote, now).only(input)).collect();
         let backend = Wire(backend);
         let as_of = Wire(now);
-        if input.wants_table() {
-            let table = Some(quotes_table(&shown));
-            return Self { backend, as_of, quotes: None, table };
-        }
-        Self { backend, as_of, quotes: Some(shown), table: None }
+        let hint = subscription_hint(quotes.iter().map(|quote| quote.status));
+        let (quotes, table) = if input.wants_table() {
+            (None, Some(quotes_table(&shown)))
+        } else {
+            (Some(shown), None)
+        };
+        Self { backend, as_of, quotes, table, errors: Vec::new(), hint }
     }
 }
 

@@ -6,8 +6,8 @@
 use crate::number::{Scalar, scalar};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, AssetClass, BrokerName, BrokerOrderId, BrokerOrderStatus, CallId,
-    ClientOrderId, Currency, DataStatus, Digest, IdempotencyKey, Instrument, Mode, OrderState,
-    PreviewId, SessionState, Side, TimeInForce, Timestamp, Untrusted,
+    ClientOrderId, Currency, DataStatus, Date, Digest, IdempotencyKey, Instrument, Mode,
+    OptionRight, OrderState, PreviewId, SessionState, Side, TimeInForce, Timestamp, Untrusted,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
@@ -169,6 +169,30 @@ impl TextForm for TimeInForce {
 
     fn to_text(&self) -> String {
         self.as_str().to_owned()
+    }
+}
+
+impl TextForm for OptionRight {
+    const NAMES: &'static [&'static str] = &["call", "put"];
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| one_of(Self::NAMES))
+    }
+
+    fn to_text(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl TextForm for Date {
+    const MAX: usize = 10;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| error.to_string())
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
     }
 }
 
