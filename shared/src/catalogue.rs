@@ -36,7 +36,9 @@ mod listing;
 mod markdown;
 pub mod market;
 pub mod options;
+pub mod order_history;
 pub mod orders;
+pub mod resources;
 pub mod overview;
 pub mod portfolio;
 pub mod reference;
@@ -309,6 +311,7 @@ static TOOLS: LazyLock<Vec<ToolSpec>> = LazyLock::new(|| {
         ToolSpec::of::<session::BackendStatus>(),
         ToolSpec::of::<session::SessionRequirements>(),
         ToolSpec::of::<session::SessionRenew>(),
+        ToolSpec::of::<resources::ResourcesWait>(),
         ToolSpec::of::<account::AccountsList>(),
         ToolSpec::of::<account::AccountMetadata>(),
         ToolSpec::of::<account::AccountSummary>(),

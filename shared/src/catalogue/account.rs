@@ -1,11 +1,12 @@
 //! Accounts, their key figures and positions.
 
-use super::common::{cell, number};
+use super::common::{cell, count, number};
 use super::{
-    AccountDetailInput, AccountInput, Backend, Cursor, Declaration, Detail, Hints, RiskClass,
-    ShortText, Table, Tool, Toolset, Wire,
+    AccountDetailInput, AccountInput, Backend, Cursor, Declaration, Detail, Hints, MAX_ROWS,
+    RiskClass, ShortText, Table, Tool, Toolset, Wire,
 };
-use crate::number::{InputInteger, OutputMoney, OutputNumber};
+use crate::number::{InputInteger, InputNumber, OutputMoney, OutputNumber};
+use crate::service::ErrorBody;
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary as SummaryRead, AssetClass, DataStatus, LedgerLine,
     Mode, Position, Scope, Timestamp, Untrusted,
@@ -25,7 +26,8 @@ impl Tool for AccountsList {
         title: "List accounts",
         description: "Lists the accounts that this caller may see, each with its mode (simulated, \
             paper or live) as the broker reports it. Use it to learn account_id values for the \
-            other tools.",
+            other tools. can_trade false means that no order can be placed on it, as on the \
+            broker's pseudo-account All.",
         scope: Scope::AccountsRead,
         risk: RiskClass::Read,
         toolset: Toolset::Account,
@@ -229,7 +231,8 @@ impl Tool for PositionsList {
         title: "List positions",
         description: "Positions of one account as a table; a negative quantity is short. Prices \
             and values are in the row's own currency: never add rows of different currencies. \
-            Filter by symbol or asset_class; go on with next_cursor.",
+            Filter by symbol, asset_class or min_value; go on with next_cursor. For the largest \
+            positions over all accounts use ibkr_portfolio_overview.",
         scope: Scope::PositionsRead,
         risk: RiskClass::Read,
         toolset: Toolset::Account,
@@ -246,13 +249,16 @@ impl Tool for PositionsList {
 pub struct PositionsListInput {
     /// Account id; may be left out when exactly one account is visible.
     pub account_id: Option<Wire<AccountId>>,
-    /// Only positions whose symbol equals this.
+    /// Only positions whose symbol equals this; finds options and futures by their underlying too.
     pub symbol: Option<Wire<ShortText>>,
     /// Only positions of this asset class.
     pub asset_class: Option<Wire<AssetClass>>,
+    /// Only positions whose market value, long or short, is at least this in their own currency;
+    /// those of unknown value are kept.
+    pub min_value: Option<InputNumber>,
     /// The next_cursor of an earlier answer.
     pub cursor: Option<Wire<Cursor>>,
-    /// Most rows to give, 1 to 200; 50 if left out.
+    /// Most rows to give, 1 to 200; 20 if left out.
     pub limit: Option<InputInteger>,
     /// "full" gives one object per position instead of a table.
     pub detail: Option<Wire<Detail>>,
@@ -263,10 +269,28 @@ impl PositionsListInput {
     #[must_use]
     pub fn admits(&self, position: &Position) -> bool {
         let symbol = self.symbol.as_ref().map(|symbol| symbol.0.as_str());
-        symbol.is_none_or(|symbol| position.symbol.as_str().eq_ignore_ascii_case(symbol))
+        let shown = position.symbol.as_str();
+        // A derivative's text begins with its underlying, such as `SPY JAN2027 600 C`.
+        let first = shown.split_whitespace().next().unwrap_or_default();
+        let is_asked =
+            |symbol: &str| shown.eq_ignore_ascii_case(symbol) || first.eq_ignore_ascii_case(symbol);
+        let is_large = |least: Decimal| position.market_value.is_none_or(|v| v.abs() >= least);
+        symbol.is_none_or(is_asked)
             && self.asset_class.is_none_or(|class| position.class == Some(class.0))
+            && self.min_value.is_none_or(|least| is_large(least.0))
+    }
+
+    /// How many rows to give.
+    ///
+    /// # Errors
+    /// `INPUT_INVALID` outside 1 to 200.
+    pub fn rows(&self) -> Result<usize, ErrorBody> {
+        count("limit", self.limit, DEFAULT_POSITIONS, MAX_ROWS)
     }
 }
+
+/// Positions that [`PositionsList`] gives when the caller doesn't say.
+pub const DEFAULT_POSITIONS: usize = 20;
 
 /// Answer of [`PositionsList`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -279,6 +303,8 @@ pub struct PositionsListOutput {
     pub mode: Wire<Mode>,
     /// When we read it.
     pub as_of: Wire<Timestamp>,
+    /// Positions that pass the filters, shown or not.
+    pub total: usize,
     /// The positions, unless detail is "full".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,

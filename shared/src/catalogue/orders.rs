@@ -1,9 +1,10 @@
 //! Orders and executions, submitting and cancelling on paper, and what became of an order.
 
-use super::common::{cell, invalid, number};
+use super::common::{cell, count, invalid, number};
 use super::text::names;
 use super::{
-    Backend, BrokerText, Cursor, Declaration, Detail, Hints, RiskClass, Table, Tool, Toolset, Wire,
+    Backend, BrokerText, Cursor, Declaration, Detail, Hints, MAX_ROWS, RiskClass, ShortText, Table,
+    Tool, Toolset, Wire,
 };
 use crate::number::{InputInteger, OutputNumber};
 use crate::service::ErrorBody;
@@ -53,9 +54,11 @@ pub struct OrdersListInput {
     pub account_id: Option<Wire<AccountId>>,
     /// "open" shows only orders that may still trade; "all" if left out.
     pub status: Option<Wire<OrderFilter>>,
+    /// Only orders of this symbol.
+    pub symbol: Option<Wire<ShortText>>,
     /// The next_cursor of an earlier answer.
     pub cursor: Option<Wire<Cursor>>,
-    /// Most rows to give, 1 to 200; 50 if left out.
+    /// Most rows to give, 1 to 200; 20 if left out.
     pub limit: Option<InputInteger>,
     /// "full" gives one object per order instead of a table.
     pub detail: Option<Wire<Detail>>,
@@ -65,9 +68,22 @@ impl OrdersListInput {
     /// Whether an order passes the filter.
     #[must_use]
     pub fn admits(&self, order: &BrokerOrder) -> bool {
-        self.status != Some(Wire(OrderFilter::Open)) || order.status.is_open()
+        let symbol = self.symbol.as_ref().map(|symbol| symbol.0.as_str());
+        symbol.is_none_or(|symbol| order.symbol.as_str().eq_ignore_ascii_case(symbol))
+            && (self.status != Some(Wire(OrderFilter::Open)) || order.status.is_open())
+    }
+
+    /// How many rows to give.
+    ///
+    /// # Errors
+    /// `INPUT_INVALID` outside 1 to 200.
+    pub fn rows(&self) -> Result<usize, ErrorBody> {
+        count("limit", self.limit, DEFAULT_ORDERS, MAX_ROWS)
     }
 }
+
+/// Orders, or executions, that a list gives when the caller doesn't say.
+pub const DEFAULT_ORDERS: usize = 20;
 
 /// Answer of [`OrdersList`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +96,8 @@ pub struct OrdersListOutput {
     pub mode: Wire<Mode>,
     /// When we read it.
     pub as_of: Wire<Timestamp>,
+    /// Orders that pass the filters, shown or not.
+    pub total: usize,
     /// The orders, unless detail is "full".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,
@@ -187,8 +205,9 @@ impl Tool for ExecutionsList {
     const DECLARATION: Declaration = Declaration {
         name: "ibkr_executions_list",
         title: "List executions",
-        description: "Fills of one account: price, quantity, commission, time. The broker keeps \
-            the last days only. Narrow it down with from and to.",
+        description: "Fills of one account, newest first: price, quantity, commission, time. The \
+            broker keeps the last days only and tells a fill's commission some seconds after the \
+            fill. Narrow it down with from, to, symbol or broker_order_id.",
         scope: Scope::OrdersRead,
         risk: RiskClass::Read,
         toolset: Toolset::Orders,
@@ -209,9 +228,13 @@ pub struct ExecutionsListInput {
     pub from: Option<Wire<Timestamp>>,
     /// Before this time, RFC 3339.
     pub to: Option<Wire<Timestamp>>,
+    /// Only fills of this symbol.
+    pub symbol: Option<Wire<ShortText>>,
+    /// Only fills of this order.
+    pub broker_order_id: Option<Wire<BrokerOrderId>>,
     /// The next_cursor of an earlier answer.
     pub cursor: Option<Wire<Cursor>>,
-    /// Most rows to give, 1 to 200; 50 if left out.
+    /// Most rows to give, 1 to 200; 20 if left out.
     pub limit: Option<InputInteger>,
     /// "full" gives one object per execution instead of a table.
     pub detail: Option<Wire<Detail>>,
@@ -231,11 +254,23 @@ impl ExecutionsListInput {
         }
     }
 
-    /// Whether an execution is in the time range.
+    /// Whether an execution passes the filters.
     #[must_use]
     pub fn admits(&self, execution: &Execution) -> bool {
+        let symbol = self.symbol.as_ref().map(|symbol| symbol.0.as_str());
+        let order = self.broker_order_id.as_ref().map(|order| &order.0);
         self.from.is_none_or(|from| execution.time >= from.0)
             && self.to.is_none_or(|to| execution.time < to.0)
+            && symbol.is_none_or(|symbol| execution.symbol.as_str().eq_ignore_ascii_case(symbol))
+            && order.is_none_or(|order| execution.order_id.as_ref() == Some(order))
+    }
+
+    /// How many rows to give.
+    ///
+    /// # Errors
+    /// `INPUT_INVALID` outside 1 to 200.
+    pub fn rows(&self) -> Result<usize, ErrorBody> {
+        count("limit", self.limit, DEFAULT_ORDERS, MAX_ROWS)
     }
 }
 
@@ -250,6 +285,8 @@ pub struct ExecutionsListOutput {
     pub mode: Wire<Mode>,
     /// When we read it.
     pub as_of: Wire<Timestamp>,
+    /// Executions that pass the filters, shown or not.
+    pub total: usize,
     /// The executions, unless detail is "full".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<Table>,

@@ -9,7 +9,7 @@ use ibkr_agent_protocol::catalogue::account::{
     PositionOutput, PositionsList, PositionsListOutput, allocation_table, cash_table,
     positions_table,
 };
-use ibkr_agent_protocol::catalogue::{Detail, Wire, offset, row_limit};
+use ibkr_agent_protocol::catalogue::{Detail, Wire, offset};
 use ibkr_agent_protocol::service::ErrorBody;
 
 /// Positions in a portfolio snapshot; more are cut, and the cut is said.
@@ -49,7 +49,7 @@ impl Asked<'_> {
 
     pub(super) async fn positions_list(&self) -> Result<Done, ErrorBody> {
         let input = self.input::<PositionsList>()?;
-        let (limit, start) = (row_limit(input.limit)?, offset(input.cursor.as_ref())?);
+        let (limit, start) = (input.rows()?, offset(input.cursor.as_ref())?);
         let routed = self.core.brokers.account(input.account_id.as_ref().map(|id| &id.0)).await?;
         let id = routed.info.id.clone();
         let positions = routed.broker.positions(&id).await.map_err(|e| error_body(&e))?;
@@ -61,6 +61,7 @@ impl Asked<'_> {
             backend: Wire(self.core.backend),
             mode: Wire(account_mode(&routed)),
             as_of: Wire(self.now()),
+            total: wanted.len(),
             table: (!full).then(|| positions_table(page)),
             positions: full.then(|| page.iter().map(PositionOutput::from).collect()),
             next_cursor,

@@ -8,13 +8,13 @@ use ibkr_agent_protocol::catalogue::orders::{
     BrokerOrderOutput, ExecutionOutput, ExecutionsList, ExecutionsListOutput, OrdersList,
     OrdersListOutput, executions_table, orders_table,
 };
-use ibkr_agent_protocol::catalogue::{Detail, Wire, offset, row_limit};
+use ibkr_agent_protocol::catalogue::{Detail, Wire, offset};
 use ibkr_agent_protocol::service::ErrorBody;
 
 impl Asked<'_> {
     pub(super) async fn orders_list(&self) -> Result<Done, ErrorBody> {
         let input = self.input::<OrdersList>()?;
-        let (limit, start) = (row_limit(input.limit)?, offset(input.cursor.as_ref())?);
+        let (limit, start) = (input.rows()?, offset(input.cursor.as_ref())?);
         let routed = self.core.brokers.account(input.account_id.as_ref().map(|id| &id.0)).await?;
         let id = routed.info.id.clone();
         let orders = routed.broker.orders(&id).await.map_err(|error| error_body(&error))?;
@@ -27,6 +27,7 @@ impl Asked<'_> {
             backend: Wire(self.core.backend),
             mode: Wire(account_mode(&routed)),
             as_of: Wire(self.now()),
+            total: wanted.len(),
             table: (!full).then(|| orders_table(page)),
             orders: full.then(|| page.iter().map(BrokerOrderOutput::from).collect()),
             next_cursor,
@@ -37,12 +38,13 @@ impl Asked<'_> {
     pub(super) async fn executions_list(&self) -> Result<Done, ErrorBody> {
         let input = self.input::<ExecutionsList>()?;
         input.check_range()?;
-        let (limit, start) = (row_limit(input.limit)?, offset(input.cursor.as_ref())?);
+        let (limit, start) = (input.rows()?, offset(input.cursor.as_ref())?);
         let routed = self.core.brokers.account(input.account_id.as_ref().map(|id| &id.0)).await?;
         let id = routed.info.id.clone();
         let executions = routed.broker.executions(&id).await.map_err(|error| error_body(&error))?;
-        let wanted: Vec<Execution> =
+        let mut wanted: Vec<Execution> =
             executions.into_iter().filter(|execution| input.admits(execution)).collect();
+        wanted.sort_by_key(|execution| core::cmp::Reverse(execution.time));
         let (page, next_cursor) = page(&wanted, start, limit);
         let full = input.detail == Some(Wire(Detail::Full));
         let output = ExecutionsListOutput {
@@ -50,6 +52,7 @@ impl Asked<'_> {
             backend: Wire(self.core.backend),
             mode: Wire(account_mode(&routed)),
             as_of: Wire(self.now()),
+            total: wanted.len(),
             table: (!full).then(|| executions_table(page)),
             executions: full.then(|| page.iter().map(ExecutionOutput::from).collect()),
             next_cursor,
