@@ -5,16 +5,25 @@
 //! engine's. An approval can be asked for here and never given.
 
 mod account;
+mod bars;
+mod brief;
+mod calendar;
 mod control;
+mod dispatch;
 mod market;
 mod meter;
+mod options;
 mod orders;
+mod research;
+mod resources;
 mod session;
+mod size;
 mod staged;
 
 use crate::brokers::Brokers;
+use crate::changes::Changes;
 use crate::driver::{EngineHandle, Told};
-use crate::engine::{Answer, Caller, Input, Refusal, Standing, Work};
+use crate::engine::{Answer, Caller, Input, Refusal, Standing, Work, owner_of_actor};
 use crate::relay::{Identity, RelayDoor, RemoteRefusal, Tally};
 use ibkr_agent_audit::Ledger;
 use ibkr_agent_domain::{
@@ -39,7 +48,8 @@ use tokio_util::task::TaskTracker;
 
 /// Tools that need no place among the calls in flight: a cancel is never crowded out, and waiting
 /// for a human costs nothing. Their callers' budgets bound them.
-const UNBOUNDED: &[&str] = &["ibkr_paper_order_cancel", "ibkr_approval_status"];
+const UNBOUNDED: &[&str] =
+    &["ibkr_paper_order_cancel", "ibkr_approval_status", "ibkr_resources_wait"];
 
 /// Who calls a tool, as its door knows it.
 #[derive(Debug, Clone)]
@@ -80,6 +90,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 pub(crate) use control::event as audit_event;
 pub(crate) use meter::RefusalMeter;
+pub use size::estimated_tokens;
 
 /// What the tools share.
 #[derive(Debug)]
@@ -87,6 +98,7 @@ pub(crate) struct Core {
     pub(crate) engine: EngineHandle,
     pub(crate) ledger: Ledger,
     pub(crate) brokers: Arc<Brokers>,
+    pub(crate) changes: Arc<Changes>,
     pub(crate) ceilings: Ceilings,
     pub(crate) identity: Identity,
     pub(crate) backend: Backend,
@@ -124,6 +136,22 @@ pub(crate) struct Done {
 impl Done {
     fn read<T: Serialize>(output: &T, account: Option<AccountId>) -> Result<Self, ErrorBody> {
         Ok(Self { body: to_raw(output)?, account, event: None, recorded: false })
+    }
+
+    /// A list that is cut to what a model can be given: `build` makes the answer with so many rows
+    /// and says in it what was left out.
+    fn fitting<T: Serialize>(
+        mut rows: usize,
+        account: Option<AccountId>,
+        build: impl Fn(usize) -> T,
+    ) -> Result<Self, ErrorBody> {
+        loop {
+            let body = to_raw(&build(rows))?;
+            match size::fewer_rows(rows, estimated_tokens(body.get())) {
+                Some(fewer) => rows = fewer,
+                None => return Ok(Self { body, account, event: None, recorded: false }),
+            }
+        }
     }
 
     fn staged<T: Serialize>(output: &T, event: Option<String>) -> Result<Self, ErrorBody> {
@@ -195,12 +223,18 @@ impl ToolService for Agents {
         }
     }
 
-    fn events(&self, _caller: &Agent) -> EventStream {
+    fn events(&self, agent: &Agent) -> EventStream {
+        let owner = owner_of_actor(&actor_of(agent));
         let changes = self.core.engine.changes();
-        Box::pin(futures_util::stream::unfold(changes, |mut changes| async move {
+        let state = (changes, owner);
+        Box::pin(futures_util::stream::unfold(state, |(mut changes, owner)| async move {
             loop {
                 match changes.recv().await {
-                    Ok(resource) => return Some((ToolEvent { resource }, changes)),
+                    Ok(change) if change.owner == owner => {
+                        let event = ToolEvent { resource: change.resource };
+                        return Some((event, (changes, owner)));
+                    }
+                    Ok(_) => {}
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
                 }
@@ -274,6 +308,16 @@ impl RelayDoor for Agents {
     }
 }
 
+/// Who an agent is, for records.
+fn actor_of(agent: &Agent) -> Actor {
+    match agent {
+        Agent::Local { caller, .. } => Actor::Local { client: caller.client.clone() },
+        Agent::Token { verified, .. } => {
+            Actor::token(verified.issuer(), verified.subject(), verified.client())
+        }
+    }
+}
+
 /// The catalogue's own name of a tool, so that a record never holds a caller's text as a name.
 fn tool_name(name: &str) -> &'static str {
     let forbidden = catalogue::FORBIDDEN.iter().find(|known| **known == name).copied();
@@ -292,16 +336,14 @@ impl Core {
     }
 
     fn caller(&self, agent: &Agent, call: &ToolCall) -> Caller {
-        let (actor, door, standing) = match agent {
-            Agent::Local { caller, door } => {
-                (Actor::Local { client: caller.client.clone() }, *door, Standing::Local)
-            }
+        let actor = actor_of(agent);
+        let (door, standing) = match agent {
+            Agent::Local { door, .. } => (*door, Standing::Local),
             Agent::Token { verified, door } => {
-                let actor = Actor::token(verified.issuer(), verified.subject(), verified.client());
                 // A token that doesn't say when it was issued is as old as can be.
                 let seconds = verified.issued_at().unwrap_or(0);
                 let issued_at = Timestamp::from_millis(seconds.saturating_mul(1000));
-                (actor, *door, Standing::Token { issued_at })
+                (*door, Standing::Token { issued_at })
             }
         };
         let tool = tool_name(&call.tool);
@@ -371,6 +413,14 @@ impl Core {
     }
 
     async fn finish(&self, requester: &Requester, call: &ToolCall, done: Done) -> ToolReply {
+        // Lists cut themselves before. What the order path did is told whatever its length.
+        let tokens = if done.recorded { 0 } else { estimated_tokens(done.body.get()) };
+        if tokens > size::MAX_ANSWER_TOKENS {
+            let most = size::MAX_ANSWER_TOKENS;
+            let message = format!("the answer has about {tokens} tokens; {most} may be");
+            let error = ErrorBody::new(ErrorCode::OutputTooLarge, message);
+            return self.finish_refused(requester, call, error).await;
+        }
         let mut reply = ToolReply::success(call.call_id.clone(), done.body);
         let event = if done.recorded {
             done.event
@@ -465,40 +515,6 @@ impl Core {
     /// The mode in which orders of this sidecar's accounts trade, for tools without an account.
     fn mode(&self) -> Mode {
         self.brokers.all().first().map_or(Mode::Simulated, |broker| broker.mode())
-    }
-}
-
-impl Asked<'_> {
-    async fn dispatch(&self, spec: &ToolSpec) -> Result<Done, ErrorBody> {
-        match spec.name {
-            "ibkr_health" => self.health().await,
-            "ibkr_backend_status" => self.backend_status(),
-            "ibkr_session_requirements" => self.session_requirements(),
-            "ibkr_session_renew" => self.session_renew().await,
-            "ibkr_accounts_list" => self.accounts_list().await,
-            "ibkr_account_metadata" => self.account_metadata().await,
-            "ibkr_account_summary" => self.account_summary().await,
-            "ibkr_positions_list" => self.positions_list().await,
-            "ibkr_portfolio_snapshot" => self.portfolio_snapshot().await,
-            "ibkr_contracts_search" => self.contracts_search().await,
-            "ibkr_contract_resolve" => self.contract_resolve().await,
-            "ibkr_market_snapshot" => self.market_snapshot().await,
-            "ibkr_orders_list" => self.orders_list().await,
-            "ibkr_executions_list" => self.executions_list().await,
-            "ibkr_kill_switch_status" => self.kill_switch_status().await,
-            "ibkr_limits_status" => self.limits_status().await,
-            "ibkr_audit_tail" => self.audit_tail().await,
-            "ibkr_order_preview" => self.order_preview().await,
-            "ibkr_approvals_create" => self.approvals_create().await,
-            "ibkr_approval_status" => self.approval_status().await,
-            "ibkr_paper_order_submit" => self.paper_submit().await,
-            "ibkr_paper_order_cancel" => self.paper_cancel().await,
-            "ibkr_order_outcome" => self.order_outcome().await,
-            other => {
-                let message = format!("{other} is declared but not served");
-                Err(ErrorBody::new(ErrorCode::BrokerCapabilityUnavailable, message))
-            }
-        }
     }
 }
 

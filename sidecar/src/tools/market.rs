@@ -1,18 +1,23 @@
 //! Contracts and quotes.
 
+use super::calendar::is_unresolved;
 use super::{Asked, Done};
 use crate::brokers::error_body;
+use futures_util::StreamExt as _;
 use ibkr_agent_broker::{Resolution, ResolveFilters};
 use ibkr_agent_domain::{Conid, Contract, ErrorCode, Instrument, Untrusted};
 use ibkr_agent_protocol::catalogue::market::{
     ContractOutput, ContractResolve, ContractResolveOutput, ContractsSearch, ContractsSearchOutput,
-    MarketSnapshot, MarketSnapshotOutput, contracts_table,
+    MarketSnapshot, MarketSnapshotOutput, QuoteError, contracts_table,
 };
-use ibkr_agent_protocol::catalogue::{Detail, Wire, row_limit};
+use ibkr_agent_protocol::catalogue::{Detail, ResolvedOutput, Wire, row_limit};
 use ibkr_agent_protocol::service::ErrorBody;
 
 /// Candidates of an ambiguity that are listed.
 const MAX_CANDIDATES: usize = 10;
+
+/// Names of one call that are resolved at once.
+const CONCURRENT: usize = 8;
 
 impl Asked<'_> {
     pub(super) async fn contracts_search(&self) -> Result<Done, ErrorBody> {
@@ -58,19 +63,52 @@ impl Asked<'_> {
     pub(super) async fn market_snapshot(&self) -> Result<Done, ErrorBody> {
         let input = self.input::<MarketSnapshot>()?;
         let instruments = input.instruments()?;
-        let mut conids: Vec<Conid> = Vec::with_capacity(instruments.len());
+        let (mut conids, mut errors) = (Vec::with_capacity(instruments.len()), Vec::new());
+        let mut resolved = Vec::with_capacity(instruments.len());
         for instrument in &instruments {
-            conids.push(match instrument {
-                Instrument::Conid(conid) => *conid,
-                Instrument::Symbol { .. } | Instrument::Option { .. } => {
-                    self.resolve(instrument).await?.conid
-                }
-            });
+            resolved.push(self.identified(instrument));
         }
-        let broker = self.core.brokers.market()?;
-        let quotes = broker.quotes(&conids).await.map_err(|error| error_body(&error))?;
-        let output = MarketSnapshotOutput::new(&input, &quotes, self.core.backend, self.now());
+        let resolved: Vec<_> =
+            futures_util::stream::iter(resolved).buffered(CONCURRENT).collect().await;
+        for (instrument, resolved) in instruments.iter().zip(resolved) {
+            match resolved {
+                Ok((conid, _)) if conids.contains(&conid) => {}
+                Ok((conid, _)) => conids.push(conid),
+                // One bad name of several doesn't hide the others; a broker that is down does.
+                Err(error) if input.asks_several() && is_unresolved(&error) => {
+                    errors.push(QuoteError {
+                        asked: named(instrument),
+                        code: error.code,
+                        message: error.message,
+                        candidates: error.details,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let quotes = if conids.is_empty() {
+            Vec::new()
+        } else {
+            let broker = self.core.brokers.market()?;
+            broker.quotes(&conids).await.map_err(|error| error_body(&error))?
+        };
+        let mut output = MarketSnapshotOutput::new(&input, &quotes, self.core.backend, self.now());
+        output.errors = errors;
         Done::read(&output, None)
+    }
+
+    /// The contract id of an instrument, and what it was resolved to. An id is taken as it is.
+    pub(super) async fn identified(
+        &self,
+        instrument: &Instrument,
+    ) -> Result<(Conid, ResolvedOutput), ErrorBody> {
+        match instrument {
+            Instrument::Conid(conid) => Ok((*conid, ResolvedOutput::of_id(*conid))),
+            Instrument::Symbol { .. } | Instrument::Option { .. } => {
+                let contract = self.resolve(instrument).await?;
+                Ok((contract.conid, ResolvedOutput::from(&contract)))
+            }
+        }
     }
 
     /// Exactly one contract, or the candidates.
