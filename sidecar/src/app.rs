@@ -4,6 +4,7 @@
 //! folder of its own, and demo keys exist only there.
 
 use crate::brokers::Brokers;
+use crate::changes::{self, Changes};
 use crate::clock::Clock;
 use crate::desk::OperatorDesk;
 use crate::driver::{self, DriverParts, EngineHandle};
@@ -233,6 +234,7 @@ impl Sidecar {
         let restored = store::restore(&snapshot).map_err(|_| StartError::Restore)?;
         drop(snapshot);
         let (engine, first) = Engine::restore(engine_config, restored, clock.now());
+        let changes = Arc::new(Changes::new());
         let (notices, told) = NoticeSender::channel();
         notices::spawn(&config.notices, Arc::clone(&brokers), told, shutdown.clone(), &tracker);
         let parts = DriverParts {
@@ -244,13 +246,16 @@ impl Sidecar {
             watch_interval: config.watch_interval,
             survey_interval: config.survey_interval,
             notices,
+            resources: Arc::clone(&changes),
         };
         let engine = driver::spawn(engine, first, parts, shutdown.clone(), &tracker);
+        follow_changes(&changes, &engine, &brokers, &shutdown, &tracker);
         let issuers = config.issuers.iter();
         let core = Core {
             engine: engine.clone(),
             ledger: ledger.clone(),
             brokers,
+            changes,
             ceilings: Ceilings {
                 local: config.scope_ceiling.clone(),
                 issuers: issuers
@@ -376,6 +381,24 @@ fn connect(
     }
     list.extend(own);
     Ok(Arc::new(Brokers::new(list, config.limits.accounts.clone())))
+}
+
+/// Feeds what changed from the engine and the brokers' streams.
+fn follow_changes(
+    changes: &Arc<Changes>,
+    engine: &EngineHandle,
+    brokers: &Arc<Brokers>,
+    shutdown: &CancellationToken,
+    tracker: &TaskTracker,
+) {
+    let feed = changes::follow_engine(Arc::clone(changes), engine.changes(), Arc::clone(brokers));
+    tracker.spawn(shutdown.clone().run_until_cancelled_owned(feed));
+    for broker in brokers.all() {
+        let seeker = engine.clone();
+        let seek = move |account| seeker.seek(account);
+        let feed = changes::follow_broker(Arc::clone(changes), Arc::clone(broker), seek);
+        tracker.spawn(shutdown.clone().run_until_cancelled_owned(feed));
+    }
 }
 
 async fn bring_up(brokers: &Brokers) {

@@ -4,17 +4,21 @@
 //! the ledger's queue in the order in which the engine made them. Nothing here decides.
 
 use crate::brokers::Brokers;
+use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::engine::{
-    Answer, CancelReport, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted, Now,
-    PlaceReport, Refusal, Ticket,
+    Answer, CancelReport, Change, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted,
+    Now, PlaceReport, Refusal, Ticket,
 };
 use crate::notices::NoticeSender;
 use crate::{facts, store};
 use ibkr_agent_audit::{Emergency, Ledger, Recorded};
 use ibkr_agent_broker::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
-use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, SessionState, Untrusted};
+use ibkr_agent_domain::{
+    AccountId, BrokerOrder, ClientOrderId, Digest, ErrorCode, Execution, SessionState, Untrusted,
+};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+use ibkr_agent_protocol::catalogue::resources::Resource;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +47,7 @@ pub(crate) struct DriverParts {
     /// How often all accounts are looked up, for orders that aren't ours.
     pub(crate) survey_interval: Duration,
     pub(crate) notices: NoticeSender,
+    pub(crate) resources: Arc<Changes>,
 }
 
 /// A cheap handle of the engine.
@@ -51,7 +56,7 @@ pub struct EngineHandle {
     inbox: mpsc::UnboundedSender<Message>,
     slots: Arc<Semaphore>,
     next_ticket: Arc<AtomicU64>,
-    changes: broadcast::Sender<String>,
+    changes: broadcast::Sender<Change>,
     clock: Clock,
 }
 
@@ -71,6 +76,7 @@ enum Message {
     Input(Box<Input>),
     Placed { order: ClientOrderId, outcome: PlaceOutcome },
     Sought(AccountId),
+    Seek(AccountId),
     Look(Look),
 }
 
@@ -106,6 +112,11 @@ impl EngineHandle {
         drop(self.inbox.send(Message::Input(Box::new(input))));
     }
 
+    /// Asks to read orders and trades of an account soon.
+    pub(crate) fn seek(&self, account: AccountId) {
+        drop(self.inbox.send(Message::Seek(account)));
+    }
+
     /// Takes a call back; what it started goes on.
     pub fn withdraw(&self, ticket: Ticket) {
         drop(self.inbox.send(Message::Input(Box::new(Input::Withdrawn { ticket }))));
@@ -126,9 +137,9 @@ impl EngineHandle {
         receiver.await.map_err(stopping)
     }
 
-    /// Resources that change, such as `ibkr://approvals/<id>`.
+    /// Approvals and orders that change.
     #[must_use]
-    pub fn changes(&self) -> broadcast::Receiver<String> {
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
     }
 
@@ -172,6 +183,7 @@ pub(crate) fn spawn(
         watch_interval: parts.watch_interval,
         survey_interval: parts.survey_interval,
         notices: parts.notices,
+        resources: parts.resources,
         inbox,
         changes,
         waiting: BTreeMap::new(),
@@ -194,7 +206,8 @@ struct Driver {
     survey_interval: Duration,
     notices: NoticeSender,
     inbox: mpsc::UnboundedSender<Message>,
-    changes: broadcast::Sender<String>,
+    changes: broadcast::Sender<Change>,
+    resources: Arc<Changes>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Told>>,
     asked: BTreeMap<ClientOrderId, Asked>,
     seeking: BTreeSet<AccountId>,
@@ -265,6 +278,9 @@ impl Driver {
                 if let Input::Withdrawn { ticket } = *input {
                     self.waiting.remove(&ticket);
                 }
+                if let Input::Evidence { account, orders, executions } = input.as_ref() {
+                    self.compare(account, orders, executions);
+                }
                 self.engine.handle(*input, now)
             }
             Message::Placed { order, outcome } => {
@@ -273,6 +289,10 @@ impl Driver {
             }
             Message::Sought(account) => {
                 self.seeking.remove(&account);
+                Vec::new()
+            }
+            Message::Seek(account) => {
+                self.seek(account);
                 Vec::new()
             }
             Message::Look(look) => {
@@ -330,7 +350,7 @@ impl Driver {
                 Effect::SetLatch { halted: false } => self.latch.resume(),
                 Effect::SeekEvidence { account } => self.seek(account),
                 Effect::Notice(notice) => self.notices.tell(*notice),
-                Effect::Changed { resource } => drop(self.changes.send(resource)),
+                Effect::Changed(change) => drop(self.changes.send(change)),
             }
         }
     }
@@ -444,8 +464,23 @@ impl Driver {
 
     /// Looks at every account that has an order whose state can still change.
     fn watch(&mut self) {
-        for account in self.engine.accounts_to_watch() {
+        let mut accounts = self.engine.accounts_to_watch();
+        accounts.extend(self.resources.followed_accounts());
+        for account in accounts {
             self.seek(account);
+        }
+    }
+
+    /// Whoever follows an account learns that its lists aren't what they were.
+    fn compare(&self, account: &AccountId, orders: &[BrokerOrder], executions: &[Execution]) {
+        let orders = Digest::of(format!("{orders:?}").as_bytes());
+        let executions = Digest::of(format!("{executions:?}").as_bytes());
+        let filled = self.resources.seen(account, "executions", executions);
+        if self.resources.seen(account, "orders", orders) || filled {
+            self.resources.bump(&Resource::Orders(account.clone()));
+        }
+        if filled {
+            self.resources.bump(&Resource::Positions(account.clone()));
         }
     }
 

@@ -36,8 +36,8 @@ mod attacks;
 mod simulation;
 
 pub use effect::{
-    Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
-    Expired, Input, JobId, Minted, MintedPermit, Now, OperatorAct, OutcomeQuery, Payload,
+    Answer, BrokerFacts, Caller, CancelReport, Cancellation, Change, CommitError, CommitJob,
+    Effect, Expired, Input, JobId, Minted, MintedPermit, Now, OperatorAct, OutcomeQuery, Payload,
     PlaceReport, Precondition, PreviewDraft, Refusal, Row, Standing, Submission, Ticket, Work,
 };
 pub use foreign::ForeignEntry;
@@ -55,6 +55,7 @@ use ibkr_agent_domain::{
     Reference, SidecarId, Timestamp,
 };
 use ibkr_agent_gates::{Policy, Question, Requester, Switches};
+use ibkr_agent_protocol::catalogue::resources::Resource;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -293,8 +294,23 @@ impl Engine {
                 {
                     effects.push(Effect::Notice(Box::new(Notice::asked(entry))));
                 }
+                let whose = match &answer {
+                    Answer::Approval(entry, _) => Some((&entry.owner, entry.account())),
+                    Answer::Order(entry) => Some((&entry.owner, entry.account())),
+                    Answer::Admitted
+                    | Answer::Recorded
+                    | Answer::Preview(..)
+                    | Answer::CancelRequested { .. }
+                    | Answer::Done
+                    | Answer::Refused(_) => None,
+                };
+                let change = changed.zip(whose).map(|(resource, (owner, account))| Change {
+                    resource,
+                    owner: owner.clone(),
+                    account: account.clone(),
+                });
                 effects.push(Effect::Reply { ticket, answer, event });
-                effects.extend(changed.map(|resource| Effect::Changed { resource }));
+                effects.extend(change.map(Effect::Changed));
                 effects
             }
             (After::Tell(ticket, answer), _) => vec![Effect::Reply { ticket, answer, event }],
@@ -415,6 +431,20 @@ impl Engine {
         self.admitted.contains(caller)
     }
 
+    /// Whether an approval or an order is a requester's own; of other resources nobody is.
+    #[must_use]
+    pub fn is_owner(&self, requester: &Requester, resource: &Resource) -> bool {
+        let owner = owner_of(requester);
+        match resource {
+            Resource::Approval(id) => self.approvals.get(id).is_some_and(|a| a.owner == owner),
+            Resource::Order(id) => self.orders.get(id).is_some_and(|o| o.owner == owner),
+            Resource::Positions(_)
+            | Resource::Orders(_)
+            | Resource::ProfitAndLoss(_)
+            | Resource::Quote(_) => false,
+        }
+    }
+
     fn in_doubt(&self, order: &CanonicalOrder) -> bool {
         self.orders.values().any(|entry| {
             entry.state.is_in_doubt()
@@ -425,8 +455,13 @@ impl Engine {
 }
 
 /// Whose things a requester may use.
-fn owner_of(requester: &Requester) -> Owner {
-    Owner(match &requester.actor {
+pub(crate) fn owner_of(requester: &Requester) -> Owner {
+    owner_of_actor(&requester.actor)
+}
+
+/// Whose things an actor may use.
+pub(crate) fn owner_of_actor(actor: &Actor) -> Owner {
+    Owner(match actor {
         Actor::Token { issuer, subject, .. } => format!("{issuer}|{subject}"),
         Actor::Local { .. } | Actor::Operator { .. } | Actor::System => "local".to_owned(),
         Actor::Unauthenticated { .. } => "nobody".to_owned(),

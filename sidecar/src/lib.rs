@@ -14,11 +14,13 @@
 //! | [`local`] | the agent socket: attach and take over |
 //! | [`notices`] | tells a human what must not wait |
 //! | [`relay`] | dials out to the hosted remote |
+//! | `changes` | what changed, for whoever waits for it |
 //! | [`brokers`], [`facts`] | which account goes where, and what a decision needs to know |
 //! | [`sdk`] | the facade for Rust programs |
 
 pub mod app;
 pub mod brokers;
+mod changes;
 pub mod clock;
 pub mod config;
 pub mod desk;

@@ -71,5 +71,5 @@ pub fn http_service<S: ToolService>(service: Arc<S>, options: HttpOptions) -> Mc
         .with_sse_keep_alive(Some(options.keep_alive))
         .with_cancellation_token(options.shutdown);
     let server = McpServer::for_http(service);
-    StreamableHttpService::new(move || Ok(server.clone()), Arc::new(sessions), config)
+    StreamableHttpService::new(move || Ok(server.for_session()), Arc::new(sessions), config)
 }

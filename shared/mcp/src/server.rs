@@ -2,6 +2,8 @@
 
 use crate::instructions;
 use crate::reply::tool_result;
+use crate::resources;
+use crate::subscriptions::Subscriptions;
 use core::time::Duration;
 use http::request::Parts;
 use ibkr_agent_domain::{ErrorCode, Untrusted};
@@ -12,13 +14,16 @@ use ibkr_agent_protocol::service::{
     fresh_call_id,
 };
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult,
-    PaginatedRequestParams, ProgressNotificationParam, ProgressToken, ServerCapabilities,
-    ServerConfig, Tool, ToolAnnotations,
+    CacheScope, CallToolRequestParams, CallToolResponse, Implementation,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ProgressNotificationParam, ProgressToken, ReadResourceRequestParams, ReadResourceResponse,
+    ServerCapabilities, ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool,
+    ToolAnnotations, UnsubscribeRequestParams,
 };
-use rmcp::service::{Peer, RequestContext};
+use rmcp::service::{Peer, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::value::to_raw_value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -50,11 +55,16 @@ type CallerOf<C> = dyn Fn(&RequestContext<RoleServer>) -> Option<C> + Send + Syn
 pub struct McpServer<S: ToolService> {
     service: Arc<S>,
     caller: Arc<CallerOf<S::Caller>>,
+    subscriptions: Arc<Subscriptions>,
 }
 
 impl<S: ToolService> Clone for McpServer<S> {
     fn clone(&self) -> Self {
-        Self { service: Arc::clone(&self.service), caller: Arc::clone(&self.caller) }
+        Self {
+            service: Arc::clone(&self.service),
+            caller: Arc::clone(&self.caller),
+            subscriptions: Arc::clone(&self.subscriptions),
+        }
     }
 }
 
@@ -73,7 +83,12 @@ impl<S: ToolService> McpServer<S> {
             let CallerExtension(caller) = parts.extensions.get::<CallerExtension<S::Caller>>()?;
             Some(caller.clone())
         };
-        Self { service, caller: Arc::new(caller) }
+        Self { service, caller: Arc::new(caller), subscriptions: Arc::default() }
+    }
+
+    /// The same server for another session, which follows nothing yet.
+    pub(crate) fn for_session(&self) -> Self {
+        Self { subscriptions: Arc::default(), ..self.clone() }
     }
 
     /// A server for one client, which is called by the name that it gives itself.
@@ -86,7 +101,7 @@ impl<S: ToolService> McpServer<S> {
             let name = context.client_info().map(|info| info.name).unwrap_or_default();
             Some(caller(&Untrusted::bounded(&name, 64)))
         };
-        Self { service, caller: Arc::new(caller) }
+        Self { service, caller: Arc::new(caller), subscriptions: Arc::default() }
     }
 
     fn caller(&self, context: &RequestContext<RoleServer>) -> Result<S::Caller, ErrorData> {
@@ -94,6 +109,19 @@ impl<S: ToolService> McpServer<S> {
             tracing::error!("a request reached MCP without an authenticated caller");
             ErrorData::internal_error("the caller is not known", None)
         })
+    }
+
+    /// Runs a read of ours for the caller of a request.
+    async fn read(
+        &self,
+        tool: &str,
+        arguments: &Value,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<ToolReply, ErrorData> {
+        let caller = self.caller(context)?;
+        let call = resources::call(tool, arguments, DEFAULT_TIMEOUT)
+            .ok_or_else(|| ErrorData::internal_error("the call can't be written", None))?;
+        Ok(self.run(caller, call, Progress::ignored(), context).await)
     }
 
     /// Runs a call; answers even when the service doesn't.
@@ -205,7 +233,12 @@ impl<S: ToolService> ServerHandler for McpServer<S> {
     fn get_info(&self) -> ServerConfig {
         let implementation = Implementation::new("ibkr-agent", env!("CARGO_PKG_VERSION"))
             .with_title("IBKR Agent Gateway (unofficial)");
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .build();
+        ServerConfig::new(capabilities)
             .with_server_info(implementation)
             .with_instructions(instructions())
     }
@@ -236,5 +269,88 @@ impl<S: ToolService> ServerHandler for McpServer<S> {
             forwarder.finish().await;
         }
         Ok(tool_result(reply).into())
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        self.caller(&context)?;
+        Ok(ListResourceTemplatesResult::with_all_items(resources::templates())
+            .with_ttl_ms(LIST_TTL_MS)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn list_resources(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let reply = self.read("ibkr_accounts_list", &json!({}), &context).await?;
+        let body = reply.result.map_err(|error| resources::refused(&error))?;
+        let answer = serde_json::from_str(body.get()).unwrap_or_default();
+        Ok(ListResourcesResult::with_all_items(resources::of_accounts(&answer))
+            .with_ttl_ms(LIST_TTL_MS)
+            .with_cache_scope(CacheScope::Private))
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let (tool, arguments) = resources::named(&request.uri)?.reading();
+        let reply = self.read(tool, &arguments, &context).await?;
+        let contents = resources::contents(&request.uri, reply)?;
+        // What is read is the caller's own and changes at any time.
+        Ok(contents.with_ttl_ms(0).with_cache_scope(CacheScope::Private).into())
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        let uris = requested.resource_subscriptions.as_deref().unwrap_or_default();
+        Some(
+            SubscriptionFilter::builder()
+                .resource_subscriptions(resources::followable(uris))
+                .build(),
+        )
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let caller = self.caller(context.request_context())?;
+        let accepted = context.accepted().resource_subscriptions.clone().unwrap_or_default();
+        if accepted.is_empty() {
+            context.cancelled().await;
+            return Ok(());
+        }
+        let ended = context.request_context().ct.clone();
+        let sink = context.sink();
+        let told = |uri: String| async move { sink.notify_resource_updated(uri).await.is_ok() };
+        resources::follow(Arc::clone(&self.service), caller, accepted, ended, told).await;
+        Ok(())
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let caller = self.caller(&context)?;
+        resources::named(&request.uri)?;
+        let added = self.subscriptions.add(request.uri, &self.service, caller, &context.peer);
+        added.map_err(|_| ErrorData::invalid_params("too many resources are followed", None))
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let caller = self.caller(&context)?;
+        self.subscriptions.remove(&request.uri, &self.service, caller, &context.peer);
+        Ok(())
     }
 }

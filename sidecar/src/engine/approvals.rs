@@ -363,7 +363,7 @@ impl Engine {
     }
 
     /// Whether an undecided or unspent approval's time has passed.
-    fn has_expired(&self, entry: &ApprovalEntry, now: Now) -> Expired {
+    pub(crate) fn has_expired(&self, entry: &ApprovalEntry, now: Now) -> Expired {
         let counts = matches!(entry.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
         if counts && self.is_over(entry, now) { Expired::Yes } else { Expired::No }
     }

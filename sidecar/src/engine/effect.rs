@@ -4,7 +4,7 @@ use crate::engine::foreign::ForeignEntry;
 use crate::engine::notice::Notice;
 use crate::engine::state::{
     Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
-    Preview,
+    Owner, Preview,
 };
 use ibkr_agent_audit::{EventId, Recorded};
 use ibkr_agent_domain::{
@@ -522,6 +522,17 @@ pub enum Answer {
     Refused(Refusal),
 }
 
+/// An approval or an order that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `ibkr://approvals/<id>` or `ibkr://orders/<id>`.
+    pub resource: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The account that it is about.
+    pub account: AccountId,
+}
+
 /// Whether something's time has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expired {
@@ -590,8 +601,5 @@ pub enum Effect {
     /// Tell a human.
     Notice(Box<Notice>),
     /// An approval or an order changed: wake whoever waits for it.
-    Changed {
-        /// `ibkr://approvals/<id>` or `ibkr://orders/<id>`.
-        resource: String,
-    },
+    Changed(Change),
 }

@@ -4,8 +4,9 @@
 //! reference, or by a named operator's signed statement; never by time.
 
 use crate::engine::{
-    After, Answer, Caller, Effect, Engine, Notice, Now, OrderEntry, OutcomeQuery, Payload, PlaceReport,
-    Precondition, Refusal, Row, Speaker, Ticket, owner_of, record_of, refuse, system_record,
+    After, Answer, Caller, Change, Effect, Engine, Notice, Now, OrderEntry, OutcomeQuery, Payload,
+    PlaceReport, Precondition, Refusal, Row, Speaker, Ticket, owner_of, record_of, refuse,
+    system_record,
 };
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, BrokerOrderStatus, ClientOrderId, Decision, Digest, ErrorCode,
@@ -359,7 +360,12 @@ pub(super) fn told(
     tickets: Vec<Ticket>,
     event: Option<&String>,
 ) -> Vec<Effect> {
-    let mut effects = vec![Effect::Changed { resource: format!("ibkr://orders/{}", entry.id) }];
+    let change = Change {
+        resource: format!("ibkr://orders/{}", entry.id),
+        owner: entry.owner.clone(),
+        account: entry.account().clone(),
+    };
+    let mut effects = vec![Effect::Changed(change)];
     for ticket in tickets {
         let answer = Answer::Order(Box::new(entry.clone()));
         effects.push(Effect::Reply { ticket, answer, event: event.cloned() });

@@ -149,7 +149,7 @@ impl Asked<'_> {
             let changed = async {
                 loop {
                     match changes.recv().await {
-                        Ok(changed) if changed == resource => return,
+                        Ok(changed) if changed.resource == resource => return,
                         Ok(_) => {}
                         Err(RecvError::Lagged(_) | RecvError::Closed) => return,
                     }

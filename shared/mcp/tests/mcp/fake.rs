@@ -49,6 +49,9 @@ pub(crate) struct Fake {
     kept: Mutex<Vec<Progress>>,
     pub(crate) started: Notify,
     pub(crate) cancelled: Notify,
+    /// Lets a wait for a change end with its first resource.
+    pub(crate) changed: Notify,
+    pub(crate) waiting: Notify,
 }
 
 impl Fake {
@@ -69,6 +72,22 @@ impl futures_core::Stream for NoEvents {
 
 fn object(tool: &str, caller: &Caller, arguments: &RawValue) -> Box<RawValue> {
     to_raw_value(&json!({"tool": tool, "caller": caller.name, "arguments": arguments})).unwrap()
+}
+
+impl Fake {
+    async fn wait_for_change(&self, call: ToolCall, cancelled: CancellationToken) -> ToolReply {
+        let asked: serde_json::Value = serde_json::from_str(call.arguments.get()).unwrap();
+        let mut changed = Vec::new();
+        if asked["cursor"].is_string() {
+            self.waiting.notify_one();
+            tokio::select! {
+                () = self.changed.notified() => changed.push(asked["resources"][0].clone()),
+                () = cancelled.cancelled() => self.cancelled.notify_one(),
+            }
+        }
+        let answer = json!({"changed": changed, "cursor": "1"});
+        ToolReply::success(call.call_id, to_raw_value(&answer).unwrap())
+    }
 }
 
 impl ToolService for Fake {
@@ -97,6 +116,11 @@ impl ToolService for Fake {
                 return fail(ErrorCode::CallCancelled);
             }
             NEVER_READ | NEVER_WRITE => return std::future::pending().await,
+            "ibkr_accounts_list" => {
+                let accounts = json!({"accounts": [{"account_id": "DU1"}]});
+                return ToolReply::success(id, to_raw_value(&accounts).unwrap());
+            }
+            "ibkr_resources_wait" => return self.wait_for_change(call, cancelled).await,
             SENSELESS => return ToolReply::success(id, to_raw_value(&json!([1])).unwrap()),
             PROGRESSES => {
                 progress.report(1, "reading");

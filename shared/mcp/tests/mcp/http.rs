@@ -16,9 +16,9 @@ use tokio::time::timeout;
 const MODERN: &str = "2026-07-28";
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Server {
+pub(crate) struct Server {
     address: SocketAddr,
-    fake: Arc<Fake>,
+    pub(crate) fake: Arc<Fake>,
     client: reqwest::Client,
 }
 
@@ -36,7 +36,7 @@ async fn serve(caller: Option<Caller>, options: HttpOptions) -> Server {
     Server { address, fake, client }
 }
 
-async fn serve_default() -> Server {
+pub(crate) async fn serve_default() -> Server {
     serve(Some(Caller::new("alice", Tier::Live)), HttpOptions::default()).await
 }
 
@@ -55,8 +55,9 @@ impl Server {
             .json(body)
     }
 
-    fn modern(&self, method: &str, params: Value) -> RequestBuilder {
-        let name = params["name"].as_str().map(str::to_owned);
+    pub(crate) fn modern(&self, method: &str, params: Value) -> RequestBuilder {
+        let named = params["name"].as_str().or_else(|| params["uri"].as_str());
+        let name = named.map(str::to_owned);
         let request = self
             .post(&modern_body(method, params))
             .header("MCP-Protocol-Version", MODERN)
@@ -78,7 +79,7 @@ impl Server {
     }
 }
 
-async fn result(response: Response) -> Value {
+pub(crate) async fn result(response: Response) -> Value {
     assert_eq!(response.status(), 200);
     let body: Value = response.json().await.unwrap();
     assert!(body["error"].is_null(), "{body}");
@@ -96,13 +97,13 @@ fn names(result: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn discovery_names_both_eras_the_instructions_and_tools_only() {
+async fn discovery_names_both_eras_the_instructions_tools_and_resources() {
     let server = serve_default().await;
     let found = result(server.modern("server/discover", json!({})).send().await.unwrap()).await;
     let versions = found["supportedVersions"].as_array().unwrap();
     assert!(versions.contains(&json!(MODERN)) && versions.contains(&json!("2025-11-25")));
     assert_eq!(found["instructions"], json!(instructions()));
-    assert_eq!(found["capabilities"], json!({"tools": {}}));
+    assert_eq!(found["capabilities"], json!({"resources": {"subscribe": true}, "tools": {}}));
 }
 
 #[tokio::test]

@@ -4,5 +4,6 @@
 mod fake;
 #[cfg(test)]
 mod http;
+mod resources;
 #[cfg(test)]
 mod streams;

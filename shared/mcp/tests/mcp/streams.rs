@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Served {
-    fake: Arc<Fake>,
+pub(crate) struct Served {
+    pub(crate) fake: Arc<Fake>,
     shutdown: CancellationToken,
     ended: JoinHandle<Result<(), StdioError>>,
-    client: DuplexStream,
+    pub(crate) client: DuplexStream,
 }
 
-fn serve() -> Served {
+pub(crate) fn serve() -> Served {
     let fake = Arc::new(Fake::default());
     let shutdown = CancellationToken::new();
     let (client, server) = tokio::io::duplex(64 * 1024);
@@ -36,27 +36,27 @@ fn serve() -> Served {
 }
 
 /// Speaks lines of JSON.
-struct Raw {
+pub(crate) struct Raw {
     lines: tokio::io::Lines<BufReader<tokio::io::ReadHalf<DuplexStream>>>,
     writer: tokio::io::WriteHalf<DuplexStream>,
 }
 
 impl Raw {
-    fn new(stream: DuplexStream) -> Self {
+    pub(crate) fn new(stream: DuplexStream) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self { lines: BufReader::new(reader).lines(), writer }
     }
 
-    async fn send(&mut self, message: Value) {
+    pub(crate) async fn send(&mut self, message: Value) {
         self.writer.write_all(format!("{message}\n").as_bytes()).await.unwrap();
     }
 
-    async fn receive(&mut self) -> Value {
+    pub(crate) async fn receive(&mut self) -> Value {
         let line = timeout(PATIENCE, self.lines.next_line()).await.expect("an answer");
         serde_json::from_str(&line.unwrap().unwrap()).unwrap()
     }
 
-    async fn initialize(&mut self, name: &str) -> Value {
+    pub(crate) async fn initialize(&mut self, name: &str) -> Value {
         let params = json!({"protocolVersion": "2025-11-25", "capabilities": {},
             "clientInfo": {"name": name, "version": "1"}});
         self.send(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}))
@@ -107,7 +107,10 @@ async fn the_caller_is_named_as_the_client_names_itself_escaped() {
     let mut raw = Raw::new(served.client);
     let opened = raw.initialize("evil\u{202e}client").await;
     assert_eq!(opened["result"]["instructions"], json!(instructions()));
-    assert_eq!(opened["result"]["capabilities"], json!({"tools": {}}));
+    assert_eq!(
+        opened["result"]["capabilities"],
+        json!({"resources": {"subscribe": true}, "tools": {}})
+    );
     raw.call(1, json!({"name": "ibkr_health"})).await;
     let answer = raw.receive().await;
     assert_eq!(answer["id"], json!(1));

@@ -208,7 +208,7 @@ impl World {
                 self.latch = halted;
                 return Ok(());
             }
-            Effect::Changed { .. } | Effect::Notice(_) => return Ok(()),
+            Effect::Changed(_) | Effect::Notice(_) => return Ok(()),
             Effect::ReadFacts { ticket, .. } => Pending::Read(ticket),
             Effect::Place(permit) => {
                 let sent = Sent::of(permit.get());
