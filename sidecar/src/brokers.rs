@@ -1,7 +1,7 @@
 //! The named broker logins and which account goes through which.
 //!
-//! An account belongs to the broker that reports it, and only if the sidecar's own list has it. A
-//! pseudo-account such as `All` never is one.
+//! An account belongs to the broker that reports it, and only if the sidecar's own list has it. The
+//! pseudo-account `All` can be looked at where that list has it, and never be traded on.
 
 use ibkr_agent_broker::{Broker, BrokerError};
 use ibkr_agent_domain::{AccountId, AccountInfo, BrokerName, ErrorCode, Mode};
@@ -21,6 +21,18 @@ pub struct Routed {
     pub info: AccountInfo,
     /// Its broker.
     pub broker: Arc<dyn Broker>,
+}
+
+/// IBKR's pseudo-account of logins with several accounts: it stands for all of them.
+const PSEUDO_ACCOUNT: &str = "All";
+
+impl Routed {
+    /// Whether it stands for several accounts: shown where the operator lists it, never traded on,
+    /// never chosen by default, never added to the others.
+    #[must_use]
+    pub fn is_pseudo(&self) -> bool {
+        self.info.id.as_str().eq_ignore_ascii_case(PSEUDO_ACCOUNT)
+    }
 }
 
 /// The broker logins of this sidecar.
@@ -100,7 +112,11 @@ impl Brokers {
                     accounts
                         .into_iter()
                         .filter(|info| self.allowed.contains(&info.id))
-                        .map(|info| Routed { info, broker: Arc::clone(broker) }),
+                        .map(|info| Routed { info, broker: Arc::clone(broker) })
+                        .map(|mut routed| {
+                            routed.info.can_trade &= !routed.is_pseudo();
+                            routed
+                        }),
                 ),
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -123,14 +139,15 @@ impl Brokers {
     /// `INPUT_*` when there is no such account or the choice is ambiguous.
     pub async fn account(&self, named: Option<&AccountId>) -> Result<Routed, ErrorBody> {
         let accounts = self.accounts().await?;
-        match (named, accounts.as_slice()) {
-            (Some(id), all) => {
-                all.iter().find(|routed| routed.info.id == *id).cloned().ok_or_else(|| {
+        let real: Vec<&Routed> = accounts.iter().filter(|routed| !routed.is_pseudo()).collect();
+        match (named, real.as_slice()) {
+            (Some(id), _) => {
+                accounts.iter().find(|routed| routed.info.id == *id).cloned().ok_or_else(|| {
                     let message = format!("{id} is not an account that this gateway serves");
                     ErrorBody::new(ErrorCode::InputUnauthorizedAccount, message)
                 })
             }
-            (None, [only]) => Ok(only.clone()),
+            (None, [only]) => Ok((*only).clone()),
             (None, []) => {
                 Err(ErrorBody::new(ErrorCode::InputMissingAccount, "no account is visible"))
             }

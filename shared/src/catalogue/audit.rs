@@ -234,8 +234,8 @@ impl Tool for AuditExport {
         description: "This caller's own audit records, and those about its own approvals and \
             orders, oldest first, as lines of JSON with what proves that each stands in the log \
             (RFC 6962 inclusion proof, SHA-256, base64) under the signed checkpoint of the same \
-            answer. Write the lines to a file together with the checkpoint; a third party can \
-            check them offline. Go on with next_cursor until it is absent: it keeps the same \
+            answer. Keep the lines of an answer together with its checkpoint: a third party can \
+            check them offline. Go on with next_cursor until it is absent; each answer has its own \
             checkpoint. To look at the latest records use ibkr_audit_tail. The whole log is \
             exported and verified by its operator.",
         scope: Scope::AuditExport,
@@ -256,7 +256,7 @@ pub struct AuditExportInput {
     pub from: Option<Wire<Timestamp>>,
     /// Before this time, RFC 3339.
     pub to: Option<Wire<Timestamp>>,
-    /// Most lines to give, 1 to 200; as many as make a small answer if left out.
+    /// Most lines to give, 1 to 200; a few if left out. Long answers are cut, with a next_cursor.
     pub limit: Option<InputInteger>,
     /// The next_cursor of an earlier answer, with the same from and to.
     pub cursor: Option<Wire<Cursor>>,

@@ -319,9 +319,12 @@ impl Tool for ChangesSince {
 pub struct ChangesSinceInput {
     /// The next_cursor of an earlier answer; without it the present is told.
     pub cursor: Option<Wire<Cursor>>,
-    /// Most fills and most orders to give, 1 to 200; 20 of each if left out.
+    /// Most fills and most orders to give, 1 to 200; 15 of each if left out.
     pub limit: Option<InputInteger>,
 }
+
+/// Fills, and orders, that [`ChangesSince`] gives when the caller doesn't say.
+pub const DEFAULT_CHANGES: usize = 15;
 
 /// Answer of [`ChangesSince`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

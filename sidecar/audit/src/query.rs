@@ -1,4 +1,5 @@
-//! Reading the log from its end: cost depends on the page, not on the log's length.
+//! Reading the log from its end or from a position: cost depends on the page, not on the log's
+//! length.
 
 use crate::batch::{BY_ACTOR, LEAVES, StoreFailure, actor_key};
 use crate::entry::Entry;
@@ -49,6 +50,20 @@ impl Snapshot {
         let full = indexes.len() == limit;
         let next_before = indexes.last().copied().filter(|index| full && *index > 0);
         Ok(Page { entries, next_before })
+    }
+
+    /// Leaves from a position on, oldest first, byte for byte as they were hashed; at most 500.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn leaves(&self, from: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreFailure> {
+        let table = self.txn.open_table(LEAVES)?;
+        let mut leaves = Vec::new();
+        for pair in table.range(from..)?.take(limit.clamp(1, MAX_LIMIT)) {
+            let (index, bytes) = pair?;
+            leaves.push((index.value(), bytes.value().to_vec()));
+        }
+        Ok(leaves)
     }
 
     fn indexes_of(&self, actor: &str, before: u64, limit: usize) -> Result<Vec<u64>, StoreFailure> {

@@ -1,0 +1,169 @@
+//! One order's status, and orders as broker and ledger know them together.
+//!
+//! The ledger's part is the caller's own only: what others asked for isn't told here.
+
+use super::account::page;
+use super::{Asked, Done, refusal_body};
+use crate::brokers::{account_mode, error_body};
+use crate::engine::{OrderEntry, Owner, Speaker, owner_of};
+use ibkr_agent_domain::{AccountId, BrokerOrder, ErrorCode, OrderKind, Untrusted};
+use ibkr_agent_protocol::catalogue::order_history::{
+    DEFAULT_HISTORY, HistoricOrder, HistoricOrderOutput, KnownTo, OrderStatus, OrderStatusOutput,
+    OrdersHistory, OrdersHistoryOutput, RequestOutput, history_table,
+};
+use ibkr_agent_protocol::catalogue::orders::BrokerOrderOutput;
+use ibkr_agent_protocol::catalogue::{
+    BrokerText, Detail, MAX_ROWS, PartFailure, Wire, count, offset,
+};
+use ibkr_agent_protocol::service::ErrorBody;
+use std::collections::BTreeSet;
+
+impl Asked<'_> {
+    /// Whose approvals and requests this caller may see.
+    pub(super) fn owner(&self) -> Owner {
+        owner_of(&self.caller.requester)
+    }
+
+    pub(super) async fn order_status(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<OrderStatus>()?;
+        let id = input.broker_order_id.0;
+        let routed = self.routed(input.account_id.as_ref()).await?;
+        let account = &routed.info.id;
+        let order = routed.broker.order(&id).await.map_err(|error| error_body(&error))?;
+        if order.account != *account {
+            let message = format!("{account} has no order {id}");
+            return Err(ErrorBody::new(ErrorCode::OrderNotFound, message));
+        }
+        let own = self.own_orders(account).await?;
+        let request = own.iter().find(|entry| is_same(entry, &order)).map(request_output);
+        let output = OrderStatusOutput {
+            account_id: Wire(account.clone()),
+            backend: Wire(self.core.backend),
+            mode: Wire(account_mode(&routed)),
+            as_of: Wire(self.now()),
+            is_open: order.status.is_open(),
+            order: BrokerOrderOutput::from(&order),
+            request,
+        };
+        Done::read(&output, Some(account.clone()))
+    }
+
+    pub(super) async fn orders_history(&self) -> Result<Done, ErrorBody> {
+        let input = self.input::<OrdersHistory>()?;
+        input.check_range()?;
+        let limit = count("limit", input.limit, DEFAULT_HISTORY, MAX_ROWS)?;
+        let start = offset(input.cursor.as_ref())?;
+        let routed = self.routed(input.account_id.as_ref()).await?;
+        let account = &routed.info.id;
+        let own = self.own_orders(account).await?;
+        let mut missing = Vec::new();
+        let listed = match routed.broker.orders(account).await {
+            Ok(orders) => orders,
+            Err(error) => {
+                missing.push(PartFailure::new("orders at the broker", error_body(&error)));
+                Vec::new()
+            }
+        };
+        let mut wanted = merged(&listed, &own);
+        wanted.retain(|order| input.admits(order));
+        let (shown, next_cursor) = page(&wanted, start, limit);
+        let full = input.detail == Some(Wire(Detail::Full));
+        let output = OrdersHistoryOutput {
+            account_id: Wire(account.clone()),
+            backend: Wire(self.core.backend),
+            mode: Wire(account_mode(&routed)),
+            as_of: Wire(self.now()),
+            total: wanted.len(),
+            table: (!full).then(|| history_table(shown)),
+            orders: full.then(|| shown.iter().map(HistoricOrderOutput::from).collect()),
+            missing,
+            next_cursor,
+        };
+        Done::read(&output, Some(account.clone()))
+    }
+
+    async fn own_orders(&self, account: &AccountId) -> Result<Vec<OrderEntry>, ErrorBody> {
+        let (owner, account) = (self.owner(), account.clone());
+        let look = self.core.engine.look(move |engine, _| {
+            let own = engine.orders().filter(|o| o.owner == owner && *o.account() == account);
+            own.cloned().collect::<Vec<_>>()
+        });
+        look.await.map_err(refusal_body)
+    }
+}
+
+fn is_same(entry: &OrderEntry, order: &BrokerOrder) -> bool {
+    entry.broker_order_id.as_ref() == Some(&order.order_id)
+        || order.reference.as_ref() == Some(&entry.id)
+}
+
+fn request_output(entry: &OrderEntry) -> RequestOutput {
+    let said = (!entry.message.is_empty()).then(|| entry.message.clone());
+    let (message, broker_message) = match entry.said_by {
+        Speaker::Gateway => (said, None),
+        Speaker::Broker => (None, said.map(|text| BrokerText::from(Untrusted::new(&text)))),
+    };
+    RequestOutput {
+        status: Wire(entry.state),
+        client_order_id: Wire(entry.id.clone()),
+        approval_id: Wire(entry.approval.clone()),
+        order: entry.order.summary(),
+        created_at: Wire(entry.created_at),
+        updated_at: Wire(entry.updated_at),
+        message,
+        broker_message,
+    }
+}
+
+/// The broker's orders with the caller's own, each once, newest first, those without a time last.
+fn merged(listed: &[BrokerOrder], own: &[OrderEntry]) -> Vec<HistoricOrder> {
+    let mut matched: BTreeSet<&str> = BTreeSet::new();
+    let mut orders: Vec<HistoricOrder> = Vec::with_capacity(listed.len() + own.len());
+    for order in listed {
+        let entry = own.iter().find(|entry| is_same(entry, order));
+        matched.extend(entry.map(|entry| entry.id.as_str()));
+        orders.push(at_broker(order, entry));
+    }
+    let rest = own.iter().filter(|entry| !matched.contains(entry.id.as_str()));
+    orders.extend(rest.map(in_ledger));
+    orders.sort_by_key(|order| core::cmp::Reverse(order.time));
+    orders
+}
+
+fn at_broker(order: &BrokerOrder, entry: Option<&OrderEntry>) -> HistoricOrder {
+    HistoricOrder {
+        time: order.updated.or_else(|| entry.map(|entry| entry.updated_at)),
+        known_to: if entry.is_some() { KnownTo::Both } else { KnownTo::Broker },
+        broker_order_id: Some(order.order_id.clone()),
+        client_order_id: order.reference.clone().or_else(|| entry.map(|entry| entry.id.clone())),
+        symbol: order.symbol.clone(),
+        side: order.side,
+        quantity: order.quantity,
+        filled: order.filled,
+        kind: order.kind.clone(),
+        limit_price: order.limit_price,
+        average_price: order.average_price,
+        status: order.status.as_str(),
+        is_open: order.status.is_open(),
+    }
+}
+
+fn in_ledger(entry: &OrderEntry) -> HistoricOrder {
+    let terms = entry.order.terms();
+    let OrderKind::Limit(limit) = terms.kind;
+    HistoricOrder {
+        time: Some(entry.updated_at),
+        known_to: KnownTo::Gateway,
+        broker_order_id: entry.broker_order_id.clone(),
+        client_order_id: Some(entry.id.clone()),
+        symbol: Untrusted::new(entry.order.symbol()),
+        side: Some(terms.side),
+        quantity: Some(terms.quantity.get()),
+        filled: entry.filled,
+        kind: Untrusted::new("LIMIT"),
+        limit_price: Some(limit.get()),
+        average_price: entry.average_price,
+        status: entry.state.as_str(),
+        is_open: !entry.state.is_final(),
+    }
+}
