@@ -17,7 +17,7 @@ use crate::operator::{OperatorDomain, OperatorPublicKey};
 use crate::relay::{CredentialsError, Identity};
 use crate::secrets::{self, Secrets, SecretsError};
 use crate::store;
-use crate::tools::{Agents, Ceilings, Core, Enabled, RefusalMeter};
+use crate::tools::{Agents, Ceilings, Core, Enabled, Journal, RefusalMeter};
 use ibkr_agent_audit::{Emergency, Ledger, LedgerConfig, OpenError};
 use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing, SystemClock};
 use ibkr_agent_domain::{
@@ -256,6 +256,7 @@ impl Sidecar {
             ledger: ledger.clone(),
             brokers,
             changes,
+            journal: Journal::new(),
             ceilings: Ceilings {
                 local: config.scope_ceiling.clone(),
                 issuers: issuers

@@ -10,15 +10,23 @@ mod brief;
 mod calendar;
 mod control;
 mod dispatch;
+mod export;
+mod inbox;
+mod journal;
 mod market;
 mod meter;
 mod options;
+mod order_history;
 mod orders;
+mod overview;
+mod portfolio;
 mod research;
 mod resources;
 mod session;
+mod since;
 mod size;
 mod staged;
+mod sums;
 
 use crate::brokers::Brokers;
 use crate::changes::Changes;
@@ -89,6 +97,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 pub(crate) use control::event as audit_event;
+pub(crate) use journal::Journal;
 pub(crate) use meter::RefusalMeter;
 pub use size::estimated_tokens;
 
@@ -99,6 +108,7 @@ pub(crate) struct Core {
     pub(crate) ledger: Ledger,
     pub(crate) brokers: Arc<Brokers>,
     pub(crate) changes: Arc<Changes>,
+    pub(crate) journal: Journal,
     pub(crate) ceilings: Ceilings,
     pub(crate) identity: Identity,
     pub(crate) backend: Backend,

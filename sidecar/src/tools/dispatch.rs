@@ -39,6 +39,15 @@ impl Asked<'_> {
             "ibkr_account_summary" => self.account_summary().await,
             "ibkr_positions_list" => self.positions_list().await,
             "ibkr_portfolio_snapshot" => self.portfolio_snapshot().await,
+            "ibkr_portfolio_overview" => self.portfolio_overview().await,
+            "ibkr_pnl_daily" => self.pnl_daily().await,
+            "ibkr_pnl_realtime" => self.pnl_realtime().await,
+            "ibkr_account_ledger" => self.account_ledger().await,
+            "ibkr_account_allocation" => self.account_allocation().await,
+            "ibkr_account_performance" => self.account_performance().await,
+            "ibkr_combo_positions" => self.combo_positions().await,
+            "ibkr_transfer_history" => self.transfer_history().await,
+            "ibkr_notifications_list" => self.notifications_list().await,
             other => not_served(other),
         }
     }
@@ -57,6 +66,7 @@ impl Asked<'_> {
             "ibkr_market_holidays" => self.market_holidays().await,
             "ibkr_currency_rate" => self.currency_rate().await,
             "ibkr_currency_pairs" => self.currency_pairs().await,
+            "ibkr_watchlists_list" => self.watchlists_list().await,
             other => not_served(other),
         }
     }
@@ -84,6 +94,10 @@ impl Asked<'_> {
         match name {
             "ibkr_orders_list" => self.orders_list().await,
             "ibkr_executions_list" => self.executions_list().await,
+            "ibkr_orders_history" => self.orders_history().await,
+            "ibkr_order_status" => self.order_status().await,
+            "ibkr_alerts_list" => self.alerts_list().await,
+            "ibkr_changes_since" => self.changes_since().await,
             "ibkr_order_preview" => self.order_preview().await,
             "ibkr_approvals_create" => self.approvals_create().await,
             "ibkr_approval_status" => self.approval_status().await,
@@ -99,6 +113,7 @@ impl Asked<'_> {
             "ibkr_kill_switch_status" => self.kill_switch_status().await,
             "ibkr_limits_status" => self.limits_status().await,
             "ibkr_audit_tail" => self.audit_tail().await,
+            "ibkr_audit_export" => self.audit_export().await,
             other => not_served(other),
         }
     }
