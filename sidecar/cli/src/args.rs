@@ -3,11 +3,15 @@
 //! The help texts of verbs and flags are the doc comments here. A flag
 //! that only asserts something (`--enable-paper`) has no power: configuration and operator decide.
 
+mod doctor;
+mod gateway;
 mod operator;
 mod orders;
 mod reads;
 mod serve;
 
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use gateway::{GatewayFolder, GatewayRunArgs, GatewayVerb};
 pub(crate) use operator::{
     ApprovalsVerb, AuditVerb, CallersVerb, KillSwitchVerb, LimitsVerb, OperatorVerb, QuestionsVerb,
     TailArgs, YesNo,
@@ -93,6 +97,11 @@ pub(crate) enum Verb {
     Health,
     /// The sidecar at a glance, for its operator
     Status,
+    /// Walk from the configuration to the broker and say what to do next
+    Doctor(DoctorArgs),
+    /// IBKR's own Client Portal Gateway, as you downloaded it
+    #[command(subcommand)]
+    Gateway(GatewayVerb),
     /// The broker's backend
     #[command(subcommand)]
     Backend(BackendVerb),

@@ -8,7 +8,9 @@ use crate::failure::Failure;
 use crate::home::{self, Environment};
 use crate::open;
 use crate::print::{Printer, Style};
-use crate::verbs::{approvals, audit, local, mcp, operator, orders, sidecar, tool};
+use crate::verbs::{
+    approvals, audit, doctor, gateway, local, mcp, operator, orders, sidecar, tool,
+};
 use clap::Parser;
 use clap::error::ErrorKind;
 use ibkr_agent_domain::{CallId, ErrorCode};
@@ -150,6 +152,8 @@ async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
         Verb::Config(ConfigVerb::Check) => local::check_config(context),
         Verb::Simulator(SimulatorVerb::Run(how)) => Box::pin(local::simulator(context, how)).await,
         Verb::Demo(how) => Box::pin(demo(context, how)).await,
+        Verb::Doctor(asked) => Box::pin(doctor::run(context, asked)).await,
+        Verb::Gateway(verb) => Box::pin(gateway::run(context, verb)).await,
         Verb::Mcp(verb) => Box::pin(mcp::run(context, verb)).await,
         Verb::Sidecar(verb) => Box::pin(sidecar::run(context, verb)).await,
         Verb::Operator(verb) => Box::pin(operator::init(context, verb)).await,
@@ -233,6 +237,8 @@ async fn ask(context: &Context<'_>, opened: &open::Opened, verb: Verb) -> Result
         | Verb::Limits(_)
         | Verb::Operator(_)
         | Verb::Demo(_)
+        | Verb::Doctor(_)
+        | Verb::Gateway(_)
         | Verb::Mcp(_)
         | Verb::Sidecar(_)
         | Verb::Config(_)

@@ -58,6 +58,8 @@ pub(crate) fn planned(verb: &Verb) -> Option<Planned> {
         | Verb::Audit(_)
         | Verb::Operator(_)
         | Verb::Demo(_)
+        | Verb::Doctor(_)
+        | Verb::Gateway(_)
         | Verb::Mcp(_)
         | Verb::Sidecar(_)
         | Verb::Config(_)

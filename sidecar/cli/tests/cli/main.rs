@@ -8,6 +8,8 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod doctor;
+mod gateway;
 mod http;
 mod orders;
 mod owners;

@@ -142,6 +142,13 @@ impl Server {
         Self { child, lines }
     }
 
+    /// Starts a command of one's own, with its standard output to read.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
     /// The next line on standard output, as JSON.
     pub(crate) fn line(&mut self) -> Value {
         let mut line = String::new();
@@ -176,7 +183,8 @@ impl Drop for Server {
     }
 }
 
-fn signal(id: u32, signal: &str) {
+/// Sends a signal to one process.
+pub(crate) fn signal(id: u32, signal: &str) {
     let sent = Command::new("kill").args([signal, &id.to_string()]).status().unwrap();
     assert!(sent.success());
 }
