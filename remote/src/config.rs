@@ -12,6 +12,7 @@ pub use resource::{InvalidResource, Resource};
 use crate::front::{FrontConfig, RateLimit};
 use crate::serve::ServeOptions;
 use ibkr_agent_domain::{ErrorCode, Scope, ScopeSet, Tier};
+use ibkr_agent_protocol::catalogue::Listing;
 use ibkr_agent_protocol::config::{
     ConfigProblem, RawConfig, RawLogging, RawRemoteMcp, RawTokenType, load,
 };
@@ -196,7 +197,10 @@ impl RemoteConfig {
         let bind_address = address("remote_mcp.bind_address", bind)?;
         let resource = resource(section, bind_address)?;
         let issuer = issuer(section, &resource)?;
-        let front = front(section, bind_address, resource, environment)?;
+        let mut front = front(section, bind_address, resource, environment)?;
+        let names = raw.tools.toolsets.iter().map(String::as_str);
+        front.listing = Listing::of_names(names)
+            .map_err(|error| invalid("tools.toolsets", error.to_string()))?;
         let serve = serve(section)?;
         let relay = relay(raw)?;
         Ok(Self { bind_address, front, issuer, serve, relay, logging: raw.logging.clone() })

@@ -36,6 +36,7 @@ use axum::body::Body;
 use axum::routing::get;
 use http::{Request, Response};
 use ibkr_agent_domain::{ErrorCode, Scope, ScopeSet};
+use ibkr_agent_protocol::catalogue::Listing;
 use ibkr_agent_protocol::service::ToolService;
 use ibkr_agent_token::{BearerToken, Validator, Verified};
 use limits::Limiter;
@@ -84,6 +85,8 @@ pub struct FrontConfig {
     pub allowed_scopes: ScopeSet,
     /// Requests of one user.
     pub rate_limit: RateLimit,
+    /// Which tools are listed to a caller whose URL doesn't say.
+    pub listing: Listing,
     /// A page for people.
     pub documentation_url: Option<String>,
     /// Time to read a request body.
@@ -112,6 +115,7 @@ impl FrontConfig {
             issuer,
             allowed_scopes,
             rate_limit,
+            listing: Listing::default(),
             documentation_url: None,
             body_timeout: BODY_TIMEOUT,
             failure_limit: RateLimit::new(MAX_FAILURES_PER_MINUTE, MINUTE),

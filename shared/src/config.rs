@@ -7,6 +7,7 @@
 mod broker;
 mod front;
 mod notices;
+mod tools;
 mod trading;
 
 pub use broker::{
@@ -14,6 +15,7 @@ pub use broker::{
 };
 pub use front::{RawLogFormat, RawLogging, RawRelay, RawRemoteMcp, RawSafety, RawTokenType};
 pub use notices::{RawNotices, RawWebhook};
+pub use tools::RawTools;
 pub use trading::{
     RawApprovals, RawAudit, RawAuth, RawDecimal, RawLiveTrading, RawPaper, RawPreview, RawRisk,
     RawRiskPolicy, RawStore,
@@ -64,6 +66,8 @@ pub struct RawConfig {
     pub logging: RawLogging,
     /// How a human hears of what must not wait.
     pub notices: RawNotices,
+    /// Which tools clients are shown.
+    pub tools: RawTools,
 }
 
 /// Why a configuration text was refused.
@@ -200,7 +204,7 @@ mod tests {
     fn the_schema_names_every_section_and_forbids_others() {
         let schema = serde_json::to_value(schema()).unwrap();
         assert_eq!(schema["additionalProperties"], false);
-        assert_eq!(schema["properties"].as_object().unwrap().len(), 16);
+        assert_eq!(schema["properties"].as_object().unwrap().len(), 18);
         jsonschema::draft202012::new(&schema).unwrap();
     }
 

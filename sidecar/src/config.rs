@@ -9,7 +9,7 @@
 //! | `config/broker.rs` | `broker`, `brokers`, `accounts`, `sidecar.local_…` |
 //! | `config/limits.rs` | `risk`, `paper`, `preview`, `approvals`, `auth` |
 //! | `config/notices.rs` | `notices` |
-//! | here | the switches, `audit`, `sidecar`, the issuer of `remote_mcp` |
+//! | here | the switches, `tools`, `audit`, `sidecar`, the issuer of `remote_mcp` |
 
 mod broker;
 mod limits;
@@ -22,6 +22,7 @@ use crate::tools::Enabled;
 use ibkr_agent_broker::BrokerConfig;
 use ibkr_agent_domain::{AccountId, ErrorCode, ScopeSet};
 use ibkr_agent_gates::PolicyLimits;
+use ibkr_agent_protocol::catalogue::Listing;
 use ibkr_agent_protocol::config::RawConfig;
 use ibkr_agent_token::IssuerConfig;
 use std::collections::BTreeSet;
@@ -141,6 +142,8 @@ pub struct Settings {
     pub max_open_approvals: usize,
     /// The link to a remote, when it is on.
     pub relay: Option<RelaySettings>,
+    /// Which tools local clients are shown.
+    pub listing: Listing,
     /// Where notices go.
     pub notices: NoticeSettings,
 }
@@ -183,6 +186,7 @@ impl Settings {
             approval_ttl,
             max_open_approvals,
             relay: relay(raw)?,
+            listing: listing(raw)?,
             notices: notices::notices(raw)?,
         })
     }
@@ -253,6 +257,11 @@ fn check_audit(raw: &RawConfig) -> Result<(), ConfigError> {
         return Err(invalid("audit.immutable_live_events", "records are always immutable"));
     }
     Ok(())
+}
+
+fn listing(raw: &RawConfig) -> Result<Listing, ConfigError> {
+    let names = raw.tools.toolsets.iter().map(String::as_str);
+    Listing::of_names(names).map_err(|error| invalid("tools.toolsets", error.to_string()))
 }
 
 fn relay(raw: &RawConfig) -> Result<Option<RelaySettings>, ConfigError> {

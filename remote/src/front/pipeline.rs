@@ -29,8 +29,8 @@ use http::header::{
 use http::{Method, Request, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ibkr_agent_domain::ErrorCode;
-use ibkr_agent_mcp::{CallerExtension, HttpOptions, http_service};
-use ibkr_agent_protocol::catalogue;
+use ibkr_agent_mcp::{CallerExtension, HttpOptions, ListingExtension, http_service};
+use ibkr_agent_protocol::catalogue::{self, Listing};
 use ibkr_agent_protocol::service::ToolService;
 use ibkr_agent_token::{BearerToken, TokenError, Verified};
 use std::any::Any;
@@ -75,6 +75,7 @@ where
         // A new session is opened before the one that gives way is closed.
         max_sessions: sessions.saturating_add(SESSION_SLACK),
         max_body_bytes: MAX_BODY_BYTES,
+        listing: config.listing.clone(),
         shutdown: config.shutdown.clone(),
         ..HttpOptions::default()
     };
@@ -149,6 +150,7 @@ async fn steps(front: &Arc<Front>, request: Request<Body>) -> Result<Response<Bo
     if let Some(tool) = tool {
         check_scope(front, &bearer.verified, tool).map_err(stop)?;
     }
+    choose_listing(&mut parts).map_err(stop)?;
     let owner = Principal::with_client(&bearer.verified);
     let session = check_session(front, &mut parts.headers, owner).map_err(stop)?;
     prepare(&mut parts, bearer);
@@ -346,6 +348,30 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Answer> {
     }
     let message = "the content type must be application/json";
     Err(Answer::rpc(StatusCode::UNSUPPORTED_MEDIA_TYPE, -32600, message))
+}
+
+/// What the caller's URL says about the tools to list: `?toolsets=market,options`. It permits
+/// nothing: scopes alone decide what may be called.
+fn choose_listing(parts: &mut request::Parts) -> Result<(), Answer> {
+    let query = parts.uri.query().unwrap_or_default();
+    let mut asked = query.split('&').filter_map(|pair| pair.strip_prefix("toolsets="));
+    let Some(names) = asked.next() else {
+        return Ok(());
+    };
+    // Clients may write the commas of a query in their escaped form.
+    let names = names.replace("%2C", ",").replace("%2c", ",");
+    let unclear = asked.next().is_some();
+    match Listing::parse(&names) {
+        Ok(listing) if !unclear => {
+            parts.extensions.insert(ListingExtension(listing));
+            Ok(())
+        }
+        Ok(_) => Err(Answer::rpc(StatusCode::BAD_REQUEST, -32600, "give toolsets once")),
+        Err(error) => {
+            let message = error.to_string();
+            Err(Answer::coded(StatusCode::BAD_REQUEST, ErrorCode::InputInvalid, message))
+        }
+    }
 }
 
 /// The legacy session that the request uses, if it is this principal's. Requests of revisions

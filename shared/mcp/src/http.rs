@@ -3,6 +3,7 @@
 
 use crate::{CappedSessions, McpServer};
 use core::time::Duration;
+use ibkr_agent_protocol::catalogue::Listing;
 use ibkr_agent_protocol::service::ToolService;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct HttpOptions {
     pub max_sessions: usize,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// Which tools are listed where the request doesn't carry a choice of its own.
+    pub listing: Listing,
     /// How often an open event stream gets a sign of life.
     pub keep_alive: Duration,
     /// Ends open streams and sessions.
@@ -46,6 +49,7 @@ impl Default for HttpOptions {
             session_idle: Duration::from_secs(180),
             max_sessions: 256,
             max_body_bytes: 256 * 1024,
+            listing: Listing::everything(),
             keep_alive: Duration::from_secs(15),
             shutdown: CancellationToken::new(),
         }
@@ -70,6 +74,6 @@ pub fn http_service<S: ToolService>(service: Arc<S>, options: HttpOptions) -> Mc
         .with_max_request_body_bytes(options.max_body_bytes)
         .with_sse_keep_alive(Some(options.keep_alive))
         .with_cancellation_token(options.shutdown);
-    let server = McpServer::for_http(service);
+    let server = McpServer::for_http(service).with_listing(options.listing);
     StreamableHttpService::new(move || Ok(server.for_session()), Arc::new(sessions), config)
 }

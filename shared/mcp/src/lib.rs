@@ -22,6 +22,6 @@ mod subscriptions;
 
 pub use http::{HttpOptions, McpHttpService, http_service};
 pub use instructions::instructions;
-pub use server::{CallerExtension, McpServer};
+pub use server::{CallerExtension, ListingExtension, McpServer};
 pub use sessions::{CappedSessions, SessionsError};
 pub use stdio::{StdioError, serve_stdio, serve_stream};

@@ -7,7 +7,7 @@ use crate::subscriptions::Subscriptions;
 use core::time::Duration;
 use http::request::Parts;
 use ibkr_agent_domain::{ErrorCode, Untrusted};
-use ibkr_agent_protocol::catalogue::{ToolSpec, find};
+use ibkr_agent_protocol::catalogue::{Listing, ToolSpec, find};
 use ibkr_agent_protocol::relay::frame::MAX_TOOL_NAME_BYTES;
 use ibkr_agent_protocol::service::{
     DEFAULT_TIMEOUT, ErrorBody, Progress, ProgressUpdate, ToolCall, ToolReply, ToolService,
@@ -48,6 +48,11 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct CallerExtension<C>(pub C);
 
+/// Which tools this request's caller wants listed, put into the HTTP request's extensions by the
+/// front layer; without it the server's own choice holds.
+#[derive(Debug, Clone)]
+pub struct ListingExtension(pub Listing);
+
 /// How the door knows who calls.
 type CallerOf<C> = dyn Fn(&RequestContext<RoleServer>) -> Option<C> + Send + Sync;
 
@@ -55,6 +60,7 @@ type CallerOf<C> = dyn Fn(&RequestContext<RoleServer>) -> Option<C> + Send + Syn
 pub struct McpServer<S: ToolService> {
     service: Arc<S>,
     caller: Arc<CallerOf<S::Caller>>,
+    listing: Listing,
     subscriptions: Arc<Subscriptions>,
 }
 
@@ -63,6 +69,7 @@ impl<S: ToolService> Clone for McpServer<S> {
         Self {
             service: Arc::clone(&self.service),
             caller: Arc::clone(&self.caller),
+            listing: self.listing.clone(),
             subscriptions: Arc::clone(&self.subscriptions),
         }
     }
@@ -83,7 +90,23 @@ impl<S: ToolService> McpServer<S> {
             let CallerExtension(caller) = parts.extensions.get::<CallerExtension<S::Caller>>()?;
             Some(caller.clone())
         };
-        Self { service, caller: Arc::new(caller), subscriptions: Arc::default() }
+        let (caller, listing) = (Arc::new(caller), Listing::everything());
+        Self { service, caller, listing, subscriptions: Arc::default() }
+    }
+
+    /// The same server that lists only some tools; every other one can still be called by name.
+    #[must_use]
+    pub fn with_listing(self, listing: Listing) -> Self {
+        Self { listing, ..self }
+    }
+
+    /// The tools to list for a request.
+    fn listed(&self, caller: &S::Caller, context: &RequestContext<RoleServer>) -> Vec<Tool> {
+        let parts = context.extensions.get::<Parts>();
+        let asked = parts.and_then(|parts| parts.extensions.get::<ListingExtension>());
+        let listing = asked.map_or(&self.listing, |ListingExtension(listing)| listing);
+        let tools = self.service.tools(caller).into_iter();
+        tools.filter(|tool| listing.shows(tool)).map(published).collect()
     }
 
     /// The same server for another session, which follows nothing yet.
@@ -101,7 +124,8 @@ impl<S: ToolService> McpServer<S> {
             let name = context.client_info().map(|info| info.name).unwrap_or_default();
             Some(caller(&Untrusted::bounded(&name, 64)))
         };
-        Self { service, caller: Arc::new(caller), subscriptions: Arc::default() }
+        let (caller, listing) = (Arc::new(caller), Listing::everything());
+        Self { service, caller, listing, subscriptions: Arc::default() }
     }
 
     fn caller(&self, context: &RequestContext<RoleServer>) -> Result<S::Caller, ErrorData> {
@@ -249,7 +273,7 @@ impl<S: ToolService> ServerHandler for McpServer<S> {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let caller = self.caller(&context)?;
-        let tools = self.service.tools(&caller).into_iter().map(published).collect();
+        let tools = self.listed(&caller, &context);
         // What is listed depends on the caller's permissions, so nobody else may be served it.
         Ok(ListToolsResult::with_all_items(tools)
             .with_ttl_ms(LIST_TTL_MS)

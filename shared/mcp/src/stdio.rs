@@ -4,6 +4,7 @@
 
 use crate::McpServer;
 use ibkr_agent_domain::Untrusted;
+use ibkr_agent_protocol::catalogue::Listing;
 use ibkr_agent_protocol::service::ToolService;
 use rmcp::service::{QuitReason, ServerInitializeError, serve_server_with_ct};
 use std::sync::Arc;
@@ -23,20 +24,24 @@ pub enum StdioError {
 
 /// Serves the client at standard input and output until it leaves or `shutdown` is cancelled.
 ///
-/// `caller` makes the caller from the name that the client gives itself.
+/// `caller` makes the caller from the name that the client gives itself; `listing` says which tools
+/// it is shown.
 ///
 /// # Errors
 /// [`StdioError`] when the client doesn't speak MCP, or serving it fails.
 pub async fn serve_stdio<S: ToolService>(
     service: Arc<S>,
     caller: impl Fn(&Untrusted) -> S::Caller + Send + Sync + 'static,
+    listing: Listing,
     shutdown: CancellationToken,
 ) -> Result<(), StdioError> {
     let (reader, writer) = rmcp::transport::stdio_pipes();
-    serve_stream(service, caller, reader, writer, shutdown).await
+    let server = McpServer::for_client(service, caller).with_listing(listing);
+    converse(server, reader, writer, shutdown).await
 }
 
-/// Serves the client at a pair of streams until it leaves or `shutdown` is cancelled.
+/// Serves the client at a pair of streams until it leaves or `shutdown` is cancelled. It is shown
+/// every tool that it may call.
 ///
 /// # Errors
 /// As [`serve_stdio`].
@@ -52,7 +57,20 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    let server = McpServer::for_client(service, caller);
+    converse(McpServer::for_client(service, caller), reader, writer, shutdown).await
+}
+
+async fn converse<S, R, W>(
+    server: McpServer<S>,
+    reader: R,
+    writer: W,
+    shutdown: CancellationToken,
+) -> Result<(), StdioError>
+where
+    S: ToolService,
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
     let running = match serve_server_with_ct(server, (reader, writer), shutdown).await {
         Ok(running) => running,
         // The client left before it said anything, or we were told to stop.

@@ -23,6 +23,10 @@ pub(crate) struct ServeArgs {
     /// Asserts that the HTTP endpoint is enabled in the configuration; grants nothing.
     #[arg(long)]
     pub(crate) enable_remote_mcp: bool,
+    /// Which tools to list over stdio: default, all, or toolsets such as market,options; the
+    /// configuration's when absent. Over HTTP each client's URL says so: /mcp?toolsets=all.
+    #[arg(long, value_name = "TOOLSETS")]
+    pub(crate) toolsets: Option<String>,
     /// Print the tools as JSON and leave.
     #[arg(long)]
     pub(crate) describe: bool,

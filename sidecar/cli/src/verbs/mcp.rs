@@ -15,6 +15,7 @@ use crate::signals;
 use crate::verbs::local;
 use ibkr_agent_domain::{ErrorCode, Untrusted};
 use ibkr_agent_mcp::serve_stdio;
+use ibkr_agent_protocol::catalogue::Listing;
 use ibkr_agent_protocol::service::LocalCaller;
 use std::sync::Arc;
 
@@ -36,9 +37,15 @@ async fn stdio(context: &Context<'_>, how: &ServeArgs) -> Result<(), Failure> {
     }
     let stop = signals::stop_token();
     let plan = open::prepared(context)?;
+    let listing = match &how.toolsets {
+        Some(names) => {
+            Listing::parse(names).map_err(|error| Failure::input(format!("--toolsets: {error}")))?
+        }
+        None => plan.settings.listing.clone(),
+    };
     let service = Arc::new(open::service(&plan).await?);
     let caller = |name: &Untrusted| LocalCaller { client: name.clone() };
-    let served = serve_stdio(Arc::clone(&service), caller, stop).await;
+    let served = serve_stdio(Arc::clone(&service), caller, listing, stop).await;
     service.close().await;
     served.map_err(|error| {
         Failure::because(ErrorCode::InputInvalid, "the MCP client can't be served", &error)
