@@ -2,7 +2,7 @@
 //!
 //! Reads can be repeated freely. The three effects consume a recorded permit and never repeat.
 
-use crate::{Asked, BrokerError, CancelOutcome, PlaceOutcome};
+use crate::{Asked, BrokerError, CancelOutcome, PlaceOutcome, StreamHealth};
 use core::fmt;
 use core::pin::Pin;
 use ibkr_agent_audit::Recorded;
@@ -393,6 +393,11 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// nothing.
     fn watch(&self, _what: Watch) -> WatchGuard {
         WatchGuard::idle()
+    }
+
+    /// How the stream is; nothing from a broker without streams.
+    fn stream_health(&self) -> Option<StreamHealth> {
+        None
     }
 
     /// The broker's preview of an order. Carries no reference, so nothing is registered by it.

@@ -3,16 +3,17 @@
 use crate::client::ClientPortal;
 use crate::{
     Asked, Broker, BrokerError, BrokerFuture, CancelOutcome, PlaceOutcome, Resolution,
-    ResolveFilters, WhatIf,
+    ResolveFilters, StreamHealth, WatchGuard, WhatIf,
 };
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
-    AccountId, AccountInfo, AccountSummary, AssetClass, BrokerName, BrokerOrder, BrokerOrderId,
-    CanonicalOrder, Conid, Contract, Currency, Execution, Instrument, LedgerLine, Mode, Position,
-    Quote, SessionHealth,
+    AccountId, AccountInfo, AccountSummary, AssetClass, BrokerEvent, BrokerName, BrokerOrder,
+    BrokerOrderId, CanonicalOrder, Conid, Contract, Currency, Depth, Execution, Instrument,
+    LedgerLine, Mode, Position, Quote, SessionHealth, Watch,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use rust_decimal::Decimal;
+use tokio::sync::broadcast;
 
 type Read<'a, T> = BrokerFuture<'a, Result<T, BrokerError>>;
 
@@ -77,11 +78,31 @@ impl Broker for ClientPortal {
     }
 
     fn quotes<'a>(&'a self, conids: &'a [Conid]) -> Read<'a, Vec<Quote>> {
-        Box::pin(self.read_quotes(conids))
+        Box::pin(self.current_quotes(conids))
     }
 
     fn orders<'a>(&'a self, account: &'a AccountId) -> Read<'a, Vec<BrokerOrder>> {
-        Box::pin(self.read_orders(account))
+        Box::pin(async {
+            let orders = self.read_orders(account).await?;
+            self.learn_orders(&orders);
+            Ok(orders)
+        })
+    }
+
+    fn depth<'a>(&'a self, account: &'a AccountId, conid: Conid) -> Read<'a, Depth> {
+        Box::pin(self.read_depth(account, conid))
+    }
+
+    fn events(&self) -> broadcast::Receiver<BrokerEvent> {
+        self.streams().subscribe()
+    }
+
+    fn watch(&self, what: Watch) -> WatchGuard {
+        self.streams().follow(what)
+    }
+
+    fn stream_health(&self) -> Option<StreamHealth> {
+        Some(self.streams().health())
     }
 
     fn order<'a>(&'a self, order: &'a BrokerOrderId) -> Read<'a, BrokerOrder> {

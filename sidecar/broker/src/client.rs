@@ -7,6 +7,7 @@
 use crate::config::{BrokerConfig, Pacing};
 use crate::pacing::Lane;
 use crate::session::{Fault, Known, Primed, Session, check};
+use crate::stream::{self, Streams};
 use crate::transport::{Answer, Request, Transport};
 use crate::wire::session::{AuthStatus, BrokerageAccounts, Tickle};
 use crate::wire::{accounts::PortfolioAccount, parse, parse_list};
@@ -47,6 +48,7 @@ struct Inner {
     pacing: Pacing,
     transport: Transport,
     session: Session,
+    streams: Arc<Streams>,
     latch: HaltLatch,
 }
 
@@ -71,13 +73,15 @@ pub fn connect(
 ) -> Result<ClientPortal, ConnectError> {
     let now = clock.now();
     let transport = Transport::new(&config, clock)?;
+    let events = Streams::channel();
     Ok(ClientPortal {
         inner: Arc::new(Inner {
             name: config.name,
             mode: config.expect,
             pacing: config.pacing,
             transport,
-            session: Session::new(now),
+            session: Session::new(now, events.clone()),
+            streams: Arc::new(Streams::new(events)),
             latch,
         }),
     })
@@ -85,7 +89,13 @@ pub fn connect(
 
 /// Keeps the session alive until shutdown: a tickle every minute; brings the brokerage session up
 /// where that needs no login, and never takes it from another platform.
+///
+/// Holds the stream up too.
 pub async fn keep_alive(broker: ClientPortal, shutdown: CancellationToken) {
+    tokio::join!(keep_session(&broker, &shutdown), stream::supervise(&broker, &shutdown));
+}
+
+async fn keep_session(broker: &ClientPortal, shutdown: &CancellationToken) {
     let mut pause = Duration::ZERO;
     loop {
         let turn = async {
@@ -123,6 +133,10 @@ impl ClientPortal {
 
     pub(crate) fn session(&self) -> &Session {
         &self.inner.session
+    }
+
+    pub(crate) fn streams(&self) -> &Arc<Streams> {
+        &self.inner.streams
     }
 
     pub(crate) fn latch(&self) -> &HaltLatch {
@@ -381,6 +395,6 @@ impl ClientPortal {
 
     pub(crate) fn note_state(&self, state: SessionState) {
         let now = self.transport().clock().now();
-        self.session().note_state(state, now);
+        self.session().note_state(state, now, self.transport().skew_ms());
     }
 }

@@ -6,7 +6,9 @@
 //! out on a connection of their own and are never repeated: what isn't known to have failed before
 //! the first byte is [`PlaceOutcome::Unknown`].
 //!
-//! Not here: decisions, storage, retries of writes, WebSocket streams, order kinds other than
+//! The gateway's WebSocket feeds events and short caches; without it everything works by reads.
+//!
+//! Not here: decisions, storage, retries of writes, order kinds other than
 //! [`CanonicalOrder`](ibkr_agent_domain::CanonicalOrder)'s.
 //!
 //! Invariants:
@@ -31,11 +33,13 @@ mod config;
 mod contracts;
 mod effects;
 mod error;
+mod keeper;
 mod latch;
 mod outcome;
 mod pacing;
 mod reads;
 mod session;
+mod stream;
 mod tls;
 mod transport;
 mod wire;
@@ -47,3 +51,4 @@ pub use config::{BrokerConfig, Pacing, TlsPolicy};
 pub use error::{BrokerError, ConnectError};
 pub use latch::HaltLatch;
 pub use outcome::{Asked, CancelOutcome, PlaceOutcome};
+pub use stream::StreamHealth;

@@ -6,8 +6,11 @@
 use crate::BrokerError;
 use crate::transport::Answer;
 use crate::wire::{error_text, first, message};
-use ibkr_agent_domain::{AccountId, AccountInfo, SessionHealth, SessionState, Timestamp};
+use ibkr_agent_domain::{
+    AccountId, AccountInfo, BrokerEvent, SessionHealth, SessionState, Timestamp,
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 /// The accounts of the current brokerage session.
@@ -42,6 +45,20 @@ struct Facts {
     trades_primed: bool,
 }
 
+impl Facts {
+    fn health(&self, clock_skew_ms: Option<i64>) -> SessionHealth {
+        SessionHealth {
+            state: self.state,
+            since: self.since,
+            why: why(self.state),
+            ends_at: None,
+            last_tickle: self.last_tickle,
+            is_paper: self.known.as_ref().and_then(|known| known.is_paper),
+            clock_skew_ms,
+        }
+    }
+}
+
 const fn why(state: SessionState) -> &'static str {
     match state {
         SessionState::Unreachable => "the Client Portal Gateway doesn't answer",
@@ -58,12 +75,14 @@ pub(crate) struct Session {
     facts: Mutex<Facts>,
     /// Held by whoever runs the start-up sequence.
     pub(crate) starting: tokio::sync::Mutex<()>,
-    /// Told when a good session is lost.
+    /// Told when a good session is lost, or may be.
     pub(crate) lost: tokio::sync::Notify,
+    states: watch::Sender<SessionState>,
+    events: broadcast::Sender<BrokerEvent>,
 }
 
 impl Session {
-    pub(crate) fn new(now: Timestamp) -> Self {
+    pub(crate) fn new(now: Timestamp, events: broadcast::Sender<BrokerEvent>) -> Self {
         Self {
             facts: Mutex::new(Facts {
                 state: SessionState::Unreachable,
@@ -75,20 +94,20 @@ impl Session {
             }),
             starting: tokio::sync::Mutex::default(),
             lost: tokio::sync::Notify::new(),
+            states: watch::Sender::new(SessionState::Unreachable),
+            events,
         }
     }
 
     pub(crate) fn health(&self, clock_skew_ms: Option<i64>) -> SessionHealth {
-        let facts = self.lock();
-        SessionHealth {
-            state: facts.state,
-            since: facts.since,
-            why: why(facts.state),
-            ends_at: None,
-            last_tickle: facts.last_tickle,
-            is_paper: facts.known.as_ref().and_then(|known| known.is_paper),
-            clock_skew_ms,
-        }
+        self.lock().health(clock_skew_ms)
+    }
+
+    /// Waits for a state.
+    pub(crate) async fn until(&self, is_wanted: impl Fn(SessionState) -> bool) {
+        let mut states = self.states.subscribe();
+        // The sender lives as long as we do.
+        drop(states.wait_for(|state| is_wanted(*state)).await);
     }
 
     pub(crate) fn state(&self) -> SessionState {
@@ -105,9 +124,10 @@ impl Session {
 
     /// Notes a state. Whatever isn't ready forgets the accounts and subscriptions, since the next
     /// session may be another login's; an unreachable gateway forgets nothing.
-    pub(crate) fn note_state(&self, state: SessionState, now: Timestamp) {
+    pub(crate) fn note_state(&self, state: SessionState, now: Timestamp, skew_ms: Option<i64>) {
         let mut facts = self.lock();
-        if facts.state != state {
+        let is_changed = facts.state != state;
+        if is_changed {
             tracing::info!(
                 session.from = facts.state.as_str(),
                 session.to = state.as_str(),
@@ -126,6 +146,11 @@ impl Session {
                 facts.orders_primed = false;
                 facts.trades_primed = false;
             }
+        }
+        if is_changed {
+            self.states.send_replace(state);
+            // Nobody listening is fine.
+            drop(self.events.send(BrokerEvent::Session(facts.health(skew_ms))));
         }
     }
 

@@ -38,7 +38,7 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Largest answer to an effect.
 const MAX_EFFECT_BODY: usize = 256 * 1024;
 /// What we call ourselves; IBKR refuses requests without a name.
-const AGENT: &str = concat!("ibkr-agent-gateway/", env!("CARGO_PKG_VERSION"));
+pub(crate) const AGENT: &str = concat!("ibkr-agent-gateway/", env!("CARGO_PKG_VERSION"));
 /// Idle connections to keep.
 const POOL: usize = 8;
 /// "No `Date` header seen yet".
@@ -211,6 +211,21 @@ impl Transport {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.clock.as_ref()
+    }
+
+    pub(crate) const fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// Where the gateway's WebSocket is.
+    pub(crate) fn stream_url(&self) -> String {
+        format!("{}/ws", self.endpoint.base.replacen("http", "ws", 1))
+    }
+
+    /// A connection to the gateway, for the WebSocket.
+    pub(crate) async fn open(&self) -> Result<Box<dyn Stream>, &'static str> {
+        let connected = timeout(self.connect_timeout, self.connect()).await;
+        connected.map_err(|_| "the gateway didn't take the connection in time")?
     }
 
     pub(crate) const fn request_timeout(&self) -> Duration {
@@ -396,7 +411,7 @@ impl Transport {
 }
 
 /// A connection, plain or TLS.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What `localhost` means to us, whatever the resolver says.

@@ -13,6 +13,7 @@ pub(crate) mod portfolio;
 pub(crate) mod replies;
 pub(crate) mod scalar;
 pub(crate) mod session;
+pub(crate) mod stream;
 pub(crate) mod ticket;
 
 pub(crate) use scalar::{Scalar, amount};

@@ -3,7 +3,8 @@
 use super::{Scalar, unreadable};
 use crate::{BrokerError, WhatIf};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrder, BrokerOrderStatus, ClientOrderId, Execution, Side, Timestamp,
+    AccountId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, ClientOrderId, Execution, Side,
+    Timestamp,
 };
 use serde::Deserialize;
 
@@ -41,6 +42,34 @@ pub(crate) struct OrderRow {
 impl OrderRow {
     pub(crate) fn has_reference(&self) -> bool {
         self.reference.as_str().is_some()
+    }
+
+    /// The order and the account that a row of the stream is of, if it says.
+    pub(crate) fn names(&self) -> Option<(BrokerOrderId, AccountId)> {
+        let account = self.account.account().or_else(|| self.acct.account())?;
+        Some((self.order_id.order_id()?, account))
+    }
+
+    /// Whether the row tells more than that something changed.
+    pub(crate) fn has_status(&self) -> bool {
+        self.status.as_str().is_some()
+    }
+
+    /// Lays what this row tells over what is known of the order.
+    pub(crate) fn onto(&self, known: &mut BrokerOrder) {
+        if let Some(status) = self.status.as_str() {
+            known.status = BrokerOrderStatus::parse(status);
+        }
+        if let Some(kind) = self.order_type.untrusted() {
+            known.kind = kind;
+        }
+        known.reference = reference(&self.reference).or(known.reference.take());
+        known.side = side(&self.side).or(known.side);
+        known.quantity = self.total_size.decimal().or(known.quantity);
+        known.filled = self.filled_quantity.decimal().or(known.filled);
+        known.limit_price = self.price.decimal().or(known.limit_price);
+        known.average_price = self.avg_price.decimal().or(known.average_price);
+        known.updated = self.updated.millis().or(known.updated);
     }
 
     pub(crate) fn into_order(self, asked: &AccountId) -> Result<BrokerOrder, BrokerError> {
@@ -133,7 +162,7 @@ impl TradeRow {
         self.told_account().is_some_and(|told| told != *account)
     }
 
-    fn told_account(&self) -> Option<AccountId> {
+    pub(crate) fn told_account(&self) -> Option<AccountId> {
         self.account.account().or_else(|| self.account_code.account())
     }
 

@@ -11,6 +11,10 @@ mod scripted;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod transport;
+#[cfg(test)]
+mod upstream;
