@@ -7,12 +7,17 @@ use crate::{
 };
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
-    AccountId, AccountInfo, AccountSummary, AssetClass, BrokerEvent, BrokerName, BrokerOrder,
-    BrokerOrderId, CanonicalOrder, Conid, Contract, Currency, Depth, Execution, Instrument,
-    LedgerLine, Mode, Position, Quote, SessionHealth, Watch,
+    AccountId, AccountInfo, AccountSummary, Alert, Allocation, AssetClass, Bars, BarsRequest,
+    BrokerEvent, BrokerName, BrokerOrder, BrokerOrderId, CanonicalOrder, ComboPosition, Conid,
+    Contract, ContractDetails, ContractRules, Currency, CurrencyPair, Depth, Execution,
+    Fundamentals, FutureContract, Instrument, LedgerLine, Mode, Notification, OptionContract,
+    OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod, Position,
+    ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side, Strikes,
+    TradingHours, Transactions, Watch, Watchlist,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use rust_decimal::Decimal;
+use std::sync::Arc;
 use tokio::sync::broadcast;
 
 type Read<'a, T> = BrokerFuture<'a, Result<T, BrokerError>>;
@@ -115,6 +120,114 @@ impl Broker for ClientPortal {
 
     fn exchange_rate(&self, from: Currency, to: Currency) -> Read<'_, Decimal> {
         Box::pin(self.read_rate(from, to))
+    }
+
+    fn profit_and_loss<'a>(&'a self, account: &'a AccountId) -> Read<'a, ProfitAndLoss> {
+        Box::pin(self.read_profit_and_loss(account))
+    }
+
+    fn allocation<'a>(&'a self, account: &'a AccountId) -> Read<'a, Allocation> {
+        Box::pin(self.read_allocation(account))
+    }
+
+    fn performance<'a>(
+        &'a self,
+        account: &'a AccountId,
+        period: PerformancePeriod,
+    ) -> Read<'a, Performance> {
+        Box::pin(self.read_performance(account, period))
+    }
+
+    fn transactions<'a>(
+        &'a self,
+        account: &'a AccountId,
+        conid: Conid,
+        currency: Currency,
+        days: u32,
+    ) -> Read<'a, Transactions> {
+        Box::pin(self.read_transactions(account, conid, currency, days))
+    }
+
+    fn combos<'a>(&'a self, account: &'a AccountId) -> Read<'a, Vec<ComboPosition>> {
+        Box::pin(self.read_combos(account))
+    }
+
+    fn contract_details(&self, conid: Conid) -> Read<'_, ContractDetails> {
+        Box::pin(self.read_contract_details(conid))
+    }
+
+    fn contract_rules(&self, conid: Conid, side: Side) -> Read<'_, ContractRules> {
+        Box::pin(self.read_contract_rules(conid, side))
+    }
+
+    fn trading_hours(&self, conid: Conid) -> Read<'_, TradingHours> {
+        Box::pin(self.read_trading_hours(conid))
+    }
+
+    fn option_series<'a>(&'a self, underlying: &'a Contract) -> Read<'a, OptionSeries> {
+        Box::pin(self.read_option_series(underlying))
+    }
+
+    fn strikes<'a>(&'a self, underlying: &'a Contract, month: &'a str) -> Read<'a, Strikes> {
+        Box::pin(self.read_strikes(underlying, month))
+    }
+
+    fn options<'a>(
+        &'a self,
+        underlying: &'a Contract,
+        month: &'a str,
+        strike: Decimal,
+        right: OptionRight,
+    ) -> Read<'a, Vec<OptionContract>> {
+        Box::pin(self.read_options(underlying, month, strike, right))
+    }
+
+    fn option_quotes<'a>(&'a self, conids: &'a [Conid]) -> Read<'a, Vec<OptionQuote>> {
+        Box::pin(self.read_option_quotes(conids))
+    }
+
+    fn futures<'a>(&'a self, symbol: &'a str) -> Read<'a, Vec<FutureContract>> {
+        Box::pin(self.read_futures(symbol))
+    }
+
+    fn currency_pairs(&self, currency: Currency) -> Read<'_, Vec<CurrencyPair>> {
+        Box::pin(self.read_currency_pairs(currency))
+    }
+
+    fn bars<'a>(&'a self, conid: Conid, request: &'a BarsRequest) -> Read<'a, Bars> {
+        Box::pin(self.read_bars(conid, request))
+    }
+
+    fn fundamentals(&self, conid: Conid) -> Read<'_, Fundamentals> {
+        Box::pin(self.read_fundamentals(conid))
+    }
+
+    fn scanner_parameters(&self) -> Read<'_, Arc<ScannerParameters>> {
+        Box::pin(self.read_scanner_parameters())
+    }
+
+    fn scan<'a>(&'a self, request: &'a ScanRequest) -> Read<'a, Vec<ScanHit>> {
+        Box::pin(self.run_scan(request))
+    }
+
+    fn watchlists(&self) -> Read<'_, Vec<Watchlist>> {
+        Box::pin(self.read_watchlists())
+    }
+
+    fn watchlist<'a>(&'a self, id: &'a str) -> Read<'a, Watchlist> {
+        Box::pin(self.read_watchlist(id))
+    }
+
+    fn alerts<'a>(&'a self, account: &'a AccountId) -> Read<'a, Vec<Alert>> {
+        Box::pin(self.read_alerts(account))
+    }
+
+    fn alert<'a>(&'a self, account: &'a AccountId, id: &'a str) -> Read<'a, Alert> {
+        Box::pin(self.read_alert(account, id))
+    }
+
+    fn notifications(&self) -> Read<'_, Vec<Notification>> {
+        Box::pin(self.read_notifications())
     }
 
     fn what_if<'a>(&'a self, order: &'a CanonicalOrder) -> Read<'a, WhatIf> {

@@ -4,6 +4,7 @@
 //! not authenticated, never competing; `/iserver/accounts`; `/portfolio/accounts`; a first read of
 //! orders and trades, which only opens them. Reads start it themselves where it is missing.
 
+use crate::cache::Caches;
 use crate::config::{BrokerConfig, Pacing};
 use crate::pacing::Lane;
 use crate::session::{Fault, Known, Primed, Session, check};
@@ -48,6 +49,7 @@ struct Inner {
     pacing: Pacing,
     transport: Transport,
     session: Session,
+    caches: Caches,
     streams: Arc<Streams>,
     latch: HaltLatch,
 }
@@ -81,6 +83,7 @@ pub fn connect(
             pacing: config.pacing,
             transport,
             session: Session::new(now, events.clone()),
+            caches: Caches::default(),
             streams: Arc::new(Streams::new(events)),
             latch,
         }),
@@ -137,6 +140,10 @@ impl ClientPortal {
 
     pub(crate) fn streams(&self) -> &Arc<Streams> {
         &self.inner.streams
+    }
+
+    pub(crate) fn caches(&self) -> &Caches {
+        &self.inner.caches
     }
 
     pub(crate) fn latch(&self) -> &HaltLatch {

@@ -1,24 +1,32 @@
 //! Contracts: search, and what an instrument's name stands for. Never guesses between several.
 //!
-//! A search names candidates; their definitions (`/trsrv/secdef`) say what they are. A future is
-//! found by its code (`ESZ6`), an option by its terms over the underlying's contract.
+//! Stocks are listed by symbol (`/trsrv/stocks`), futures by product (`/trsrv/futures`), currency
+//! pairs by currency, options by their terms over an underlying, everything else by search. Their
+//! definitions (`/trsrv/secdef`) say what they are, and every filter is applied to those.
 
+use crate::cache::Opening;
 use crate::client::ClientPortal;
+use crate::reads::derivatives::option_section;
 use crate::transport::Request;
-use crate::wire::contracts::{Definition, Definitions, DerivativeRow, Futures, SearchRow};
-use crate::wire::{amount, parse_list};
+use crate::wire::contracts::{Definition, Definitions, SearchRow, Stocks};
+use crate::wire::parse_list;
 use crate::{BrokerError, Resolution, ResolveFilters};
-use ibkr_agent_domain::{AssetClass, Conid, Contract, Instrument};
-use std::collections::BTreeSet;
+use ibkr_agent_domain::{
+    AssetClass, Conid, Contract, Currency, Date, FutureContract, Instrument, OptionRight,
+};
+use rust_decimal::Decimal;
+use std::collections::BTreeMap;
 
 /// Most candidates that are told.
 const MAX_CANDIDATES: usize = 20;
-/// Most contracts whose definitions one search asks for.
-const MAX_DEFINITIONS: usize = 50;
+/// Most contracts that one search tells.
+const MAX_FOUND: usize = 50;
+/// Most contracts whose definitions one request asks for.
+const MAX_DEFINITIONS: usize = 200;
+/// Most rows of one search.
+const MAX_ROWS: usize = 500;
 /// Longest search text.
 const MAX_QUERY: usize = 64;
-const MONTHS: [&str; 12] =
-    ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 /// Month letters of futures codes, January first.
 const FUTURE_MONTHS: &str = "FGHJKMNQUVXZ";
 
@@ -33,25 +41,36 @@ impl ClientPortal {
             let what = "a search takes 1 to 64 characters";
             return Err(BrokerError::InvalidRequest { what });
         }
-        let mut conids = if class == Some(AssetClass::Future) {
-            self.future_conids(query, None).await?
-        } else {
-            self.search_conids(query, class, false).await?
+        let conids = match class {
+            Some(AssetClass::Future) => conids_of(self.read_futures_of(query).await?),
+            Some(AssetClass::Option | AssetClass::FutureOption) => {
+                let what = "options are listed by the chain of their underlying, not by a search";
+                return Err(BrokerError::InvalidRequest { what });
+            }
+            Some(AssetClass::Forex) => self.pair_conids(query).await?,
+            None | Some(_) => self.search_conids(query, class).await?,
         };
-        if conids.is_empty() && class != Some(AssetClass::Future) {
-            conids = self.search_conids(query, class, true).await?;
-        }
         let found = self.define(conids).await?;
         let fits = |row: &&Definition| class.is_none() || row.class() == class;
         // What we can't represent is left out of a search; a resolution by id says why.
         let contracts = found.iter().filter(fits).filter_map(|row| Contract::try_from(row).ok());
-        Ok(contracts.take(MAX_DEFINITIONS).collect())
+        Ok(contracts.take(MAX_FOUND).collect())
     }
 
-    pub(crate) async fn read_contract(&self, conid: Conid) -> Result<Contract, BrokerError> {
-        let found = self.define(vec![conid]).await?;
-        let definition = found.iter().find(|row| row.conid.conid() == Some(conid));
-        Contract::try_from(definition.ok_or(BrokerError::UnknownContract)?)
+    /// By symbol, then by name.
+    async fn search_conids(
+        &self,
+        query: &str,
+        class: Option<AssetClass>,
+    ) -> Result<Vec<Conid>, BrokerError> {
+        let mut conids = conids_in(&self.search_rows(query, class, false).await?, class);
+        if conids.is_empty() && class.is_none() {
+            conids = self.pair_conids(query).await?;
+        }
+        if conids.is_empty() {
+            conids = conids_in(&self.search_rows(query, class, true).await?, class);
+        }
+        Ok(conids)
     }
 
     pub(crate) async fn resolve_instrument(
@@ -70,8 +89,11 @@ impl ClientPortal {
                 (self.define_symbol(symbol, filters.class).await?, filters)
             }
             Instrument::Option { symbol, expiry, right, strike } => {
-                let terms = OptionTerms { expiry, right: *right, strike };
-                (self.define_option(symbol, &terms, filters).await?, ResolveFilters::default())
+                let Some(terms) = OptionTerms::parse(expiry, *right, strike) else {
+                    return Ok(Resolution::NotFound);
+                };
+                let found = self.define_option(symbol, &terms).await?;
+                (found, ResolveFilters { class: None, ..filters.clone() })
             }
         };
         choose(&found, &filters)
@@ -82,71 +104,67 @@ impl ClientPortal {
         symbol: &str,
         class: Option<AssetClass>,
     ) -> Result<Vec<Definition>, BrokerError> {
-        if matches!(class, None | Some(AssetClass::Future))
-            && let Some((root, month)) = future_code(symbol)
-        {
-            let conids = self.future_conids(root, Some(&month)).await?;
-            if !conids.is_empty() {
-                return self.define(conids).await;
-            }
+        let may_be = |wanted| class.is_none() || class == Some(wanted);
+        let mut conids = Vec::new();
+        if may_be(AssetClass::Forex) {
+            conids = self.pair_conids(symbol).await?;
         }
-        if class == Some(AssetClass::Future) {
-            let conids = self.future_conids(symbol, None).await?;
+        if conids.is_empty() && may_be(AssetClass::Future) {
+            conids = self.future_conids(symbol, class).await?;
+        }
+        if conids.is_empty() && may_be(AssetClass::Stock) {
+            conids = self.stock_conids(symbol).await?;
+        }
+        if !conids.is_empty() {
             return self.define(conids).await;
         }
-        let conids = self.search_conids(symbol, class, false).await?;
-        let mut found = self.define(conids).await?;
-        // A pair's ticker is its first currency; the search has matched the pair itself.
-        let is_pair = |row: &Definition| row.class() == Some(AssetClass::Forex);
-        found.retain(|row| {
-            let ticker = row.ticker.as_str().unwrap_or_default();
-            ticker.eq_ignore_ascii_case(symbol) || (is_pair(row) && symbol.contains('.'))
-        });
-        if class.is_none() && found.iter().any(|row| row.class() == Some(AssetClass::Stock)) {
-            found.retain(|row| row.class() == Some(AssetClass::Stock));
+        let mut rows = self.search_rows(symbol, class, false).await?;
+        if class.is_none() && rows.is_empty() {
+            rows = self.search_rows(symbol, Some(AssetClass::Index), false).await?;
         }
+        let mut found = self.define(conids_in(&rows, class)).await?;
+        let is_named = |row: &Definition| {
+            row.ticker.as_str().is_some_and(|ticker| ticker.eq_ignore_ascii_case(symbol))
+        };
+        found.retain(is_named);
         Ok(found)
     }
 
     async fn define_option(
         &self,
         symbol: &str,
-        terms: &OptionTerms<'_>,
-        filters: &ResolveFilters,
+        terms: &OptionTerms,
     ) -> Result<Vec<Definition>, BrokerError> {
-        let Some(month) = option_month(terms.expiry) else {
-            return Ok(Vec::new());
+        let month = terms.expiry.month_code();
+        let has_symbol = |row: &SearchRow| {
+            row.symbol.as_str().is_some_and(|own| own.eq_ignore_ascii_case(symbol))
         };
-        let underlyings = self.define_symbol(symbol, None).await?;
-        let underlyings = underlyings.iter().filter(|row| fits(row, filters, None));
+        let mut rows = self.search_rows(symbol, None, false).await?;
+        rows.retain(has_symbol);
+        if !rows.iter().any(SearchRow::has_options) {
+            rows = self.search_rows(symbol, Some(AssetClass::Index), false).await?;
+            rows.retain(has_symbol);
+        }
         let mut conids = Vec::new();
-        for conid in underlyings.filter_map(|row| row.conid.conid()).take(MAX_CANDIDATES) {
-            let request = Request::get("/iserver/secdef/info")
-                .param("conid", conid.to_string())
-                .param("sectype", "OPT")
-                .param("month", month.clone())
-                .param("strike", terms.strike)
-                .param("right", terms.right.to_string())
-                .param("exchange", "SMART");
-            let rows: Vec<DerivativeRow> = match self.fetch(&request).await {
-                Ok(answer) => parse_list(&answer.body, "option definitions")?,
-                Err(BrokerError::Rejected { .. }) => Vec::new(),
-                Err(error) => return Err(error),
-            };
-            conids.extend(
-                rows.iter().filter(|row| terms.fit(row)).filter_map(|row| row.conid.conid()),
-            );
+        for row in rows.into_iter().filter(SearchRow::has_options).take(MAX_CANDIDATES) {
+            let Some((root, section)) = option_section(vec![row], |_| true) else { continue };
+            if !section.months().contains(&month) {
+                continue;
+            }
+            let rows = self.derivative_rows(&root, &month, terms.strike, terms.right).await?;
+            let own = rows.iter().filter(|row| row.maturity_date.date() == Some(terms.expiry));
+            conids.extend(own.filter_map(|row| row.conid.conid()));
         }
         self.define(conids).await
     }
 
-    /// Contracts that a search names, the kinds that need no further terms only.
-    async fn search_conids(
+    /// Rows of a search, which also opens what is derived from them. None for an unknown symbol.
+    pub(crate) async fn search_rows(
         &self,
         query: &str,
         class: Option<AssetClass>,
         by_name: bool,
-    ) -> Result<Vec<Conid>, BrokerError> {
+    ) -> Result<Vec<SearchRow>, BrokerError> {
         let mut request = Request::get("/iserver/secdef/search").param("symbol", query);
         if let Some(class @ (AssetClass::Stock | AssetClass::Index | AssetClass::Bond)) = class {
             request = request.param("secType", class.broker_name());
@@ -159,105 +177,145 @@ impl ClientPortal {
             Err(BrokerError::Rejected { .. }) => return Ok(Vec::new()),
             other => other?,
         };
-        let rows: Vec<SearchRow> = parse_list(&answer.body, "contract search")?;
-        let mut conids = Vec::new();
-        for row in &rows {
-            conids.extend(row.conid.conid());
-            let own = row.sections.iter().filter(|section| {
-                let kind = section.sec_type.as_str().and_then(AssetClass::parse);
-                class.is_none() || kind == class
-            });
-            conids.extend(own.filter_map(|section| section.conid.conid()));
-        }
-        Ok(conids)
+        let mut rows: Vec<SearchRow> = parse_list(&answer.body, "contract search")?;
+        rows.truncate(MAX_ROWS);
+        self.caches().searched.keep(query.to_owned(), ());
+        Ok(rows)
     }
 
-    /// Futures of a root symbol, in one month (`YYYYMM`) or in all.
-    async fn future_conids(
-        &self,
-        root: &str,
-        month: Option<&FutureMonth>,
-    ) -> Result<Vec<Conid>, BrokerError> {
-        let root = root.to_ascii_uppercase();
-        let request = Request::get("/trsrv/futures").param("symbols", root.as_str());
-        let mut futures: Futures = match self.fetch_as(&request, "futures").await {
+    /// Every listing of a stock symbol.
+    async fn stock_conids(&self, symbol: &str) -> Result<Vec<Conid>, BrokerError> {
+        let request = Request::get("/trsrv/stocks").param("symbols", symbol);
+        let mut stocks: Stocks = match self.fetch_as(&request, "stocks").await {
             Err(BrokerError::Rejected { .. }) => return Ok(Vec::new()),
             other => other?,
         };
-        let rows = futures.remove(&root).unwrap_or_default();
-        let wanted = rows.iter().filter(|row| {
-            let expiry = row.expiration_date.as_str().unwrap_or_default();
-            month.is_none_or(|month| month.fits(expiry))
-        });
-        Ok(wanted.filter_map(|row| row.conid.conid()).collect())
+        let companies = stocks.remove(symbol).unwrap_or_default();
+        let listings = companies.into_iter().flat_map(|company| company.contracts);
+        Ok(listings.filter_map(|listing| listing.conid.conid()).collect())
     }
 
-    async fn define(&self, conids: Vec<Conid>) -> Result<Vec<Definition>, BrokerError> {
-        let unique: BTreeSet<Conid> = conids.into_iter().collect();
-        if unique.is_empty() {
+    /// The pair that a text such as `EUR.USD` names.
+    async fn pair_conids(&self, symbol: &str) -> Result<Vec<Conid>, BrokerError> {
+        let Some((base, quote)) = currency_pair(symbol) else {
             return Ok(Vec::new());
-        }
-        let list: Vec<String> = unique.iter().take(MAX_DEFINITIONS).map(Conid::to_string).collect();
-        let request = Request::get("/trsrv/secdef").param("conids", list.join(","));
-        match self.fetch_as::<Definitions>(&request, "contract definitions").await {
-            Ok(found) => Ok(found.secdef),
-            Err(BrokerError::Rejected { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
+        };
+        let wanted = format!("{base}.{quote}");
+        let pairs = self.read_currency_pairs(base).await?;
+        let own = pairs.iter().filter(|pair| pair.symbol.as_str().eq_ignore_ascii_case(&wanted));
+        Ok(own.map(|pair| pair.conid).collect())
     }
 
-    /// A derivative's quote needs a search for its underlying first. Best effort: without it the
-    /// quote stays empty, which is told.
-    pub(crate) async fn open_underlyings(&self, conids: &[Conid]) {
-        let Ok(found) = self.define(conids.to_vec()).await else {
-            return;
-        };
-        let is_derivative = |row: &&Definition| {
-            matches!(
-                row.class(),
-                Some(
-                    AssetClass::Option
-                        | AssetClass::Future
-                        | AssetClass::FutureOption
-                        | AssetClass::Warrant
-                )
-            )
-        };
-        let tickers = found.iter().filter(is_derivative).filter_map(|row| row.ticker.as_str());
-        let tickers: BTreeSet<&str> = tickers.collect();
-        for ticker in tickers.into_iter().take(MAX_CANDIDATES) {
-            let request = Request::get("/iserver/secdef/search").param("symbol", ticker);
-            if let Err(error) = self.fetch(&request).await {
-                tracing::debug!(code = error.code().as_str(), "underlying not opened");
-                return;
+    /// The futures of a code such as `ESZ6`; those of a product only where a future is asked for.
+    async fn future_conids(
+        &self,
+        symbol: &str,
+        class: Option<AssetClass>,
+    ) -> Result<Vec<Conid>, BrokerError> {
+        if let Some((root, month)) = future_code(symbol) {
+            let mut futures = self.read_futures(root).await?;
+            futures.retain(|future| month.fits(future.expiry));
+            // Years are told by one digit: the nearest is meant.
+            if let Some(first) = futures.first().map(|future| future.expiry.month_code()) {
+                futures.retain(|future| future.expiry.month_code() == first);
+                return Ok(conids_of(futures));
             }
         }
+        if class == Some(AssetClass::Future) {
+            return Ok(conids_of(self.read_futures_of(symbol).await?));
+        }
+        Ok(Vec::new())
     }
+
+    /// Futures of a text that need not be a product's symbol.
+    async fn read_futures_of(&self, text: &str) -> Result<Vec<FutureContract>, BrokerError> {
+        match self.read_futures(text).await {
+            Err(BrokerError::InvalidRequest { .. }) => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// Definitions in the order asked; what the broker doesn't know is left out.
+    pub(crate) async fn define(&self, conids: Vec<Conid>) -> Result<Vec<Definition>, BrokerError> {
+        let mut asked: Vec<Conid> = Vec::with_capacity(conids.len().min(MAX_DEFINITIONS));
+        for conid in conids {
+            if asked.len() < MAX_DEFINITIONS && !asked.contains(&conid) {
+                asked.push(conid);
+            }
+        }
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let list: Vec<String> = asked.iter().map(Conid::to_string).collect();
+        let request = Request::get("/trsrv/secdef").param("conids", list.join(","));
+        let found: Definitions = match self.fetch_as(&request, "contract definitions").await {
+            Err(BrokerError::Rejected { .. }) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut rows: BTreeMap<Conid, Definition> =
+            found.secdef.into_iter().filter_map(|row| Some((row.conid.conid()?, row))).collect();
+        let found: Vec<Definition> = asked.iter().filter_map(|conid| rows.remove(conid)).collect();
+        for row in &found {
+            let symbol = row.ticker.as_str().filter(|_| row.is_derivative());
+            self.note_opening(row.conid.conid(), symbol);
+        }
+        Ok(found)
+    }
+
+    /// Remembers which search a contract's quote needs: of its underlying's symbol, or none.
+    pub(crate) fn note_opening(&self, conid: Option<Conid>, symbol: Option<&str>) {
+        if let Some(conid) = conid {
+            let opening = match symbol {
+                Some(symbol) => Opening::Search(symbol.to_owned()),
+                None => Opening::Plain,
+            };
+            self.caches().openings.keep(conid, opening);
+        }
+    }
+}
+
+fn conids_of(futures: Vec<FutureContract>) -> Vec<Conid> {
+    futures.into_iter().map(|future| future.conid).collect()
+}
+
+/// Contracts that a search names, the kinds that need no further terms only.
+fn conids_in(rows: &[SearchRow], class: Option<AssetClass>) -> Vec<Conid> {
+    let mut conids = Vec::new();
+    for row in rows {
+        conids.extend(row.conid.conid());
+        let own = row.sections.iter().filter(|section| {
+            let kind = section.sec_type.as_str().and_then(AssetClass::parse);
+            class.is_none() || kind == class
+        });
+        conids.extend(own.filter_map(|section| section.conid.conid()));
+    }
+    conids
 }
 
 /// What narrows an option down.
-struct OptionTerms<'a> {
-    /// `YYYYMMDD`.
-    expiry: &'a str,
-    right: char,
-    strike: &'a str,
+struct OptionTerms {
+    expiry: Date,
+    right: OptionRight,
+    strike: Decimal,
 }
 
-impl OptionTerms<'_> {
-    fn fit(&self, row: &DerivativeRow) -> bool {
-        let right = row.right.as_str().and_then(|right| right.chars().next());
-        row.maturity_date.as_str() == Some(self.expiry)
-            && right == Some(self.right)
-            && row.strike.decimal().is_some_and(|strike| Some(strike) == amount(self.strike))
+impl OptionTerms {
+    fn parse(expiry: &str, right: char, strike: &str) -> Option<Self> {
+        Some(Self {
+            expiry: Date::parse(expiry).ok()?,
+            right: OptionRight::parse(right.encode_utf8(&mut [0; 4]))?,
+            strike: crate::wire::amount(strike).filter(|strike| *strike > Decimal::ZERO)?,
+        })
     }
 }
 
-/// `20270115` to `JAN27`.
-fn option_month(expiry: &str) -> Option<String> {
-    let year = expiry.get(2..4)?;
-    let month: usize = expiry.get(4..6)?.parse().ok()?;
-    let name = MONTHS.get(month.checked_sub(1)?)?;
-    Some(format!("{name}{year}"))
+/// `EUR.USD` or `EUR/USD` to its currencies.
+fn currency_pair(text: &str) -> Option<(Currency, Currency)> {
+    let (base, quote) = text.split_once(['.', '/'])?;
+    if base.len() != 3 || quote.len() != 3 {
+        return None;
+    }
+    Some((Currency::parse(base).ok()?, Currency::parse(quote).ok()?))
 }
 
 /// A future's month: the last digits of its year, and the month.
@@ -268,40 +326,27 @@ struct FutureMonth {
 }
 
 impl FutureMonth {
-    /// Whether `YYYYMMDD` lies in it. The rows listed are not yet expired, so one digit suffices.
-    fn fits(&self, expiry: &str) -> bool {
-        let (Some(year), Some(month)) = (expiry.get(..4), expiry.get(4..6)) else {
+    /// Whether an expiry lies in it.
+    fn fits(&self, expiry: Date) -> bool {
+        let text = expiry.compact();
+        let (Some(year), Some(month)) = (text.get(..4), text.get(4..6)) else {
             return false;
         };
         month == self.month && year.ends_with(&self.year_end)
     }
 }
 
-/// `ESZ6` or `ESZ26` to root and month.
+/// `ESZ6`, `ESZ26` or `ESZ2026` to root and month.
 fn future_code(symbol: &str) -> Option<(&str, FutureMonth)> {
     let letters = symbol.trim_end_matches(|c: char| c.is_ascii_digit());
     let year_end = symbol.get(letters.len()..)?;
-    if !(1..=2).contains(&year_end.len()) || letters.len() < 2 {
+    if !matches!(year_end.len(), 1 | 2 | 4) || letters.len() < 2 {
         return None;
     }
     let (root, letter) = letters.split_at_checked(letters.len().checked_sub(1)?)?;
     let month = FUTURE_MONTHS.find(letter)?.checked_add(1)?;
     let month = FutureMonth { year_end: year_end.to_owned(), month: format!("{month:02}") };
     Some((root, month))
-}
-
-fn fits(row: &Definition, filters: &ResolveFilters, exchange: Option<ExchangeRule>) -> bool {
-    let Ok(contract) = Contract::try_from(row) else {
-        return false;
-    };
-    let on_exchange = match (filters.exchange.as_deref(), exchange) {
-        (None | Some("SMART"), _) | (Some(_), None) => true,
-        (Some(name), Some(ExchangeRule::Listing)) => row.is_listed_on(name),
-        (Some(name), Some(ExchangeRule::Any)) => row.trades_on(name),
-    };
-    filters.class.is_none_or(|class| class == contract.class)
-        && filters.currency.is_none_or(|currency| currency == contract.currency)
-        && on_exchange
 }
 
 /// How an exchange narrows: by listing first, by any venue where no listing fits.
@@ -311,21 +356,45 @@ enum ExchangeRule {
     Any,
 }
 
+fn fits(row: &Definition, filters: &ResolveFilters, rule: ExchangeRule) -> bool {
+    let on_exchange = match (filters.exchange.as_deref(), rule) {
+        (None | Some("SMART"), _) => true,
+        (Some(name), ExchangeRule::Listing) => row.is_listed_on(name),
+        (Some(name), ExchangeRule::Any) => row.trades_on(name),
+    };
+    filters.class.is_none_or(|class| row.class() == Some(class))
+        && filters.currency.is_none_or(|currency| row.currency() == Some(currency))
+        && on_exchange
+}
+
+/// The one that fits, or all that do: soonest expiry first, then listings in the United States.
+/// A candidate that can't be read still counts: the others aren't chosen because of it.
 fn choose(found: &[Definition], filters: &ResolveFilters) -> Result<Resolution, BrokerError> {
     let by = |rule| -> Vec<&Definition> {
-        found.iter().filter(|row| fits(row, filters, Some(rule))).collect()
+        found.iter().filter(|row| fits(row, filters, rule)).collect()
     };
     let mut rows = by(ExchangeRule::Listing);
     if rows.is_empty() {
         rows = by(ExchangeRule::Any);
     }
-    let contracts: Result<Vec<Contract>, BrokerError> =
-        rows.into_iter().take(MAX_CANDIDATES).map(Contract::try_from).collect();
-    let mut contracts = contracts?;
-    match contracts.len() {
-        0 => Ok(Resolution::NotFound),
-        1 => Ok(contracts.pop().map_or(Resolution::NotFound, Resolution::One)),
-        _ => Ok(Resolution::Ambiguous(contracts)),
+    rows.sort_by_key(|row| (row.expiry(), !row.is_us()));
+    let count = rows.len();
+    let mut contracts = Vec::new();
+    let mut unreadable = None;
+    for row in rows.into_iter().take(MAX_CANDIDATES) {
+        match Contract::try_from(row) {
+            Ok(contract) => contracts.push(contract),
+            Err(error) => unreadable = Some(error),
+        }
+    }
+    match (contracts.pop(), unreadable) {
+        (Some(only), None) if count == 1 => Ok(Resolution::One(only)),
+        (Some(last), _) => {
+            contracts.push(last);
+            Ok(Resolution::Ambiguous(contracts))
+        }
+        (None, Some(error)) => Err(error),
+        (None, None) => Ok(Resolution::NotFound),
     }
 }
 
@@ -333,23 +402,85 @@ fn choose(found: &[Definition], filters: &ResolveFilters) -> Result<Resolution, 
 mod tests {
     use super::*;
 
+    fn date(text: &str) -> Date {
+        Date::parse(text).unwrap()
+    }
+
     #[test]
     fn future_codes_are_taken_apart() {
         let (root, month) = future_code("ESZ6").unwrap();
         assert_eq!(root, "ES");
-        assert!(month.fits("20261218") && !month.fits("20251219") && !month.fits("20261118"));
+        assert!(month.fits(date("20261218")) && month.fits(date("20361219")));
+        assert!(!month.fits(date("20251219")) && !month.fits(date("20261118")));
         let (root, month) = future_code("CLF27").unwrap();
         assert_eq!(root, "CL");
-        assert!(month.fits("20270120") && !month.fits("20370120"));
-        for text in ["AAPL", "7203", "Z6", "ESA6", "ESZ2026", "BRK B"] {
+        assert!(month.fits(date("20270120")) && !month.fits(date("20370120")));
+        assert!(future_code("ESZ2026").unwrap().1.fits(date("20261218")));
+        for text in ["AAPL", "7203", "Z6", "ESA6", "ESZ026", "BRK B", "", "É6", "ÉZ6É"] {
             assert_eq!(future_code(text), None, "{text}");
         }
     }
 
     #[test]
-    fn option_months_are_named_as_the_broker_does() {
-        assert_eq!(option_month("20270115").as_deref(), Some("JAN27"));
-        assert_eq!(option_month("20271315"), None);
-        assert_eq!(option_month("2027"), None);
+    fn currency_pairs_are_told_from_symbols_with_dots() {
+        let pair = |text| currency_pair(text).map(|(a, b)| format!("{a}{b}"));
+        assert_eq!(pair("EUR.USD").as_deref(), Some("EURUSD"));
+        assert_eq!(pair("eur/usd").as_deref(), Some("EURUSD"));
+        for text in ["BRK.B", "EURUSD", "EU.USD", "EUR.US1", "A.B.C", "BASE.USD"] {
+            assert_eq!(pair(text), None, "{text}");
+        }
+    }
+
+    fn definitions(json: &str) -> Vec<Definition> {
+        serde_json::from_str(json).unwrap()
+    }
+
+    const LISTINGS: &str = r#"[
+        {"conid":1,"ticker":"X","assetClass":"STK","currency":"EUR","listingExchange":"IBIS",
+         "allExchanges":"SMART,IBIS","isUS":false},
+        {"conid":2,"ticker":"X","assetClass":"STK","currency":"USD","listingExchange":"NASDAQ.NMS",
+         "allExchanges":"SMART,ARCA,IBIS","isUS":true},
+        {"conid":3,"ticker":"X","assetClass":"STK","currency":"MXN","listingExchange":"MEXI",
+         "allExchanges":"MEXI"}]"#;
+
+    fn chosen(filters: &ResolveFilters) -> Vec<u64> {
+        match choose(&definitions(LISTINGS), filters).unwrap() {
+            Resolution::One(contract) => vec![contract.conid.get()],
+            Resolution::Ambiguous(all) => all.iter().map(|one| one.conid.get()).collect(),
+            Resolution::NotFound => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn filters_filter_and_none_is_guessed() {
+        let none = ResolveFilters::default();
+        assert_eq!(chosen(&none), [2, 1, 3], "the listing in the United States first");
+        let currency = |code| ResolveFilters {
+            currency: Some(Currency::parse(code).unwrap()),
+            exchange: Some("SMART".to_owned()),
+            ..ResolveFilters::default()
+        };
+        assert_eq!(chosen(&currency("USD")), [2]);
+        assert!(chosen(&currency("CHF")).is_empty());
+        let at = |name: &str| ResolveFilters {
+            exchange: Some(name.to_owned()),
+            ..ResolveFilters::default()
+        };
+        assert_eq!(chosen(&at("IBIS")), [1], "its own exchange before another's venue");
+        assert_eq!(chosen(&at("ARCA")), [2]);
+        assert_eq!(chosen(&at("NASDAQ")), [2]);
+        let bonds = ResolveFilters { class: Some(AssetClass::Bond), ..none };
+        assert!(chosen(&bonds).is_empty());
+    }
+
+    #[test]
+    fn a_candidate_that_cannot_be_read_does_not_make_another_the_only_one() {
+        let rows = r#"[{"conid":1,"ticker":"X","assetClass":"STK","currency":"USD",
+            "allExchanges":"SMART"},{"conid":2,"ticker":"X","assetClass":"STK",
+            "currency":"USD"}]"#;
+        let choice = choose(&definitions(rows), &ResolveFilters::default()).unwrap();
+        assert!(matches!(choice, Resolution::Ambiguous(all) if all.len() == 1));
+        let broken = r#"[{"conid":2,"ticker":"X","assetClass":"STK","currency":"USD"}]"#;
+        assert!(choose(&definitions(broken), &ResolveFilters::default()).is_err());
     }
 }

@@ -71,6 +71,9 @@ pub enum BrokerError {
     /// There is no such contract.
     #[error("there is no such contract")]
     UnknownContract,
+    /// There is no price history of this contract over this time.
+    #[error("the broker has no price history of this contract over this time")]
+    NoHistory,
     /// There is no such order.
     #[error("the broker knows no such order")]
     UnknownOrder,
@@ -105,6 +108,7 @@ impl BrokerError {
             Self::Rejected { .. } => ErrorCode::BrokerRejected,
             Self::UnknownAccount => ErrorCode::InputUnauthorizedAccount,
             Self::UnknownContract => ErrorCode::InputInvalidContract,
+            Self::NoHistory => ErrorCode::HistoricalBarsUnavailable,
             Self::UnknownOrder => ErrorCode::OrderNotFound,
             Self::Unsupported { .. } => ErrorCode::BrokerCapabilityUnavailable,
             Self::InvalidRequest { .. } => ErrorCode::InputInvalid,
@@ -128,6 +132,7 @@ impl BrokerError {
             | Self::Rejected { .. }
             | Self::UnknownAccount
             | Self::UnknownContract
+            | Self::NoHistory
             | Self::UnknownOrder
             | Self::Unsupported { .. }
             | Self::InvalidRequest { .. } => None,

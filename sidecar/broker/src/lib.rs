@@ -27,12 +27,15 @@ macro_rules! dec {
 
 mod api;
 mod broker;
+mod cache;
 mod client;
 mod clock;
 mod config;
 mod contracts;
 mod effects;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod keeper;
 mod latch;
 mod outcome;

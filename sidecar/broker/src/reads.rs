@@ -1,29 +1,31 @@
-//! Reads of accounts, quotes, orders and trades. Contracts have a module of their own.
+//! Reads of accounts, orders and trades, and one module for each other kind of read. Searching
+//! and resolving contracts is next door.
+
+mod account;
+mod bars;
+mod contract;
+pub(crate) mod derivatives;
+mod inbox;
+mod scanner;
+mod snapshot;
 
 use crate::client::ClientPortal;
 use crate::pacing::Lane;
 use crate::session::Primed;
 use crate::transport::Request;
-use crate::wire::market::{FIELDS, SnapshotRow, empty_quote};
+use crate::wire::market::FIELDS;
 use crate::wire::orders::{OrderStatus, Orders, TradeRow, WhatIfAnswer, orders};
 use crate::wire::portfolio::{Figure, LedgerBlock, PositionRow, ledger, summary};
 use crate::wire::{accounts::PortfolioAccount, contracts::Rate};
 use crate::wire::{parse, parse_list, ticket};
 use crate::{BrokerError, WhatIf};
-use core::time::Duration;
 use ibkr_agent_domain::{
-    AccountId, AccountInfo, AccountSummary, BrokerOrder, BrokerOrderId, CanonicalOrder, Conid,
-    Currency, Execution, LedgerLine, Position, Quote,
+    AccountId, AccountInfo, AccountSummary, BrokerOrder, BrokerOrderId, CanonicalOrder, Currency,
+    Execution, LedgerLine, Position,
 };
 use rust_decimal::Decimal;
 use std::collections::BTreeMap;
-use tokio::time::Instant;
 
-/// Most contracts of one snapshot.
-const MAX_QUOTES: usize = 100;
-/// How often a snapshot is asked for until its values are there, and the first pause between.
-const SNAPSHOT_TRIES: u32 = 4;
-const SNAPSHOT_PAUSE: Duration = Duration::from_millis(150);
 /// Rows per page and most pages of the older position list.
 const PAGE_ROWS: usize = 100;
 const MAX_PAGES: u32 = 50;
@@ -118,42 +120,6 @@ impl ClientPortal {
         Err(BrokerError::InvalidResponse { what: "number of positions" })
     }
 
-    /// Asks until every contract has values, the tries are used up or the time is.
-    pub(crate) async fn read_quotes(&self, conids: &[Conid]) -> Result<Vec<Quote>, BrokerError> {
-        if conids.is_empty() || conids.len() > MAX_QUOTES {
-            let what = "a snapshot takes 1 to 100 contracts";
-            return Err(BrokerError::InvalidRequest { what });
-        }
-        let list: Vec<String> = conids.iter().map(Conid::to_string).collect();
-        let request = Request::get("/iserver/marketdata/snapshot")
-            .param("conids", list.join(","))
-            .param("fields", FIELDS);
-        let deadline = Instant::now() + self.transport().request_timeout();
-        let mut pause = SNAPSHOT_PAUSE;
-        let mut tries = 1;
-        loop {
-            let answer = self.fetch(&request).await?;
-            let rows: Vec<SnapshotRow> = parse_list(&answer.body, "snapshot")?;
-            let mut rows: BTreeMap<Conid, SnapshotRow> =
-                rows.into_iter().filter_map(|row| Some((row.conid()?, row))).collect();
-            let lacks = |conid: &&Conid| !rows.get(*conid).is_some_and(SnapshotRow::is_complete);
-            let lacking: Vec<Conid> = conids.iter().filter(lacks).copied().collect();
-            if lacking.is_empty() || tries >= SNAPSHOT_TRIES || Instant::now() + pause > deadline {
-                let quote = |conid: &Conid| match rows.remove(conid) {
-                    Some(row) => row.into_quote(*conid, answer.sent_at),
-                    None => empty_quote(*conid, answer.sent_at),
-                };
-                return Ok(conids.iter().map(quote).collect());
-            }
-            if tries == 2 {
-                self.open_underlyings(&lacking).await;
-            }
-            tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2);
-            tries += 1;
-        }
-    }
-
     pub(crate) async fn read_orders(
         &self,
         account: &AccountId,
@@ -234,7 +200,8 @@ impl ClientPortal {
         self.require(account).await?;
         let opener = Request::get("/iserver/marketdata/snapshot")
             .param("conids", order.conid().to_string())
-            .param("fields", FIELDS);
+            .param("fields", FIELDS)
+            .lane(Lane::Snapshot);
         self.fetch(&opener).await?;
         let body = ticket::orders(order, None)
             .map_err(|_| BrokerError::InvalidRequest { what: "the order can't be written" })?;
@@ -260,6 +227,7 @@ fn says_not_found(error: &BrokerError) -> bool {
         | BrokerError::InvalidResponse { .. }
         | BrokerError::UnknownAccount
         | BrokerError::UnknownContract
+        | BrokerError::NoHistory
         | BrokerError::UnknownOrder
         | BrokerError::Unsupported { .. }
         | BrokerError::InvalidRequest { .. } => None,

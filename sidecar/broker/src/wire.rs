@@ -7,19 +7,32 @@
 
 pub(crate) mod accounts;
 pub(crate) mod contracts;
+pub(crate) mod history;
+pub(crate) mod html;
+pub(crate) mod inbox;
+pub(crate) mod many;
 pub(crate) mod market;
+pub(crate) mod options;
 pub(crate) mod orders;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod parsers;
+pub(crate) mod performance;
 pub(crate) mod portfolio;
 pub(crate) mod replies;
+pub(crate) mod rules;
 pub(crate) mod scalar;
+pub(crate) mod scanner;
 pub(crate) mod session;
+#[cfg(test)]
+mod shapes;
 pub(crate) mod stream;
 pub(crate) mod ticket;
 
+pub(crate) use many::Many;
 pub(crate) use scalar::{Scalar, amount};
 
 use crate::BrokerError;
-use ibkr_agent_domain::Untrusted;
+use ibkr_agent_domain::{Timestamp, Untrusted};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -65,6 +78,13 @@ pub(crate) fn error_text(body: &[u8]) -> Option<String> {
     }
     let parsed: ErrorBody = serde_json::from_slice(body).ok()?;
     parsed.error.text()
+}
+
+/// `20231211-18:00:49`, UTC.
+pub(crate) fn utc_time(text: &str) -> Option<Timestamp> {
+    let civil = jiff::civil::DateTime::strptime("%Y%m%d-%H:%M:%S", text).ok()?;
+    let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(Timestamp::from_millis(zoned.timestamp().as_millisecond()))
 }
 
 /// A broker's text for people.

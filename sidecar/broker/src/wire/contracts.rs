@@ -1,8 +1,8 @@
 //! Contract search and definitions.
 
-use super::{Scalar, unreadable};
+use super::{Many, Scalar, unreadable};
 use crate::BrokerError;
-use ibkr_agent_domain::{AssetClass, Contract};
+use ibkr_agent_domain::{AssetClass, Contract, Currency, Date};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -13,7 +13,16 @@ use std::collections::BTreeMap;
 pub(crate) struct SearchRow {
     pub(crate) conid: Scalar,
     pub(crate) symbol: Scalar,
-    pub(crate) sections: Vec<Section>,
+    pub(crate) sections: Many<Section>,
+}
+
+impl SearchRow {
+    /// Whether options on it are listed.
+    pub(crate) fn has_options(&self) -> bool {
+        let is_option =
+            |section: &Section| matches!(section.sec_type.as_str(), Some("OPT" | "FOP"));
+        self.sections.iter().any(is_option)
+    }
 }
 
 /// One kind of contract of a search row.
@@ -22,13 +31,43 @@ pub(crate) struct SearchRow {
 pub(crate) struct Section {
     pub(crate) sec_type: Scalar,
     pub(crate) conid: Scalar,
+    /// `JAN27;MAR27`.
+    months: Scalar,
+    /// `SMART;AMEX;`.
+    exchange: Scalar,
+}
+
+impl Section {
+    /// Month codes in the broker's order, which is by time.
+    pub(crate) fn months(&self) -> Vec<String> {
+        words(&self.months).filter(|month| is_month(month)).map(str::to_owned).collect()
+    }
+
+    /// Exchanges, `SMART` first where it is offered.
+    pub(crate) fn exchanges(&self) -> Vec<String> {
+        let mut names: Vec<String> = words(&self.exchange).map(str::to_owned).collect();
+        names.sort_by_key(|name| name != SMART);
+        names
+    }
+}
+
+fn words(list: &Scalar) -> impl Iterator<Item = &str> {
+    let text = list.as_str().unwrap_or_default();
+    text.split(';').map(str::trim).filter(|word| !word.is_empty()).take(MAX_WORDS)
+}
+
+/// `JAN27`.
+pub(crate) fn is_month(text: &str) -> bool {
+    text.len() == 5
+        && text.get(..3).is_some_and(|name| name.bytes().all(|b| b.is_ascii_uppercase()))
+        && text.get(3..).is_some_and(|year| year.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// `/trsrv/secdef`.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct Definitions {
-    pub(crate) secdef: Vec<Definition>,
+    pub(crate) secdef: Many<Definition>,
 }
 
 /// A contract's definition.
@@ -44,7 +83,14 @@ pub(crate) struct Definition {
     multiplier: Scalar,
     listing_exchange: Scalar,
     all_exchanges: Scalar,
-    increment_rules: Vec<Increment>,
+    increment_rules: Many<Increment>,
+    #[serde(rename = "isUS")]
+    is_us: Scalar,
+    pub(crate) strike: Scalar,
+    pub(crate) put_or_call: Scalar,
+    pub(crate) und_conid: Scalar,
+    expiry: Scalar,
+    last_trading_day: Scalar,
 }
 
 #[derive(Deserialize, Default)]
@@ -55,10 +101,39 @@ struct Increment {
 
 /// Where the broker routes itself.
 const SMART: &str = "SMART";
+/// Most months or exchanges of one section.
+const MAX_WORDS: usize = 200;
 
 impl Definition {
     pub(crate) fn class(&self) -> Option<AssetClass> {
         AssetClass::parse(self.asset_class.as_str()?)
+    }
+
+    pub(crate) fn currency(&self) -> Option<Currency> {
+        self.currency.currency()
+    }
+
+    /// The last day that it trades, of a contract that ends.
+    pub(crate) fn expiry(&self) -> Option<Date> {
+        self.expiry.date().or_else(|| self.last_trading_day.date())
+    }
+
+    /// Whether it is listed in the United States, if told.
+    pub(crate) fn is_us(&self) -> bool {
+        self.is_us.is_true() == Some(true)
+    }
+
+    /// Whether it is derived from another contract, whose search must come before its quote.
+    pub(crate) fn is_derivative(&self) -> bool {
+        matches!(
+            self.class(),
+            Some(
+                AssetClass::Option
+                    | AssetClass::Future
+                    | AssetClass::FutureOption
+                    | AssetClass::Warrant
+            )
+        )
     }
 
     /// Whether the contract trades on an exchange.
@@ -115,37 +190,32 @@ impl TryFrom<&Definition> for Contract {
         Ok(Self {
             conid: raw.conid.conid().ok_or(unreadable("contract id"))?,
             symbol: raw.ticker.untrusted().ok_or(unreadable("symbol of a contract"))?,
-            name: raw.name.untrusted().unwrap_or_else(|| raw.full_name.shown()),
+            name: raw.name.named().unwrap_or_else(|| raw.full_name.shown()),
             class,
             exchange: raw.routing().ok_or(unreadable("exchange of a contract"))?,
             listing_exchange: raw.listing_exchange.shown(),
-            currency: raw.currency.currency().ok_or(unreadable("currency of a contract"))?,
+            currency: raw.currency().ok_or(unreadable("currency of a contract"))?,
             multiplier: raw.units(class).ok_or(unreadable("multiplier of a contract"))?,
             price_increment: steps.filter(|step| *step > Decimal::ZERO).min(),
         })
     }
 }
 
-/// A derivative of `/iserver/secdef/info`.
+/// `/trsrv/stocks`, by symbol.
+pub(crate) type Stocks = BTreeMap<String, Many<Company>>;
+
+/// A company with its listings.
 #[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct DerivativeRow {
-    pub(crate) conid: Scalar,
-    pub(crate) maturity_date: Scalar,
-    pub(crate) right: Scalar,
-    pub(crate) strike: Scalar,
+#[serde(default)]
+pub(crate) struct Company {
+    pub(crate) contracts: Many<Listing>,
 }
 
-/// A future of `/trsrv/futures`, by underlying symbol.
-pub(crate) type Futures = BTreeMap<String, Vec<FutureRow>>;
-
-/// One expiry.
+/// One listing.
 #[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct FutureRow {
+#[serde(default)]
+pub(crate) struct Listing {
     pub(crate) conid: Scalar,
-    /// `YYYYMMDD`.
-    pub(crate) expiration_date: Scalar,
 }
 
 /// `/iserver/exchangerate`.

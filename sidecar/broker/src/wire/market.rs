@@ -1,13 +1,25 @@
 //! A row of `/iserver/marketdata/snapshot`.
 
 use super::Scalar;
-use ibkr_agent_domain::{Conid, DataStatus, Quote, Timestamp};
+use ibkr_agent_domain::{
+    Conid, DataStatus, Fundamentals, OptionQuote, Quote, Timestamp, Untrusted,
+};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
 /// The fields that we ask for: last, symbol, bid, ask size, ask, bid size, change in percent,
 /// volume short and long, previous close in two forms, availability.
 pub(crate) const FIELDS: &str = "31,55,84,85,86,88,83,87,7762,7741,7296,6509";
+
+/// The fields of an option: those of a quote, delta, gamma, theta, vega, implied volatility, open
+/// interest, mark.
+pub(crate) const OPTION_FIELDS: &str =
+    "31,55,84,85,86,88,83,87,7762,7741,7296,6509,7308,7309,7310,7311,7633,7638,7635";
+
+/// The fields that tell of a company: market value, price to earnings, earnings, dividend, yield,
+/// ex-date, range of 52 weeks, events, beta, industry, category.
+pub(crate) const COMPANY_FIELDS: &str =
+    "6509,7289,7290,7291,7286,7287,7288,7293,7294,7683,7684,7686,7718,7280,7281";
 
 /// One contract's values.
 #[derive(Deserialize, Default)]
@@ -40,6 +52,48 @@ pub(crate) struct SnapshotRow {
     close: Scalar,
     #[serde(rename = "6509")]
     availability: Scalar,
+    #[serde(rename = "7308")]
+    delta: Scalar,
+    #[serde(rename = "7309")]
+    gamma: Scalar,
+    #[serde(rename = "7310")]
+    theta: Scalar,
+    #[serde(rename = "7311")]
+    vega: Scalar,
+    #[serde(rename = "7633")]
+    implied_volatility: Scalar,
+    #[serde(rename = "7638")]
+    open_interest: Scalar,
+    #[serde(rename = "7635")]
+    mark: Scalar,
+    #[serde(rename = "7289")]
+    market_cap: Scalar,
+    #[serde(rename = "7290")]
+    price_earnings: Scalar,
+    #[serde(rename = "7291")]
+    earnings_per_share: Scalar,
+    #[serde(rename = "7286")]
+    dividend_amount: Scalar,
+    #[serde(rename = "7287")]
+    dividend_yield: Scalar,
+    #[serde(rename = "7288")]
+    ex_date: Scalar,
+    #[serde(rename = "7293")]
+    high_52_weeks: Scalar,
+    #[serde(rename = "7294")]
+    low_52_weeks: Scalar,
+    #[serde(rename = "7683")]
+    upcoming_event: Scalar,
+    #[serde(rename = "7684")]
+    upcoming_event_date: Scalar,
+    #[serde(rename = "7686")]
+    upcoming_earnings: Scalar,
+    #[serde(rename = "7718")]
+    beta: Scalar,
+    #[serde(rename = "7280")]
+    industry: Scalar,
+    #[serde(rename = "7281")]
+    category: Scalar,
 }
 
 impl SnapshotRow {
@@ -55,6 +109,18 @@ impl SnapshotRow {
         let has_last = self.last.as_str().is_some();
         let has_book = self.bid.as_str().is_some() && self.ask.as_str().is_some();
         self.availability.as_str().is_some() && (has_book || has_last)
+    }
+
+    /// [`SnapshotRow::is_complete`] of an option that is asked for its greeks too.
+    pub(crate) fn has_greeks(&self) -> bool {
+        self.status() == DataStatus::NotSubscribed
+            || (self.is_complete() && self.delta.as_str().is_some())
+    }
+
+    /// Whether a company's values are there: every listed company has an industry, and every
+    /// traded one a range of 52 weeks.
+    pub(crate) fn has_company(&self) -> bool {
+        self.industry.as_str().is_some() && self.high_52_weeks.as_str().is_some()
     }
 
     /// The first character of field 6509.
@@ -79,24 +145,63 @@ impl SnapshotRow {
             conid,
             symbol: self.symbol.untrusted(),
             bid: price(&self.bid),
-            bid_size: self.bid_size.decimal(),
+            bid_size: size(&self.bid_size),
             ask: price(&self.ask),
-            ask_size: self.ask_size.decimal(),
+            ask_size: size(&self.ask_size),
             last: last.traded,
             close: self.prior_close.decimal().or_else(|| self.close.decimal()).or(last.close),
             change_percent: self.change_percent.decimal(),
-            volume: self.volume.decimal().or_else(|| self.volume_short.decimal()),
+            volume: size(&self.volume).or_else(|| size(&self.volume_short)),
             is_halted: last.is_halted,
             status,
             updated: self.updated.millis(),
             as_of,
         }
     }
+
+    pub(crate) fn into_option_quote(self, conid: Conid, as_of: Timestamp) -> OptionQuote {
+        OptionQuote {
+            delta: self.delta.decimal(),
+            gamma: self.gamma.decimal(),
+            theta: self.theta.decimal(),
+            vega: self.vega.decimal(),
+            implied_volatility: self.implied_volatility.decimal(),
+            open_interest: size(&self.open_interest),
+            mark: self.mark.decimal(),
+            quote: self.into_quote(conid, as_of),
+        }
+    }
+
+    pub(crate) fn into_fundamentals(self, conid: Conid, as_of: Timestamp) -> Fundamentals {
+        Fundamentals {
+            conid,
+            market_cap: self.market_cap.untrusted(),
+            price_earnings: self.price_earnings.decimal(),
+            earnings_per_share: self.earnings_per_share.decimal(),
+            dividend_amount: self.dividend_amount.decimal(),
+            dividend_yield_percent: self.dividend_yield.decimal(),
+            ex_date: self.ex_date.untrusted(),
+            next_earnings: self.upcoming_earnings.untrusted(),
+            next_event: joined(&self.upcoming_event, &self.upcoming_event_date),
+            high_52_weeks: self.high_52_weeks.decimal(),
+            low_52_weeks: self.low_52_weeks.decimal(),
+            beta: self.beta.decimal(),
+            industry: self.industry.named(),
+            category: self.category.named(),
+            as_of,
+        }
+    }
 }
 
-/// A contract that the broker said nothing of.
-pub(crate) fn empty_quote(conid: Conid, as_of: Timestamp) -> Quote {
-    SnapshotRow::default().into_quote(conid, as_of)
+/// A count; IBKR sends -1 where there is none.
+fn size(scalar: &Scalar) -> Option<Decimal> {
+    scalar.decimal().filter(|size| *size >= Decimal::ZERO)
+}
+
+/// What is told of an event and its date.
+fn joined(event: &Scalar, date: &Scalar) -> Option<Untrusted> {
+    let parts: Vec<&str> = [event.as_str(), date.as_str()].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| Untrusted::new(&parts.join(" ")))
 }
 
 /// Field 31: a trade, `H…` for a halted contract's last, `C…` for the previous close.

@@ -1,6 +1,6 @@
 //! Orders and trades as the broker lists them, and the what-if answer.
 
-use super::{Scalar, unreadable};
+use super::{Scalar, unreadable, utc_time};
 use crate::{BrokerError, WhatIf};
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, ClientOrderId, Execution, Side,
@@ -167,7 +167,7 @@ impl TradeRow {
     }
 
     pub(crate) fn into_execution(self, asked: &AccountId) -> Result<Execution, BrokerError> {
-        let time = self.trade_time_r.millis().or_else(|| trade_time(self.trade_time.as_str()?));
+        let time = self.trade_time_r.millis().or_else(|| utc_time(self.trade_time.as_str()?));
         Ok(Execution {
             id: self.execution_id.untrusted().ok_or(unreadable("id of a trade"))?,
             order_id: self.order_id.order_id(),
@@ -196,13 +196,6 @@ fn side(scalar: &Scalar) -> Option<Side> {
         'S' | 's' => Some(Side::Sell),
         _ => None,
     }
-}
-
-/// `20231211-18:00:49`, UTC.
-fn trade_time(text: &str) -> Option<Timestamp> {
-    let civil = jiff::civil::DateTime::strptime("%Y%m%d-%H:%M:%S", text).ok()?;
-    let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(Timestamp::from_millis(zoned.timestamp().as_millisecond()))
 }
 
 /// POST `…/orders/whatif`.
@@ -296,8 +289,8 @@ mod tests {
 
     #[test]
     fn trade_times_are_utc() {
-        let time = trade_time("20231211-18:00:49").unwrap();
+        let time = utc_time("20231211-18:00:49").unwrap();
         assert_eq!(time.to_string(), "2023-12-11T18:00:49.000Z");
-        assert_eq!(trade_time("today"), None);
+        assert_eq!(utc_time("today"), None);
     }
 }

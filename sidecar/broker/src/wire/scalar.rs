@@ -1,7 +1,7 @@
 //! One JSON scalar of whatever type the gateway chose today, and the numbers in its texts.
 
 use core::str::FromStr as _;
-use ibkr_agent_domain::{AccountId, BrokerOrderId, Conid, Currency, Timestamp, Untrusted};
+use ibkr_agent_domain::{AccountId, BrokerOrderId, Conid, Currency, Date, Timestamp, Untrusted};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -35,6 +35,11 @@ impl Scalar {
 
     pub(crate) fn untrusted(&self) -> Option<Untrusted> {
         self.as_str().map(Untrusted::new)
+    }
+
+    /// A name with its HTML entities decoded, escaped.
+    pub(crate) fn named(&self) -> Option<Untrusted> {
+        self.as_str().map(|text| Untrusted::new(&super::html::decode(text)))
     }
 
     /// The text with its white space, unless it is absent.
@@ -73,6 +78,23 @@ impl Scalar {
     /// Milliseconds since the epoch.
     pub(crate) fn millis(&self) -> Option<Timestamp> {
         self.as_str()?.parse().ok().map(Timestamp::from_millis)
+    }
+
+    /// Seconds since the epoch, whole or not.
+    pub(crate) fn seconds(&self) -> Option<Timestamp> {
+        let millis = self.decimal()?.checked_mul(Decimal::ONE_THOUSAND)?;
+        i64::try_from(millis.trunc()).ok().map(Timestamp::from_millis)
+    }
+
+    /// A whole number, not below zero.
+    pub(crate) fn whole(&self) -> Option<u64> {
+        let number = self.decimal()?;
+        u64::try_from(number).ok().filter(|_| number.fract().is_zero())
+    }
+
+    /// `20261218`, as text or number.
+    pub(crate) fn date(&self) -> Option<Date> {
+        Date::parse(self.as_str()?).ok()
     }
 
     pub(crate) fn is_true(&self) -> Option<bool> {
