@@ -1,12 +1,14 @@
 //! What is published about the tools: names, annotations, schemas, and one golden file per tool.
 //!
-//! `UPDATE_GOLDEN=1` rewrites `fixtures/tools/`.
+//! A golden file holds what is `published` of a tool, an `example` call with its answer, and how many
+//! `tokens` that answer has. Here `UPDATE_GOLDEN=1` rewrites what is published and leaves the rest,
+//! which the sidecar's `tools_golden` test owns.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ibkr_agent_domain::Digest;
 use ibkr_agent_protocol::catalogue::{
-    FORBIDDEN, RiskClass, Toolset, all, catalogue_hash, find, tools_markdown,
+    FORBIDDEN, RiskClass, ToolSpec, Toolset, all, catalogue_hash, find, tools_markdown,
 };
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -41,11 +43,9 @@ fn each_schema<'a>(at: &str, schema: &'a Value, found: &mut Vec<(String, &'a Sch
 }
 
 #[test]
-fn the_catalogue_holds_the_23_tools_of_this_version_and_22_by_default() {
+fn names_are_unique_and_every_toolset_has_tools() {
     let names: BTreeSet<&str> = all().iter().map(|spec| spec.name).collect();
     assert_eq!(names.len(), all().len(), "a name stands twice");
-    assert_eq!(names.len(), 23);
-    assert!(all().iter().filter(|spec| spec.in_default).count() <= 22);
     for name in names {
         assert!(name.starts_with("ibkr_") && name.len() <= 40, "{name}");
         assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
@@ -54,6 +54,38 @@ fn the_catalogue_holds_the_23_tools_of_this_version_and_22_by_default() {
     for toolset in Toolset::ALL {
         assert!(all().iter().any(|spec| spec.toolset == *toolset), "{toolset:?}");
     }
+}
+
+#[test]
+fn the_default_set_is_these_22_tools_which_answer_most_questions_and_trade_on_paper() {
+    let default: BTreeSet<&str> =
+        all().iter().filter(|spec| spec.in_default).map(|spec| spec.name).collect();
+    let expected = [
+        "ibkr_health",
+        "ibkr_session_requirements",
+        "ibkr_accounts_list",
+        "ibkr_portfolio_overview",
+        "ibkr_positions_list",
+        "ibkr_instrument_brief",
+        "ibkr_contracts_search",
+        "ibkr_contract_resolve",
+        "ibkr_market_snapshot",
+        "ibkr_historical_bars",
+        "ibkr_options_chain",
+        "ibkr_orders_list",
+        "ibkr_executions_list",
+        "ibkr_changes_since",
+        "ibkr_order_preview",
+        "ibkr_approvals_create",
+        "ibkr_approval_status",
+        "ibkr_paper_order_submit",
+        "ibkr_paper_order_cancel",
+        "ibkr_order_outcome",
+        "ibkr_limits_status",
+        "ibkr_kill_switch_status",
+    ];
+    assert_eq!(expected.len(), 22, "clients get worse with more");
+    assert_eq!(default, BTreeSet::from(expected));
 }
 
 #[test]
@@ -156,6 +188,21 @@ fn plausible(name: &str) -> Value {
             json!({"symbol": "AAPL", "currency": "USD", "exchange": "SMART"})
         }
         "ibkr_market_snapshot" => json!({"contract_id": "265598"}),
+        "ibkr_historical_bars" => {
+            json!({"contract_id": 265_598, "duration": "1 D", "bar_size": "5 mins"})
+        }
+        "ibkr_market_depth" => json!({"contract_id": 265_598, "account_id": "DU1234567"}),
+        "ibkr_options_chain" => json!({"symbol": "SPY", "expiry": "2027-01-15", "right": "call"}),
+        "ibkr_option_greeks" => json!({"contract_id": "265598"}),
+        "ibkr_scanner_run" => json!({"scanner_code": "TOP_PERC_GAIN",
+            "filters": [{"code": "priceAbove", "value": "5"}]}),
+        "ibkr_news_list" | "ibkr_fundamentals_get" => json!({"symbol": "AAPL"}),
+        "ibkr_news_article" => json!({"article_id": "BRFG$1"}),
+        "ibkr_market_session" | "ibkr_market_holidays" => json!({"exchange": "NYSE"}),
+        "ibkr_currency_rate" => json!({"base": "EUR", "quote": "USD"}),
+        "ibkr_currency_pairs" => json!({"currency": "USD"}),
+        "ibkr_contract_details" | "ibkr_instrument_brief" => json!({"instrument": "AAPL"}),
+        "ibkr_futures_list" => json!({"symbol": "ES"}),
         "ibkr_order_preview" => json!({"account_id": "DU1234567", "symbol": "AAPL", "side": "buy",
             "quantity": "1", "order_type": "limit", "limit_price": 100.5}),
         "ibkr_approvals_create" => {
@@ -193,20 +240,31 @@ fn every_input_schema_takes_its_own_required_arguments_and_refuses_to_miss_one()
     }
 }
 
+fn golden(name: &str) -> Value {
+    let text = std::fs::read_to_string(golden_folder().join(format!("{name}.json")));
+    text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
+}
+
 #[test]
 fn what_is_published_equals_the_golden_files() {
     let folder = golden_folder();
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut expected = BTreeSet::new();
     for spec in all() {
-        let file = folder.join(format!("{}.json", spec.name));
-        let text = format!("{}\n", serde_json::to_string_pretty(&spec.published()).unwrap());
+        let published = spec.published();
         expected.insert(format!("{}.json", spec.name));
         if update {
-            std::fs::write(&file, &text).unwrap();
+            let mut file = golden(spec.name);
+            if !file["published"].is_object() {
+                file = json!({});
+            }
+            file["published"] = published.clone();
+            let text = format!("{}\n", serde_json::to_string_pretty(&file).unwrap());
+            std::fs::write(folder.join(format!("{}.json", spec.name)), text).unwrap();
         }
-        let golden = std::fs::read_to_string(&file).unwrap();
-        assert_eq!(text, golden, "{} changed: bump it knowingly with UPDATE_GOLDEN=1", spec.name);
+        let golden = golden(spec.name);
+        let name = spec.name;
+        assert_eq!(golden["published"], published, "{name}: bump it knowingly, UPDATE_GOLDEN=1");
     }
     let present: BTreeSet<String> = std::fs::read_dir(&folder)
         .unwrap()
@@ -216,15 +274,28 @@ fn what_is_published_equals_the_golden_files() {
 }
 
 #[test]
+fn the_example_of_every_golden_file_fits_its_published_schemas() {
+    for spec in all() {
+        let golden = golden(spec.name);
+        let example = &golden["example"];
+        let arguments = &example["arguments"];
+        assert!(compiled(spec.input_schema()).is_valid(arguments), "{}: {arguments}", spec.name);
+        if let Some(result) = example.get("result") {
+            let outcome =
+                compiled(spec.output_schema()).validate(result).map_err(|e| e.to_string());
+            assert_eq!(outcome, Ok(()), "{}", spec.name);
+        } else {
+            // What the broker doesn't serve has an error for an example.
+            assert!(example["error"]["code"].is_string(), "{} has no example", spec.name);
+        }
+        assert!(golden["tokens"].as_u64().is_some_and(|tokens| tokens <= 1_500), "{}", spec.name);
+    }
+}
+
+#[test]
 fn the_catalogue_hash_is_that_of_the_golden_files_in_catalogue_order() {
-    let lines: Vec<String> = all()
-        .iter()
-        .map(|spec| {
-            let file = golden_folder().join(format!("{}.json", spec.name));
-            let text = std::fs::read_to_string(file).unwrap();
-            serde_json::from_str::<Value>(&text).unwrap().to_string()
-        })
-        .collect();
+    let published = |spec: &ToolSpec| golden(spec.name)["published"].to_string();
+    let lines: Vec<String> = all().iter().map(published).collect();
     assert_eq!(catalogue_hash(), Digest::of(lines.join("\n").as_bytes()));
 }
 

@@ -19,10 +19,10 @@ use crate::secrets::{self, Secrets, SecretsError};
 use crate::store;
 use crate::tools::{Agents, Ceilings, Core, Enabled, Journal, RefusalMeter};
 use ibkr_agent_audit::{Emergency, Ledger, LedgerConfig, OpenError};
-use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing, SystemClock};
+use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing};
 use ibkr_agent_domain::{
     AccountId, Actor, AssetClass, BrokerName, Currency, Decision, Door, ErrorCode, Mode, Money,
-    Record, RecordKind, ScopeSet, SidecarId, Tier,
+    Record, RecordKind, ScopeSet, SidecarId, Tier, Timestamp,
 };
 use ibkr_agent_gates::{InvalidPolicy, Policy, PolicyLimits, Requester};
 use ibkr_agent_protocol::catalogue::Backend;
@@ -79,6 +79,9 @@ pub struct SidecarConfig {
     pub enabled: Enabled,
     /// How often open orders are looked up at the broker.
     pub watch_interval: Duration,
+    /// A wall clock that stands still here, for runs that must repeat to the letter; only with the
+    /// simulator.
+    pub standing_clock: Option<Timestamp>,
     /// How often all accounts are looked up, for orders that aren't ours.
     pub survey_interval: Duration,
     /// Where notices go.
@@ -128,6 +131,7 @@ impl SidecarConfig {
             issuer_ceilings: BTreeMap::new(),
             enabled: Enabled { preview: true, paper: true, remote: false },
             watch_interval: Duration::from_millis(500),
+            standing_clock: None,
             survey_interval: SURVEY_INTERVAL,
             notices: NoticeSettings::default(),
         }
@@ -218,7 +222,11 @@ impl Sidecar {
     ) -> Result<Self, StartError> {
         check_domain(&config)?;
         secrets::make_folder(&config.state_dir)?;
-        let clock = Clock::system().map_err(|_| StartError::Clock)?;
+        let clock = match config.standing_clock {
+            Some(time) => Clock::standing_at(time),
+            None => Clock::system(),
+        };
+        let clock = clock.map_err(|_| StartError::Clock)?;
         let secrets = Secrets::load_or_create(&config.state_dir)?;
         let ledger = open_ledger(&config.state_dir, &secrets, &clock)?;
         let identity = Identity::load_or_create(&config.state_dir)?;
@@ -227,7 +235,7 @@ impl Sidecar {
         let latch = HaltLatch::default();
         let shutdown = CancellationToken::new();
         let tracker = TaskTracker::new();
-        let brokers = connect(&config, own, &latch, &shutdown, &tracker)?;
+        let brokers = connect(&config, own, &latch, &clock, (&shutdown, &tracker))?;
         bring_up(&brokers).await;
         let engine_config = engine_config(&config, policy, secrets.sidecar().clone());
         let snapshot = ledger.snapshot().map_err(|_| StartError::Restore)?;
@@ -334,7 +342,11 @@ pub fn demo_key_path(state_dir: &Path) -> PathBuf {
 fn check_domain(config: &SidecarConfig) -> Result<(), StartError> {
     let simulated = config.domain == OperatorDomain::Simulator;
     let fits = config.brokers.iter().all(|b| (b.expect == Mode::Simulated) == simulated);
-    if fits { Ok(()) } else { Err(StartError::Domain) }
+    if fits && (simulated || config.standing_clock.is_none()) {
+        Ok(())
+    } else {
+        Err(StartError::Domain)
+    }
 }
 
 fn open_ledger(state_dir: &Path, secrets: &Secrets, clock: &Clock) -> Result<Ledger, OpenError> {
@@ -370,12 +382,12 @@ fn connect(
     config: &SidecarConfig,
     own: Vec<Arc<dyn Broker>>,
     latch: &HaltLatch,
-    shutdown: &CancellationToken,
-    tracker: &TaskTracker,
+    clock: &Clock,
+    (shutdown, tracker): (&CancellationToken, &TaskTracker),
 ) -> Result<Arc<Brokers>, ConnectError> {
     let mut list: Vec<Arc<dyn Broker>> = Vec::new();
     for broker in &config.brokers {
-        let clock = Arc::new(SystemClock);
+        let clock = Arc::new(clock.clone());
         let client = ibkr_agent_broker::connect(broker.clone(), latch.clone(), clock)?;
         tracker.spawn(ibkr_agent_broker::keep_alive(client.clone(), shutdown.clone()));
         list.push(Arc::new(client));

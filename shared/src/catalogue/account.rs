@@ -142,7 +142,7 @@ impl Tool for AccountSummary {
         risk: RiskClass::Read,
         toolset: Toolset::Account,
         hints: Hints::BROKER_READ,
-        in_default: true,
+        in_default: false,
     };
     type Input = AccountInput;
     type Output = AccountSummaryOutput;
@@ -408,7 +408,7 @@ impl Tool for PortfolioSnapshot {
         risk: RiskClass::Read,
         toolset: Toolset::Account,
         hints: Hints::BROKER_READ,
-        in_default: true,
+        in_default: false,
     };
     type Input = AccountDetailInput;
     type Output = PortfolioSnapshotOutput;

@@ -129,7 +129,7 @@ impl Tool for AuditTail {
         risk: RiskClass::Read,
         toolset: Toolset::Control,
         hints: Hints::LOCAL_READ,
-        in_default: true,
+        in_default: false,
     };
     type Input = AuditTailInput;
     type Output = AuditTailOutput;

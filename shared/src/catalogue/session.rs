@@ -147,7 +147,7 @@ impl Tool for BackendStatus {
         risk: RiskClass::Read,
         toolset: Toolset::Session,
         hints: Hints::BROKER_READ,
-        in_default: true,
+        in_default: false,
     };
     type Input = NoInput;
     type Output = BackendStatusOutput;
@@ -239,7 +239,7 @@ impl Tool for SessionRenew {
         risk: RiskClass::Read,
         toolset: Toolset::Session,
         hints: Hints { read_only: false, ..Hints::BROKER_READ },
-        in_default: true,
+        in_default: false,
     };
     type Input = NoInput;
     type Output = SessionRenewOutput;
