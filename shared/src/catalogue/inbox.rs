@@ -218,7 +218,7 @@ pub struct NotificationsListInput {
     pub kind: Option<Wire<ShortText>>,
     /// The next_cursor of an earlier answer.
     pub cursor: Option<Wire<Cursor>>,
-    /// Most rows to give, 1 to 200; 50 if left out.
+    /// Most rows to give, 1 to 200; 20 if left out.
     pub limit: Option<InputInteger>,
 }
 
@@ -230,6 +230,9 @@ impl NotificationsListInput {
         kind.is_none_or(|kind| notification.kind.as_str().eq_ignore_ascii_case(kind))
     }
 }
+
+/// Notifications that [`NotificationsList`] gives when the caller doesn't say.
+pub const DEFAULT_NOTIFICATIONS: usize = 20;
 
 /// Answer of [`NotificationsList`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

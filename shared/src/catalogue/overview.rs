@@ -89,7 +89,8 @@ pub struct PortfolioOverviewOutput {
     /// Cash per currency over all accounts; value is in the currency of the totals.
     pub cash_by_currency: Table,
     /// The largest positions over all accounts, by absolute value in the currency of the totals.
-    /// The weight is that value as a percentage of the net liquidation value.
+    /// The weight is that value as a percentage of the net liquidation value; a future counts
+    /// with the whole value of its contract, so weights needn't add up to 100.
     pub top_positions: Table,
     /// Positions over all accounts, shown or not, counted per contract.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,10 +101,12 @@ pub struct PortfolioOverviewOutput {
     /// Open orders over all accounts, shown or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_order_count: Option<usize>,
-    /// Open orders, at most ten; ibkr_orders_list gives them all.
-    pub open_orders: Table,
-    /// Approvals of this caller that wait for a human.
-    pub pending_approvals: Table,
+    /// Open orders, at most ten, absent when none is known; ibkr_orders_list gives them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_orders: Option<Table>,
+    /// Approvals of this caller that wait for a human, at most ten; absent when none waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_approvals: Option<Table>,
     /// Whether new orders are refused because an operator halted trading.
     pub trading_halted: bool,
     /// What could not be read: totals that need it are absent.
@@ -342,20 +345,22 @@ pub struct ChangesSinceOutput {
     pub next_cursor: String,
     /// Whether there are more changes: call again with next_cursor.
     pub has_more: bool,
-    /// Fills since then, oldest first; none are told without a cursor.
+    /// Fills since then, oldest first; absent when there are none, and without a cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fills: Option<Table>,
     /// Orders that are new or changed since then, as they are now; without a cursor, the open ones.
+    /// Absent when there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orders: Option<Table>,
     /// Orders that were open and that the broker no longer lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone_orders: Vec<String>,
-    /// This caller's own requests whose state changed, by the gateway's ledger; unknown is not a
-    /// refusal.
+    /// This caller's own requests whose state changed, by the gateway's ledger; without a cursor,
+    /// those that aren't settled. Absent when there are none. Unknown is not a refusal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Table>,
-    /// This caller's approvals that are new or changed; without a cursor, the pending ones.
+    /// This caller's approvals that are new or changed; without a cursor, the pending ones. Absent
+    /// when there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Table>,
     /// The broker session, if it changed or isn't ready.

@@ -54,19 +54,21 @@ impl Asked<'_> {
         let id = routed.info.id.clone();
         let positions = routed.broker.positions(&id).await.map_err(|e| error_body(&e))?;
         let wanted: Vec<Position> = positions.into_iter().filter(|p| input.admits(p)).collect();
-        let (page, next_cursor) = page(&wanted, start, limit);
         let full = input.detail == Some(Wire(Detail::Full));
-        let output = PositionsListOutput {
-            account_id: Wire(id.clone()),
-            backend: Wire(self.core.backend),
-            mode: Wire(account_mode(&routed)),
-            as_of: Wire(self.now()),
-            total: wanted.len(),
-            table: (!full).then(|| positions_table(page)),
-            positions: full.then(|| page.iter().map(PositionOutput::from).collect()),
-            next_cursor,
-        };
-        Done::read(&output, Some(id))
+        let as_of = self.now();
+        Done::fitting(limit, Some(id.clone()), |limit| {
+            let (page, next_cursor) = page(&wanted, start, limit);
+            PositionsListOutput {
+                account_id: Wire(id.clone()),
+                backend: Wire(self.core.backend),
+                mode: Wire(account_mode(&routed)),
+                as_of: Wire(as_of),
+                total: wanted.len(),
+                table: (!full).then(|| positions_table(page)),
+                positions: full.then(|| page.iter().map(PositionOutput::from).collect()),
+                next_cursor,
+            }
+        })
     }
 
     pub(super) async fn portfolio_snapshot(&self) -> Result<Done, ErrorBody> {

@@ -5,11 +5,13 @@ use super::{Asked, Done};
 use crate::brokers::{account_mode, error_body};
 use ibkr_agent_domain::{Alert, Notification, Untrusted};
 use ibkr_agent_protocol::catalogue::inbox::{
-    AlertsList, AlertsListInput, AlertsListOutput, MAX_CONDITIONS, NotificationsList,
-    NotificationsListOutput, WatchlistsList, WatchlistsListInput, WatchlistsListOutput,
-    alerts_table, items_table, notifications_table, watchlists_table,
+    AlertsList, AlertsListInput, AlertsListOutput, DEFAULT_NOTIFICATIONS, MAX_CONDITIONS,
+    NotificationsList, NotificationsListOutput, WatchlistsList, WatchlistsListInput,
+    WatchlistsListOutput, alerts_table, items_table, notifications_table, watchlists_table,
 };
-use ibkr_agent_protocol::catalogue::{BrokerText, Wire, invalid, offset, row_limit};
+use ibkr_agent_protocol::catalogue::{
+    BrokerText, MAX_ROWS, Wire, count, invalid, offset, row_limit,
+};
 use ibkr_agent_protocol::service::ErrorBody;
 
 impl Asked<'_> {
@@ -25,32 +27,36 @@ impl Asked<'_> {
         let (limit, start) = (row_limit(input.limit)?, offset(input.cursor.as_ref())?);
         let lists = self.core.brokers.market()?.watchlists().await;
         let lists = lists.map_err(|error| error_body(&error))?;
-        let (shown, next_cursor) = page(&lists, start, limit);
-        let output = WatchlistsListOutput {
-            backend: Wire(self.core.backend),
-            as_of: Wire(self.now()),
-            watchlists: Some(watchlists_table(shown)),
-            name: None,
-            items: None,
-            next_cursor,
-        };
-        Done::read(&output, None)
+        let as_of = self.now();
+        Done::fitting(limit, None, |limit| {
+            let (shown, next_cursor) = page(&lists, start, limit);
+            WatchlistsListOutput {
+                backend: Wire(self.core.backend),
+                as_of: Wire(as_of),
+                watchlists: Some(watchlists_table(shown)),
+                name: None,
+                items: None,
+                next_cursor,
+            }
+        })
     }
 
     async fn watchlist(&self, id: &str, input: &WatchlistsListInput) -> Result<Done, ErrorBody> {
         let (limit, start) = (row_limit(input.limit)?, offset(input.cursor.as_ref())?);
         let list = self.core.brokers.market()?.watchlist(id).await;
         let list = list.map_err(|error| error_body(&error))?;
-        let (shown, next_cursor) = page(&list.items, start, limit);
-        let output = WatchlistsListOutput {
-            backend: Wire(self.core.backend),
-            as_of: Wire(self.now()),
-            watchlists: None,
-            name: Some(Wire(list.name.clone())),
-            items: Some(items_table(shown)),
-            next_cursor,
-        };
-        Done::read(&output, None)
+        let as_of = self.now();
+        Done::fitting(limit, None, |limit| {
+            let (shown, next_cursor) = page(&list.items, start, limit);
+            WatchlistsListOutput {
+                backend: Wire(self.core.backend),
+                as_of: Wire(as_of),
+                watchlists: None,
+                name: Some(Wire(list.name.clone())),
+                items: Some(items_table(shown)),
+                next_cursor,
+            }
+        })
     }
 
     pub(super) async fn alerts_list(&self) -> Result<Done, ErrorBody> {
@@ -89,7 +95,8 @@ impl Asked<'_> {
 
     pub(super) async fn notifications_list(&self) -> Result<Done, ErrorBody> {
         let input = self.input::<NotificationsList>()?;
-        let (limit, start) = (row_limit(input.limit)?, offset(input.cursor.as_ref())?);
+        let limit = count("limit", input.limit, DEFAULT_NOTIFICATIONS, MAX_ROWS)?;
+        let start = offset(input.cursor.as_ref())?;
         let all = self.core.brokers.market()?.notifications().await;
         let all = all.map_err(|error| error_body(&error))?;
         let asked = input.notification_id.as_ref().map(|id| id.0.as_str());
@@ -103,14 +110,16 @@ impl Asked<'_> {
             return Err(invalid(message));
         }
         let body = asked.and_then(|_| wanted.first()).map(|one| one.body.clone());
-        let (shown, next_cursor) = page(&wanted, start, limit);
-        let output = NotificationsListOutput {
-            backend: Wire(self.core.backend),
-            as_of: Wire(self.now()),
-            table: notifications_table(shown),
-            body: body.map(BrokerText::from),
-            next_cursor,
-        };
-        Done::read(&output, None)
+        let as_of = self.now();
+        Done::fitting(limit, None, |limit| {
+            let (shown, next_cursor) = page(&wanted, start, limit);
+            NotificationsListOutput {
+                backend: Wire(self.core.backend),
+                as_of: Wire(as_of),
+                table: notifications_table(shown),
+                body: body.clone().map(BrokerText::from),
+                next_cursor,
+            }
+        })
     }
 }

@@ -66,20 +66,22 @@ impl Asked<'_> {
         };
         let mut wanted = merged(&listed, &own);
         wanted.retain(|order| input.admits(order));
-        let (shown, next_cursor) = page(&wanted, start, limit);
         let full = input.detail == Some(Wire(Detail::Full));
-        let output = OrdersHistoryOutput {
-            account_id: Wire(account.clone()),
-            backend: Wire(self.core.backend),
-            mode: Wire(account_mode(&routed)),
-            as_of: Wire(self.now()),
-            total: wanted.len(),
-            table: (!full).then(|| history_table(shown)),
-            orders: full.then(|| shown.iter().map(HistoricOrderOutput::from).collect()),
-            missing,
-            next_cursor,
-        };
-        Done::read(&output, Some(account.clone()))
+        let as_of = self.now();
+        Done::fitting(limit, Some(account.clone()), |limit| {
+            let (shown, next_cursor) = page(&wanted, start, limit);
+            OrdersHistoryOutput {
+                account_id: Wire(account.clone()),
+                backend: Wire(self.core.backend),
+                mode: Wire(account_mode(&routed)),
+                as_of: Wire(as_of),
+                total: wanted.len(),
+                table: (!full).then(|| history_table(shown)),
+                orders: full.then(|| shown.iter().map(HistoricOrderOutput::from).collect()),
+                missing: missing.clone(),
+                next_cursor,
+            }
+        })
     }
 
     async fn own_orders(&self, account: &AccountId) -> Result<Vec<OrderEntry>, ErrorBody> {

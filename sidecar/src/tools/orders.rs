@@ -20,19 +20,21 @@ impl Asked<'_> {
         let orders = routed.broker.orders(&id).await.map_err(|error| error_body(&error))?;
         let wanted: Vec<BrokerOrder> =
             orders.into_iter().filter(|order| input.admits(order)).collect();
-        let (page, next_cursor) = page(&wanted, start, limit);
         let full = input.detail == Some(Wire(Detail::Full));
-        let output = OrdersListOutput {
-            account_id: Wire(id.clone()),
-            backend: Wire(self.core.backend),
-            mode: Wire(account_mode(&routed)),
-            as_of: Wire(self.now()),
-            total: wanted.len(),
-            table: (!full).then(|| orders_table(page)),
-            orders: full.then(|| page.iter().map(BrokerOrderOutput::from).collect()),
-            next_cursor,
-        };
-        Done::read(&output, Some(id))
+        let as_of = self.now();
+        Done::fitting(limit, Some(id.clone()), |limit| {
+            let (page, next_cursor) = page(&wanted, start, limit);
+            OrdersListOutput {
+                account_id: Wire(id.clone()),
+                backend: Wire(self.core.backend),
+                mode: Wire(account_mode(&routed)),
+                as_of: Wire(as_of),
+                total: wanted.len(),
+                table: (!full).then(|| orders_table(page)),
+                orders: full.then(|| page.iter().map(BrokerOrderOutput::from).collect()),
+                next_cursor,
+            }
+        })
     }
 
     pub(super) async fn executions_list(&self) -> Result<Done, ErrorBody> {
@@ -45,18 +47,20 @@ impl Asked<'_> {
         let mut wanted: Vec<Execution> =
             executions.into_iter().filter(|execution| input.admits(execution)).collect();
         wanted.sort_by_key(|execution| core::cmp::Reverse(execution.time));
-        let (page, next_cursor) = page(&wanted, start, limit);
         let full = input.detail == Some(Wire(Detail::Full));
-        let output = ExecutionsListOutput {
-            account_id: Wire(id.clone()),
-            backend: Wire(self.core.backend),
-            mode: Wire(account_mode(&routed)),
-            as_of: Wire(self.now()),
-            total: wanted.len(),
-            table: (!full).then(|| executions_table(page)),
-            executions: full.then(|| page.iter().map(ExecutionOutput::from).collect()),
-            next_cursor,
-        };
-        Done::read(&output, Some(id))
+        let as_of = self.now();
+        Done::fitting(limit, Some(id.clone()), |limit| {
+            let (page, next_cursor) = page(&wanted, start, limit);
+            ExecutionsListOutput {
+                account_id: Wire(id.clone()),
+                backend: Wire(self.core.backend),
+                mode: Wire(account_mode(&routed)),
+                as_of: Wire(as_of),
+                total: wanted.len(),
+                table: (!full).then(|| executions_table(page)),
+                executions: full.then(|| page.iter().map(ExecutionOutput::from).collect()),
+                next_cursor,
+            }
+        })
     }
 }

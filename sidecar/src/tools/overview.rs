@@ -123,7 +123,7 @@ impl Asked<'_> {
         let approvals = self.pending_approvals().await?;
         let halted = self.core.engine.look(|engine, _| engine.halt_entry().halted).await;
         let mut output = totals(&parts, &rates, top, self.core.backend, as_of);
-        output.pending_approvals = approvals_table(&approvals);
+        output.pending_approvals = (!approvals.is_empty()).then(|| approvals_table(&approvals));
         output.trading_halted = halted.map_err(refusal_body)?;
         output.missing = missing;
         Done::read(&output, only)
@@ -315,8 +315,8 @@ fn totals(
         unvalued_positions: (unvalued > 0).then_some(unvalued),
         top_positions: holdings_table(holdings.get(..top.min(holdings.len())).unwrap_or(&holdings)),
         open_order_count: parts.iter().all(|part| part.orders.is_ok()).then_some(open_count),
-        open_orders: account_orders_table(&open),
-        pending_approvals: approvals_table(&[]),
+        open_orders: (open_count > 0).then(|| account_orders_table(&open)),
+        pending_approvals: None,
         trading_halted: false,
         missing: Vec::new(),
     }

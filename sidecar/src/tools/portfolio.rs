@@ -122,20 +122,22 @@ impl Asked<'_> {
         let currency = asked.or(routed.info.currency).unwrap_or(Currency::USD);
         let read = routed.broker.transactions(id, contract.conid, currency, days).await;
         let read = read.map_err(|e| error_body(&e))?;
-        let wanted: Vec<Transaction> =
+        let mut wanted: Vec<Transaction> =
             read.rows.into_iter().filter(|row| input.admits(row)).collect();
-        let (shown, next_cursor) = page(&wanted, start, limit);
-        let output = TransferHistoryOutput {
-            account_id: Wire(id.clone()),
-            backend: Wire(self.core.backend),
-            mode: Wire(account_mode(&routed)),
-            as_of: Wire(read.as_of),
-            contract: ResolvedOutput::from(&contract),
-            days: read.days,
-            table: transactions_table(shown),
-            next_cursor,
-        };
-        Done::read(&output, Some(id.clone()))
+        wanted.sort_by_key(|row| core::cmp::Reverse(row.date));
+        Done::fitting(limit, Some(id.clone()), |limit| {
+            let (shown, next_cursor) = page(&wanted, start, limit);
+            TransferHistoryOutput {
+                account_id: Wire(id.clone()),
+                backend: Wire(self.core.backend),
+                mode: Wire(account_mode(&routed)),
+                as_of: Wire(read.as_of),
+                contract: ResolvedOutput::from(&contract),
+                days: read.days,
+                table: transactions_table(shown),
+                next_cursor,
+            }
+        })
     }
 
     pub(super) async fn combo_positions(&self) -> Result<Done, ErrorBody> {
@@ -145,17 +147,19 @@ impl Asked<'_> {
         let id = &routed.info.id;
         let combos: Vec<ComboPosition> =
             routed.broker.combos(id).await.map_err(|e| error_body(&e))?;
-        let (shown, next_cursor) = page(&combos, start, limit);
         let full = input.detail == Some(Wire(Detail::Full));
-        let output = ComboPositionsOutput {
-            account_id: Wire(id.clone()),
-            backend: Wire(self.core.backend),
-            mode: Wire(account_mode(&routed)),
-            as_of: Wire(self.now()),
-            table: (!full).then(|| combos_table(shown)),
-            combos: full.then(|| shown.iter().map(ComboOutput::from).collect()),
-            next_cursor,
-        };
-        Done::read(&output, Some(id.clone()))
+        let as_of = self.now();
+        Done::fitting(limit, Some(id.clone()), |limit| {
+            let (shown, next_cursor) = page(&combos, start, limit);
+            ComboPositionsOutput {
+                account_id: Wire(id.clone()),
+                backend: Wire(self.core.backend),
+                mode: Wire(account_mode(&routed)),
+                as_of: Wire(as_of),
+                table: (!full).then(|| combos_table(shown)),
+                combos: full.then(|| shown.iter().map(ComboOutput::from).collect()),
+                next_cursor,
+            }
+        })
     }
 }

@@ -8,8 +8,8 @@ use super::{Asked, Done, refusal_body};
 use crate::engine::{Engine, Expired, Now, Owner};
 use futures_util::future::join_all;
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerOrder, BrokerOrderId, ClientOrderId, ErrorCode, Execution,
-    SessionState, Timestamp,
+    AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, ClientOrderId, ErrorCode,
+    Execution, SessionHealth, SessionState, Timestamp,
 };
 use ibkr_agent_protocol::catalogue::overview::{
     ApprovalRow, ChangesBasis, ChangesSince, ChangesSinceOutput, DEFAULT_CHANGES, MAX_SHOWN,
@@ -66,59 +66,50 @@ impl Asked<'_> {
         let as_of = state.as_of.unwrap_or_else(|| self.now());
         let missing = state.missing.clone();
         let place = mark.as_ref().map(|mark| journal.place(&state, mark, as_of));
-        let (basis, shown, next) = match (&mark, place) {
-            (None, _) | (_, None) => {
-                let shown = present(&state, own, limit);
-                (ChangesBasis::Present, shown, journal.mark(state.newest(), as_of, 0))
-            }
-            (Some(_), Some(Place::After(number))) => {
-                let (shown, last) = after(&state, number, &self.owner(), &own, limit);
-                (ChangesBasis::Complete, shown, journal.mark(last, as_of, 0))
-            }
-            (Some(mark), Some(Place::ByTime { from, then, skip })) => {
-                let (shown, skip) = by_time(&state, from, skip, own, limit);
-                let next = match skip {
-                    // What couldn't be read now is looked for again with the same cursor.
-                    None if !missing.is_empty() => mark.clone(),
-                    None => journal.mark(then, as_of, 0),
-                    Some(skip) => journal.mark(then, mark.time, skip),
-                };
-                (ChangesBasis::ByTime, shown, next)
-            }
-            (Some(_), Some(Place::TooOld)) => return Err(too_old()),
-        };
-        drop(state);
+        if place == Some(Place::TooOld) {
+            return Err(too_old());
+        }
         let since = mark.as_ref().map(|mark| mark.time);
-        let output = ChangesSinceOutput {
-            backend: Wire(self.core.backend),
-            as_of: Wire(as_of),
-            basis: Wire(basis),
-            since: since.map(Wire),
-            next_cursor: next.to_text(),
-            has_more: shown.has_more,
-            fills: (!shown.fills.is_empty()).then(|| account_fills_table(&shown.fills)),
-            orders: (!shown.orders.is_empty()).then(|| account_orders_table(&shown.orders)),
-            gone_orders: shown.gone,
-            requests: (!shown.requests.is_empty()).then(|| requests_table(&shown.requests)),
-            approvals: (!shown.approvals.is_empty()).then(|| approvals_table(&shown.approvals)),
-            sessions: sessions
-                .into_iter()
-                .filter(|(_, health)| {
-                    let changed = since.is_some_and(|since| health.since >= since);
-                    changed || health.state != SessionState::Ready
-                })
-                .map(|(name, health)| SessionChange {
-                    broker: name.to_string(),
-                    state: Wire(health.state),
-                    since: Wire(health.since),
-                    why: health.why.to_owned(),
-                })
-                .collect(),
-            trading_halted: halted,
-            halt_changed: since.map(|_| shown.halt_changed),
-            missing,
-        };
-        Done::read(&output, None)
+        let sessions = session_changes(sessions, since);
+        Done::fitting(limit, None, |limit| {
+            let (basis, shown, next) = match (&mark, &place) {
+                (Some(_), Some(Place::After(number))) => {
+                    let (shown, last) = after(&state, *number, &self.owner(), &own, limit);
+                    (ChangesBasis::Complete, shown, journal.mark(last, as_of, 0))
+                }
+                (Some(mark), Some(Place::ByTime { from, then, skip })) => {
+                    let (shown, skip) = by_time(&state, *from, *skip, &own, limit);
+                    let next = match skip {
+                        // What couldn't be read now is looked for again with the same cursor.
+                        None if !missing.is_empty() => mark.clone(),
+                        None => journal.mark(*then, as_of, 0),
+                        Some(skip) => journal.mark(*then, mark.time, skip),
+                    };
+                    (ChangesBasis::ByTime, shown, next)
+                }
+                (_, _) => {
+                    let shown = present(&state, &own, limit);
+                    (ChangesBasis::Present, shown, journal.mark(state.newest(), as_of, 0))
+                }
+            };
+            ChangesSinceOutput {
+                backend: Wire(self.core.backend),
+                as_of: Wire(as_of),
+                basis: Wire(basis),
+                since: since.map(Wire),
+                next_cursor: next.to_text(),
+                has_more: shown.has_more,
+                fills: (!shown.fills.is_empty()).then(|| account_fills_table(&shown.fills)),
+                orders: (!shown.orders.is_empty()).then(|| account_orders_table(&shown.orders)),
+                gone_orders: shown.gone,
+                requests: (!shown.requests.is_empty()).then(|| requests_table(&shown.requests)),
+                approvals: (!shown.approvals.is_empty()).then(|| approvals_table(&shown.approvals)),
+                sessions: sessions.clone(),
+                trading_halted: halted,
+                halt_changed: since.map(|_| shown.halt_changed),
+                missing: missing.clone(),
+            }
+        })
     }
 
     /// Reads all accounts and lets the journal number what differs.
@@ -176,6 +167,25 @@ fn too_old() -> ErrorBody {
     invalid("cursor is too old: the broker lists the orders of one day; call without cursor")
 }
 
+/// Sessions that changed since a time, and those that don't work.
+fn session_changes(
+    sessions: BTreeMap<BrokerName, SessionHealth>,
+    since: Option<Timestamp>,
+) -> Vec<SessionChange> {
+    let is_told = |health: &SessionHealth| {
+        let changed = since.is_some_and(|since| health.since >= since);
+        changed || health.state != SessionState::Ready
+    };
+    let told = sessions.into_iter().filter(|(_, health)| is_told(health));
+    told.map(|(name, health)| SessionChange {
+        broker: name.to_string(),
+        state: Wire(health.state),
+        since: Wire(health.since),
+        why: health.why.to_owned(),
+    })
+    .collect()
+}
+
 fn seen_inside(engine: &Engine, now: Now, owner: &Owner) -> (Inside, Own) {
     let is_recent = |time: Timestamp| now.wall.since(time) < RECENT;
     let (mut inside, mut own) = (Inside::default(), Own::default());
@@ -214,19 +224,19 @@ fn seen_inside(engine: &Engine, now: Now, owner: &Owner) -> (Inside, Own) {
 }
 
 /// Open orders, pending approvals, unfinished requests.
-fn present(state: &State, own: Own, limit: usize) -> Shown {
+fn present(state: &State, own: &Own, limit: usize) -> Shown {
     let all = state.accounts.values().filter_map(|seen| seen.orders.as_ref());
     let open = all.flat_map(BTreeMap::values).filter(|order| order.status.is_open());
     let mut orders: Vec<BrokerOrder> = open.cloned().collect();
     orders.sort_by_key(|order| core::cmp::Reverse(order.updated));
     orders.truncate(limit);
-    let rows = own.approvals.into_values().map(|(_, row)| row);
+    let rows = own.approvals.values().map(|(_, row)| row);
     let pending = rows.filter(|row| row.status == "pending").take(MAX_SHOWN);
-    let unfinished = own.requests.into_values().filter(|(unfinished, _)| *unfinished);
+    let unfinished = own.requests.values().filter(|(unfinished, _)| *unfinished);
     Shown {
         orders,
-        approvals: pending.collect(),
-        requests: unfinished.map(|(_, row)| row).take(limit).collect(),
+        approvals: pending.cloned().collect(),
+        requests: unfinished.map(|(_, row)| row).take(limit).cloned().collect(),
         ..Shown::default()
     }
 }
@@ -282,7 +292,7 @@ fn by_time(
     state: &State,
     from: Timestamp,
     skip: usize,
-    own: Own,
+    own: &Own,
     limit: usize,
 ) -> (Shown, Option<usize>) {
     let seen = state.accounts.values();
@@ -310,16 +320,16 @@ fn by_time(
             .collect(),
         approvals: own
             .approvals
-            .into_values()
+            .values()
             .filter(|(latest, _)| is_first && *latest >= from)
-            .map(|(_, row)| row)
+            .map(|(_, row)| row.clone())
             .take(MAX_ROWS)
             .collect(),
         requests: own
             .requests
-            .into_values()
+            .values()
             .filter(|(_, row)| is_first && row.updated >= from)
-            .map(|(_, row)| row)
+            .map(|(_, row)| row.clone())
             .take(MAX_ROWS)
             .collect(),
         // A gateway that was never halted counts its time from its start.
