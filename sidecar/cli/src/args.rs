@@ -8,6 +8,7 @@ mod gateway;
 mod operator;
 mod orders;
 mod reads;
+mod research;
 mod serve;
 
 pub(crate) use doctor::DoctorArgs;
@@ -20,13 +21,17 @@ pub(crate) use orders::{
     CancelArgs, ExecutionsVerb, Finding, OrderFilter, OrdersVerb, OutcomeArgs, PreviewArgs,
 };
 pub(crate) use reads::{
-    AccountArgs, AccountVerb, AccountsVerb, BackendVerb, ContractFilter, ContractsVerb, ListArgs,
-    MarketVerb, PortfolioVerb, PositionsVerb, SessionVerb,
+    AccountArgs, AccountVerb, AccountsVerb, BackendVerb, BarsArgs, CalendarArgs, ContractFilter,
+    ContractsVerb, InstrumentArgs, ListArgs, MarketVerb, PortfolioVerb, PositionsVerb, SessionVerb,
+    TransfersArgs,
+};
+pub(crate) use research::{
+    AlertsVerb, ChangesVerb, CompanyArgs, CurrencyVerb, FundamentalsVerb, NewsVerb,
+    NotificationsVerb, OptionsVerb, PageArgs, ScannerVerb, WatchlistsVerb,
 };
 pub(crate) use serve::{
     DemoArgs, DocsPage, IdentityVerb, McpVerb, PairArgs, PairingVerb, RelayAcceptArgs, RelayVerb,
-    ServeArgs, SidecarSessionVerb, SidecarVerb, SimulatorLogin, SimulatorRunArgs, SimulatorVerb,
-    Transport,
+    ServeArgs, SidecarSessionVerb, SidecarVerb, SimulatorVerb, Transport,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -126,6 +131,33 @@ pub(crate) enum Verb {
     /// Market data
     #[command(subcommand)]
     Market(MarketVerb),
+    /// Options: chains and greeks
+    #[command(subcommand)]
+    Options(OptionsVerb),
+    /// Market scanners
+    #[command(subcommand)]
+    Scanner(ScannerVerb),
+    /// Currencies
+    #[command(subcommand)]
+    Currency(CurrencyVerb),
+    /// What the broker tells of a company
+    #[command(subcommand)]
+    Fundamentals(FundamentalsVerb),
+    /// News
+    #[command(subcommand)]
+    News(NewsVerb),
+    /// Your watchlists at the broker
+    #[command(subcommand)]
+    Watchlists(WatchlistsVerb),
+    /// Your alerts at the broker
+    #[command(subcommand)]
+    Alerts(AlertsVerb),
+    /// The broker's notes to you
+    #[command(subcommand)]
+    Notifications(NotificationsVerb),
+    /// What changed
+    #[command(subcommand)]
+    Changes(ChangesVerb),
     /// Orders: list, preview, submit, cancel
     #[command(subcommand)]
     Orders(OrdersVerb),

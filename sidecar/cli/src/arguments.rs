@@ -39,6 +39,20 @@ impl Arguments {
         self
     }
 
+    /// A list of objects with two keys each, if anything is in it.
+    pub(crate) fn pairs(
+        mut self,
+        key: &str,
+        (first, second): (&str, &str),
+        values: &[(String, String)],
+    ) -> Self {
+        if !values.is_empty() {
+            let object = |(a, b): &(String, String)| serde_json::json!({ first: a, second: b });
+            self.0.insert(key.to_owned(), values.iter().map(object).collect());
+        }
+        self
+    }
+
     /// A switch, if it is on.
     pub(crate) fn switch(mut self, key: &str, is_on: bool) -> Self {
         if is_on {

@@ -10,7 +10,7 @@ mod render;
 use crate::failure::Failure;
 use ibkr_agent_domain::ErrorCode;
 use serde_json::Value;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 /// How a verb shows what it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +43,20 @@ impl Printer {
         match self.style {
             Style::Json => stdout(json),
             Style::People => match serde_json::from_str(json) {
-                Ok(value) => stdout(&render::people(&value)),
+                Ok(value) => stdout(&render::coloured(&value, colour())),
                 // Not JSON after all: better the bytes, escaped, than nothing.
                 Err(_) => stdout(&render::plain(json)),
             },
         }
+    }
+
+    /// Prints one of several documents over time: a line with `--json`; on a terminal the screen
+    /// is cleared before it.
+    pub(crate) fn frame(self, json: &str) -> Result<(), Failure> {
+        if self.style == Style::People && io::stdout().is_terminal() {
+            stdout_raw("\u{1b}[2J\u{1b}[H")?;
+        }
+        self.document(json)
     }
 
     /// Prints a value that this program made itself.
@@ -103,6 +112,12 @@ impl Printer {
     }
 }
 
+/// Colour for a terminal whose owner doesn't refuse it (<https://no-color.org>).
+fn colour() -> render::Colour {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stdout().is_terminal() && !refused { render::Colour::On } else { render::Colour::Off }
+}
+
 /// The code, a sentence, every detail and the next step.
 fn sentences(failure: &Failure) -> String {
     let body = &failure.0;
@@ -125,6 +140,14 @@ fn stdout(text: &str) -> Result<(), Failure> {
             Err(Failure::because(ErrorCode::InternalError, what, &error))
         }
     }
+}
+
+/// A control sequence of our own, to a terminal only.
+fn stdout_raw(sequence: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(sequence.as_bytes()).and_then(|()| out.flush());
+    let what = "standard output can't be written";
+    written.map_err(|error| Failure::because(ErrorCode::InternalError, what, &error))
 }
 
 fn write_line(mut out: impl Write, text: &str) -> io::Result<()> {

@@ -9,7 +9,7 @@ use crate::home::{self, Environment};
 use crate::open;
 use crate::print::{Printer, Style};
 use crate::verbs::{
-    approvals, audit, doctor, gateway, local, mcp, operator, orders, sidecar, tool,
+    approvals, audit, doctor, gateway, local, mcp, operator, orders, sidecar, simulator, tool, watch,
 };
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -150,7 +150,7 @@ async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Docs { page } => local::docs(context, page),
         Verb::Config(ConfigVerb::Check) => local::check_config(context),
-        Verb::Simulator(SimulatorVerb::Run(how)) => Box::pin(local::simulator(context, how)).await,
+        Verb::Simulator(SimulatorVerb::Run(how)) => Box::pin(simulator::run(context, how)).await,
         Verb::Demo(how) => Box::pin(demo(context, how)).await,
         Verb::Doctor(asked) => Box::pin(doctor::run(context, asked)).await,
         Verb::Gateway(verb) => Box::pin(gateway::run(context, verb)).await,
@@ -171,6 +171,15 @@ async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
         | Verb::Positions(_)
         | Verb::Contracts(_)
         | Verb::Market(_)
+        | Verb::Options(_)
+        | Verb::Scanner(_)
+        | Verb::Currency(_)
+        | Verb::Fundamentals(_)
+        | Verb::News(_)
+        | Verb::Watchlists(_)
+        | Verb::Alerts(_)
+        | Verb::Notifications(_)
+        | Verb::Changes(_)
         | Verb::Orders(_)
         | Verb::Executions(_)
         | Verb::Approvals(_)
@@ -213,6 +222,9 @@ async fn ask(context: &Context<'_>, opened: &open::Opened, verb: Verb) -> Result
         if matches!(verb, Verb::Orders(OrdersVerb::Submit(_))) {
             return orders::submit(context, opened, (tool, arguments)).await;
         }
+        if tool::watches(&verb) {
+            return watch::run(context, opened, (tool, arguments)).await;
+        }
         let answer = opened.call(tool, arguments, context.request_id.clone()).await?;
         return context.printer.document(answer.get());
     }
@@ -233,6 +245,15 @@ async fn ask(context: &Context<'_>, opened: &open::Opened, verb: Verb) -> Result
         | Verb::Positions(_)
         | Verb::Contracts(_)
         | Verb::Market(_)
+        | Verb::Options(_)
+        | Verb::Scanner(_)
+        | Verb::Currency(_)
+        | Verb::Fundamentals(_)
+        | Verb::News(_)
+        | Verb::Watchlists(_)
+        | Verb::Alerts(_)
+        | Verb::Notifications(_)
+        | Verb::Changes(_)
         | Verb::Executions(_)
         | Verb::Limits(_)
         | Verb::Operator(_)

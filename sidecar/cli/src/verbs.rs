@@ -9,4 +9,6 @@ pub(crate) mod mcp;
 pub(crate) mod operator;
 pub(crate) mod orders;
 pub(crate) mod sidecar;
+pub(crate) mod simulator;
 pub(crate) mod tool;
+pub(crate) mod watch;

@@ -413,7 +413,7 @@ pub enum Precondition {
     /// The approval has this status.
     ApprovalIs(ApprovalId, ApprovalStatus),
     /// The key was never used.
-    KeyUnused(crate::engine::state::Owner, IdempotencyKey),
+    KeyUnused(Owner, IdempotencyKey),
     /// The order was never recorded.
     OrderUnknown(ClientOrderId),
     /// The order is in this state.
@@ -432,7 +432,7 @@ pub enum Row {
     /// A key.
     Key(KeyEntry),
     /// Remove a key: nothing was sent under it.
-    ForgetKey(crate::engine::state::Owner, IdempotencyKey),
+    ForgetKey(Owner, IdempotencyKey),
     /// An order.
     Order(OrderEntry),
     /// The halt.

@@ -125,6 +125,21 @@ pub(crate) enum CallersVerb {
 pub(crate) enum AuditVerb {
     /// The latest records of every caller
     Tail(TailArgs),
+    /// This program's own records as JSON lines, each with the proof that it is in the log
+    Export {
+        /// Not before, RFC 3339.
+        #[arg(long, value_name = "TIME")]
+        from: Option<String>,
+        /// Before, RFC 3339.
+        #[arg(long, value_name = "TIME")]
+        to: Option<String>,
+        /// Most records, 1 to 200.
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        /// Where to go on: `next_cursor` of the answer before.
+        #[arg(long)]
+        cursor: Option<String>,
+    },
     /// Check every record against the signed checkpoints; exit code 2 when broken
     Verify,
 }

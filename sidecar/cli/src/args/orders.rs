@@ -1,6 +1,6 @@
 //! Arguments of the order verbs.
 
-use super::reads::{AccountArgs, ListArgs};
+use super::reads::{AccountArgs, ListArgs, WatchArgs};
 use clap::{Args, Subcommand, ValueEnum};
 
 /// `orders …`.
@@ -14,15 +14,23 @@ pub(crate) enum OrdersVerb {
         /// Open orders only, or all that the broker still reports.
         #[arg(long, value_enum)]
         status: Option<OrderFilter>,
+        /// Only orders in this symbol.
+        #[arg(long)]
+        symbol: Option<String>,
         /// How much is shown.
         #[command(flatten)]
         list: ListArgs,
+        /// Show every change.
+        #[command(flatten)]
+        watch: WatchArgs,
     },
+    /// Orders of the broker's day and of this gateway's own record
+    History(Box<HistoryArgs>),
     /// One order as the broker reports it
     Status {
         /// Which account.
-        #[arg(long, value_name = "ID")]
-        account: String,
+        #[command(flatten)]
+        account: AccountArgs,
         /// IBKR's order id.
         #[arg(long, value_name = "ID")]
         broker_order_id: String,
@@ -51,6 +59,29 @@ pub(crate) enum OrdersVerb {
     LiveSubmit(RestOfLine),
     /// Refused: live trading is not available in this version
     LiveCancel(RestOfLine),
+}
+
+/// Which orders of the past.
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Which account.
+    #[command(flatten)]
+    pub(crate) account: AccountArgs,
+    /// Not before, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Before, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Only orders in this symbol.
+    #[arg(long)]
+    pub(crate) symbol: Option<String>,
+    /// Open orders only, or all.
+    #[arg(long, value_enum)]
+    pub(crate) status: Option<OrderFilter>,
+    /// How much is shown.
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
 }
 
 /// Whatever follows a verb that is refused in any case.
@@ -93,6 +124,12 @@ pub(crate) enum ExecutionsVerb {
         /// Not after this time (RFC 3339).
         #[arg(long, value_name = "TIME")]
         to: Option<String>,
+        /// Only trades in this symbol.
+        #[arg(long)]
+        symbol: Option<String>,
+        /// Only trades of this order (IBKR's id).
+        #[arg(long, value_name = "ID")]
+        broker_order_id: Option<String>,
         /// How much is shown.
         #[command(flatten)]
         list: ListArgs,

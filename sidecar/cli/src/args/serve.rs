@@ -1,6 +1,7 @@
 //! Arguments of the verbs that serve: MCP, sidecar, simulator; and of the generated pages.
 
 use clap::{Args, Subcommand, ValueEnum};
+use ibkr_agent_simulator::RunArguments;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -160,38 +161,7 @@ pub(crate) struct RelayAcceptArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SimulatorVerb {
     /// Serve the simulated Client Portal Gateway until interrupted
-    Run(SimulatorRunArgs),
-}
-
-/// How to serve the simulator.
-#[derive(Debug, Args)]
-pub(crate) struct SimulatorRunArgs {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:5000")]
-    pub(crate) bind: SocketAddr,
-    /// Serve HTTPS with a self-signed, expired certificate, as the real gateway does.
-    #[arg(long)]
-    pub(crate) tls: bool,
-    /// Decides every price and generated id.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// JSON file that keeps orders, positions and cash between runs.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) state_file: Option<PathBuf>,
-    /// Who is logged in at the start.
-    #[arg(long, value_enum, default_value = "paper")]
-    pub(crate) login: SimulatorLogin,
-}
-
-/// Who is logged in at the simulator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SimulatorLogin {
-    /// The paper user.
-    Paper,
-    /// A live-style user; no account stands behind it.
-    Live,
-    /// Nobody.
-    LoggedOut,
+    Run(RunArguments),
 }
 
 /// A generated page.

@@ -1,8 +1,11 @@
 //! A JSON answer laid out for people: scalars as lines, columnar lists and lists of objects as
 //! tables, the rest indented. It knows no tool, so no tool can be forgotten.
 
-use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ContentArrangement, LineStyle, Table, TableStyle,
+};
 use ibkr_agent_domain::Untrusted;
+use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
 /// One line under the header, none between rows.
@@ -36,10 +39,24 @@ pub(super) fn approval(shown: &Value) -> String {
     format!("{summary}\n{}", people(&rest))
 }
 
+/// Whether tables may be coloured: on a terminal, unless its owner wants none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colour {
+    /// Plain text.
+    Off,
+    /// Headers bold, gains green, losses red.
+    On,
+}
+
 /// Lays a value out.
 pub(super) fn people(value: &Value) -> String {
+    coloured(value, Colour::Off)
+}
+
+/// Lays a value out, with colour where that is wanted.
+pub(super) fn coloured(value: &Value, colour: Colour) -> String {
     let mut lines = Vec::new();
-    block(value, 0, &mut lines);
+    block(value, 0, colour, &mut lines);
     if lines.is_empty() {
         lines.push("(nothing)".to_owned());
     }
@@ -52,10 +69,10 @@ pub(super) fn plain(text: &str) -> String {
     lines.join("\n")
 }
 
-fn block(value: &Value, depth: usize, lines: &mut Vec<String>) {
+fn block(value: &Value, depth: usize, colour: Colour, lines: &mut Vec<String>) {
     match value {
-        Value::Object(map) => object(map, depth, lines),
-        Value::Array(items) => list(items, depth, lines),
+        Value::Object(map) => object(map, depth, colour, lines),
+        Value::Array(items) => list(items, depth, colour, lines),
         Value::String(text) if text.contains('\n') => text_lines(text, depth, lines),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
             lines.push(format!("{}{}", indent(depth), cell(value)));
@@ -73,8 +90,8 @@ fn text_lines(text: &str, depth: usize, lines: &mut Vec<String>) {
     }
 }
 
-fn object(map: &Map<String, Value>, depth: usize, lines: &mut Vec<String>) {
-    if let Some(table) = columnar(map) {
+fn object(map: &Map<String, Value>, depth: usize, colour: Colour, lines: &mut Vec<String>) {
+    if let Some(table) = columnar(map, colour) {
         lines.push(table);
         return;
     }
@@ -87,15 +104,15 @@ fn object(map: &Map<String, Value>, depth: usize, lines: &mut Vec<String>) {
     for (key, value) in long {
         lines.push(format!("{}{}:", indent(depth), escape(&key.replace('_', " "), MAX_CELL)));
         if depth < MAX_DEPTH {
-            block(value, depth + 1, lines);
+            block(value, depth + 1, colour, lines);
         } else {
             lines.push(format!("{}{}", indent(depth + 1), escape(&value.to_string(), MAX_LINE)));
         }
     }
 }
 
-fn list(items: &[Value], depth: usize, lines: &mut Vec<String>) {
-    if let Some(table) = rows_of_objects(items) {
+fn list(items: &[Value], depth: usize, colour: Colour, lines: &mut Vec<String>) {
+    if let Some(table) = rows_of_objects(items, colour) {
         lines.push(table);
         return;
     }
@@ -105,7 +122,7 @@ fn list(items: &[Value], depth: usize, lines: &mut Vec<String>) {
         } else {
             lines.push(format!("{}-", indent(depth)));
             if depth < MAX_DEPTH {
-                block(item, depth + 1, lines);
+                block(item, depth + 1, colour, lines);
             } else {
                 lines.push(escape(&item.to_string(), MAX_LINE));
             }
@@ -117,16 +134,16 @@ fn list(items: &[Value], depth: usize, lines: &mut Vec<String>) {
 }
 
 /// `{columns, rows}`, the shape of every list that tools give by default.
-fn columnar(map: &Map<String, Value>) -> Option<String> {
+fn columnar(map: &Map<String, Value>, colour: Colour) -> Option<String> {
     let columns = map.get("columns")?.as_array()?;
     let rows = map.get("rows")?.as_array()?;
     let header = columns.iter().map(cell).collect();
     let body = rows.iter().filter_map(Value::as_array).map(|row| row.iter().map(cell).collect());
-    Some(table(header, body.collect()))
+    Some(table(header, body.collect(), colour))
 }
 
 /// A list of flat objects: one row each, the columns being all keys in order of appearance.
-fn rows_of_objects(items: &[Value]) -> Option<String> {
+fn rows_of_objects(items: &[Value], colour: Colour) -> Option<String> {
     let objects: Vec<&Map<String, Value>> =
         items.iter().map(Value::as_object).collect::<Option<_>>()?;
     if objects.is_empty() || !objects.iter().all(|map| map.values().all(is_cell)) {
@@ -142,19 +159,57 @@ fn rows_of_objects(items: &[Value]) -> Option<String> {
     let row = |map: &&Map<String, Value>| {
         keys.iter().map(|key| map.get(*key).map(cell).unwrap_or_default()).collect()
     };
-    Some(table(header, objects.iter().map(row).collect()))
+    Some(table(header, objects.iter().map(row).collect(), colour))
 }
 
-fn table(header: Vec<String>, rows: Vec<Vec<String>>) -> String {
+/// Columns of numbers are aligned to the right, as people compare them.
+fn table(header: Vec<String>, rows: Vec<Vec<String>>, colour: Colour) -> String {
     if rows.is_empty() {
         return "(none)".to_owned();
     }
+    let is_number = |at: usize| {
+        let mut cells = rows.iter().filter_map(|row| row.get(at)).filter(|cell| *cell != "-");
+        cells.clone().next().is_some() && cells.all(|cell| cell.parse::<Decimal>().is_ok())
+    };
+    let numbers: Vec<bool> = (0..header.len()).map(is_number).collect();
+    let results: Vec<bool> = header.iter().map(|name| is_result(name)).collect();
     let mut table = Table::new();
     table.load_style(LINES);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(header);
-    table.add_rows(rows);
+    if colour == Colour::On {
+        table.enforce_styling();
+    }
+    table.set_header(header.into_iter().map(|name| {
+        let cell = Cell::new(name);
+        if colour == Colour::On { cell.add_attribute(Attribute::Bold) } else { cell }
+    }));
+    for row in rows {
+        table.add_row(row.into_iter().enumerate().map(|(at, text)| {
+            let is_result = results.get(at) == Some(&true);
+            let tint = tint(&text).filter(|_| is_result && colour == Colour::On);
+            let cell = Cell::new(text);
+            tint.map_or_else(|| cell.clone(), |tint| cell.clone().fg(tint))
+        }));
+    }
+    for (at, _) in numbers.iter().enumerate().filter(|(_, is_number)| **is_number) {
+        if let Some(column) = table.column_mut(at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
     table.trim_fmt()
+}
+
+/// Whether a column tells a gain or a loss.
+fn is_result(name: &str) -> bool {
+    ["pnl", "change", "return", "profit"].iter().any(|part| name.contains(part))
+}
+
+fn tint(text: &str) -> Option<Color> {
+    let number: Decimal = text.parse().ok()?;
+    if number.is_zero() {
+        return None;
+    }
+    Some(if number.is_sign_negative() { Color::Red } else { Color::Green })
 }
 
 /// What fits behind its name on one line.
@@ -283,6 +338,19 @@ mod tests {
             assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
         }
         assert!(!plain(evil).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn numbers_stand_to_the_right_and_only_a_terminal_sees_colour() {
+        let value = json!({"columns": ["symbol", "daily_pnl"],
+            "rows": [["AAPL", "-1.50"], ["MSFT", "120.25"], ["SPY", null]]});
+        let plain = people(&value);
+        let lines: Vec<&str> = plain.lines().collect();
+        let end = |text: &str| lines.iter().find(|l| l.contains(text)).unwrap().trim_end().len();
+        assert_eq!(end("-1.50"), end("120.25"), "{plain}");
+        assert!(!plain.contains('\u{1b}'));
+        let shown = coloured(&value, Colour::On);
+        assert!(shown.contains('\u{1b}') && shown.contains("-1.50"), "{shown}");
     }
 
     #[test]

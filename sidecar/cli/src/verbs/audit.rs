@@ -3,7 +3,7 @@
 use crate::args::{AuditVerb, TailArgs};
 use crate::failure::Failure;
 use crate::open::Opened;
-use crate::run::Context;
+use crate::run::{Context, mistaken};
 use ibkr_agent_domain::{RecordKind, Untrusted};
 use ibkr_agent_gateway::operator::Verb as Act;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ pub(crate) async fn run(
     let answer = match verb {
         AuditVerb::Tail(which) => tail(opened, &which).await?,
         AuditVerb::Verify => opened.perform(Act::AuditVerify {}, None).await?,
+        AuditVerb::Export { .. } => return Err(mistaken()),
     };
     context.printer.value(&answer)
 }

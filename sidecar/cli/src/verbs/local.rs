@@ -1,14 +1,12 @@
-//! Verbs that need no sidecar: generated pages, the configuration, the simulator.
+//! Verbs that need no sidecar: generated pages and the configuration.
 
-use crate::args::{DocsPage, SimulatorLogin, SimulatorRunArgs};
+use crate::args::DocsPage;
 use crate::failure::Failure;
 use crate::open;
 use crate::run::Context;
-use crate::signals;
 use ibkr_agent_domain::{ErrorCode, Fault};
 use ibkr_agent_protocol::{catalogue, config};
 use ibkr_agent_remote::config::RemoteConfig;
-use ibkr_agent_simulator::{Login, Simulator, SimulatorConfig, TlsMode};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Read;
@@ -102,37 +100,6 @@ pub(crate) fn describe(context: &Context<'_>) -> Result<(), Failure> {
     let tools: Vec<Value> = catalogue::all().iter().map(catalogue::ToolSpec::published).collect();
     let hash = catalogue::catalogue_hash().to_string();
     context.printer.value(&json!({ "catalogue_hash": hash, "tools": tools }))
-}
-
-/// `simulator run`.
-pub(crate) async fn simulator(context: &Context<'_>, how: SimulatorRunArgs) -> Result<(), Failure> {
-    let config = SimulatorConfig {
-        seed: how.seed,
-        bind: how.bind,
-        tls: if how.tls { TlsMode::SelfSigned } else { TlsMode::Off },
-        state_path: how.state_file,
-        login: match how.login {
-            SimulatorLogin::Paper => Login::Paper,
-            SimulatorLogin::Live => Login::Live,
-            SimulatorLogin::LoggedOut => Login::LoggedOut,
-        },
-        ..SimulatorConfig::default()
-    };
-    let stop = signals::stop_token();
-    let simulator = Simulator::start(config).await.map_err(|error| {
-        Failure::because(ErrorCode::ConfigInvalid, "the simulator can't start", &error)
-            .next_step("Choose another address with --bind, or another --state-file.")
-    })?;
-    let started = context.printer.value(&json!({
-        "base_url": simulator.base_url(),
-        "certificate_sha256": simulator.certificate_sha256(),
-    }));
-    if started.is_ok() {
-        context.printer.say("Serving until interrupted (ctrl-c).");
-        stop.cancelled().await;
-    }
-    simulator.shutdown().await;
-    started
 }
 
 #[cfg(test)]

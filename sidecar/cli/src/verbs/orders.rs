@@ -7,13 +7,10 @@ use crate::open::Opened;
 use crate::run::{Context, mistaken};
 use crate::verbs::operator::{answer_question, ask_yes, signer};
 use crate::verbs::tool::Planned;
-use ibkr_agent_domain::{ErrorCode, Untrusted};
 use ibkr_agent_gateway::operator::{OperatorDomain, Verb as Act};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 
-/// Pages of the broker's list that are read at most: far more than IBKR reports for a day.
-const MAX_PAGES: usize = 50;
 /// How often an answered question's order is looked at, and how long between two looks.
 const LOOKS: usize = 40;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -75,10 +72,6 @@ pub(crate) async fn run(
     verb: OrdersVerb,
 ) -> Result<(), Failure> {
     match verb {
-        OrdersVerb::Status { account, broker_order_id } => {
-            let found = status(opened, &account, &broker_order_id).await?;
-            context.printer.value(&found)
-        }
         OrdersVerb::Cancel(CancelArgs { account, broker_order_id, .. }) => {
             let act = Act::Cancel { account, order: broker_order_id };
             context.printer.value(&opened.perform(act, None).await?)
@@ -90,6 +83,8 @@ pub(crate) async fn run(
             context.printer.value(&opened.perform(act, Some(&signer)).await?)
         }
         OrdersVerb::List { .. }
+        | OrdersVerb::History(_)
+        | OrdersVerb::Status { .. }
         | OrdersVerb::Outcome(_)
         | OrdersVerb::Preview(_)
         | OrdersVerb::Submit(_)
@@ -97,62 +92,5 @@ pub(crate) async fn run(
         | OrdersVerb::Approve(_)
         | OrdersVerb::LiveSubmit(_)
         | OrdersVerb::LiveCancel(_) => Err(mistaken()),
-    }
-}
-
-/// Looks for one order in the broker's whole list: what the broker says, not what we remember.
-async fn status(opened: &Opened, account: &str, order: &str) -> Result<Value, Failure> {
-    let mut cursor: Option<String> = None;
-    for _ in 0..MAX_PAGES {
-        let arguments = Arguments::new()
-            .text("account_id", Some(account))
-            .text("status", Some("all"))
-            .text("cursor", cursor.as_deref())
-            .full(true);
-        let answer = opened.call("ibkr_orders_list", arguments, None).await?;
-        let page: Value = serde_json::from_str(answer.get()).map_err(|_| {
-            Failure::new(ErrorCode::BrokerResponseInvalid, "the list of orders can't be read")
-        })?;
-        if let Some(found) = pick(&page, order) {
-            return Ok(found);
-        }
-        cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
-        if cursor.is_none() {
-            break;
-        }
-    }
-    let order = Untrusted::bounded(order, 40);
-    let message = format!("the broker reports no order {order} for this account");
-    Err(Failure::new(ErrorCode::OrderNotFound, message))
-}
-
-/// The order of a page, with what the page says about all of them.
-fn pick(page: &Value, order: &str) -> Option<Value> {
-    let orders = page.get("orders")?.as_array()?;
-    let is_it = |row: &&Value| row.get("broker_order_id").and_then(Value::as_str) == Some(order);
-    let found = orders.iter().find(is_it)?;
-    let of_page = |key: &str| page.get(key).cloned().unwrap_or(Value::Null);
-    Some(json!({
-        "backend": of_page("backend"),
-        "mode": of_page("mode"),
-        "account_id": of_page("account_id"),
-        "as_of": of_page("as_of"),
-        "order": found,
-    }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_order_is_picked_by_its_whole_id() {
-        let page = json!({"backend": "simulator", "orders": [
-            {"broker_order_id": "1234", "status": "filled"},
-            {"broker_order_id": "123", "status": "open"},
-        ]});
-        assert_eq!(pick(&page, "123").unwrap()["order"]["status"], "open");
-        assert_eq!(pick(&page, "123").unwrap()["backend"], "simulator");
-        assert_eq!(pick(&page, "12"), None);
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 /// What the gateway prints when it can't listen. The process stays alive then.
 const LISTEN_FAILED: &str = "Server listen failed";
@@ -43,6 +44,8 @@ const KEY_LENGTH: usize = 16;
 /// Words of lines that are withheld altogether.
 const WITHHELD: [&str; 7] =
     ["cookie", "session", "token", "authorization", "passw", "credential", "x-sess"];
+/// Time for what it said before it ended; something that it started may hold its output open.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Time to end after being asked.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -52,6 +55,8 @@ pub(super) struct Gateway {
     child: Child,
     pid: u32,
     lines: mpsc::Receiver<Line>,
+    /// How it ended, and until when its last words are waited for.
+    ended: Option<(Option<ExitStatus>, Instant)>,
 }
 
 /// A line of the gateway.
@@ -101,7 +106,7 @@ impl Gateway {
             tokio::spawn(read_lines(err, told));
         }
         let pid = child.id().unwrap_or_default();
-        Ok(Self { child, pid, lines })
+        Ok(Self { child, pid, lines, ended: None })
     }
 
     /// Its process id, which also names its group.
@@ -109,12 +114,22 @@ impl Gateway {
         self.pid
     }
 
-    /// Its next line, or its end.
+    /// Its next line, or its end after its last words.
     pub(super) async fn next(&mut self) -> Happened {
-        tokio::select! {
-            biased;
-            Some(line) = self.lines.recv() => Happened::Said(line),
-            ended = self.child.wait() => Happened::Ended(ended.ok()),
+        loop {
+            if let Some((status, until)) = self.ended {
+                return match timeout_at(until, self.lines.recv()).await {
+                    Ok(Some(line)) => Happened::Said(line),
+                    Ok(None) | Err(_) => Happened::Ended(status),
+                };
+            }
+            tokio::select! {
+                biased;
+                Some(line) = self.lines.recv() => return Happened::Said(line),
+                ended = self.child.wait() => {
+                    self.ended = Some((ended.ok(), Instant::now() + LAST_WORDS));
+                }
+            }
         }
     }
 
@@ -137,8 +152,10 @@ impl Gateway {
     fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         if let Some(group) = pid {
-            // A group that is gone has ended, which is what was wanted.
-            drop(kill_process_group(group, signal));
+            if let Err(error) = kill_process_group(group, signal) {
+                // A group that is gone has ended, which is what was wanted.
+                tracing::debug!(pid = self.pid, %error, "gateway.not_signalled");
+            }
         }
     }
 }
