@@ -144,7 +144,7 @@ impl Channels {
     }
 
     fn tell(&self, message: &Message) {
-        tracing::warn!(
+        tracing::info!(
             notice.id = %message.id,
             notice.kind = message.kind.as_str(),
             notice.sentence = %message.sentence,

@@ -161,6 +161,15 @@ async def call_step(client, tools, step, variables):
         variables[name] = str(at(answer, pointer))
 
 
+async def read_step(client, step, variables):
+    uri = fill(step["resource"], variables)
+    contents = (await client.read_resource(uri)).contents
+    require(contents and contents[0].mime_type == "application/json", "it holds no JSON")
+    json.loads(contents[0].text)
+    for part in fill(step.get("contains", []), variables):
+        require(part in contents[0].text, f"the contents don't hold {part}")
+
+
 async def human(words):
     """An act of the operator: a second process, over the operator's own socket."""
     process = await asyncio.create_subprocess_exec(
@@ -209,6 +218,10 @@ async def run_steps(counts, client, tools):
         if "human" in step:
             async with counts.check(f"{index} a human: {' '.join(step['human'][:2])}"):
                 await human(fill(step["human"], variables))
+            continue
+        if "resource" in step:
+            async with counts.check(f"{index} reads {step['resource']}"):
+                await read_step(client, step, variables)
             continue
         suffix = f" is refused with {step['refused']}" if "refused" in step else ""
         async with counts.check(f"{index} {step['tool']}{suffix}"):

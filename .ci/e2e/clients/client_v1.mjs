@@ -41,6 +41,7 @@ await main({
       version: seen.version,
       listTools: async () => (await client.listTools()).tools,
       callTool: (name, args) => client.callTool({ name, arguments: args }),
+      readResource: (uri) => client.readResource({ uri }),
       close: () => client.close(),
     };
   },

@@ -26,6 +26,7 @@ await main({
       version: client.getNegotiatedProtocolVersion(),
       listTools: async () => (await client.listTools()).tools,
       callTool: (name, args) => client.callTool({ name, arguments: args }),
+      readResource: (uri) => client.readResource({ uri }),
       close: () => client.close(),
     };
   },

@@ -1,7 +1,8 @@
 // Runs the shared scenario against one official TypeScript client.
 //
 // The client comes as an adapter, so that both generations of the SDK run the same steps:
-//   { name, connect(token) -> { version, listTools(), callTool(name, args), close() } }
+//   { name, connect(token) ->
+//     { version, listTools(), callTool(name, args), readResource(uri), close() } }
 // The target is told in the environment variable SUITE_TARGET, as suite.py describes. Output: a
 // line per check, then `N passed, N failed`. Every check counts, and a step that can't be made
 // because an earlier one failed is a failure too.
@@ -118,6 +119,16 @@ async function eventually(step, attempt) {
   }
 }
 
+async function readStep(session, step, variables) {
+  const uri = fill(step.resource, variables);
+  const { contents } = await within(session.readResource(uri), uri);
+  assert.equal(contents?.[0]?.mimeType, 'application/json', 'it holds no JSON');
+  JSON.parse(contents[0].text);
+  for (const part of fill(step.contains ?? [], variables)) {
+    assert.ok(contents[0].text.includes(part), `the contents don't hold ${part}`);
+  }
+}
+
 /** An act of the operator: a second process, over the operator's own socket. */
 async function human(words) {
   const [program, ...first] = target.operator;
@@ -157,6 +168,8 @@ async function runSteps(session) {
     if (step.human) {
       const name = `${index + 1} a human: ${step.human.slice(0, 2).join(' ')}`;
       await check(name, () => human(fill(step.human, variables)));
+    } else if (step.resource) {
+      await check(`${index + 1} reads ${step.resource}`, () => readStep(session, step, variables));
     } else {
       const suffix = step.refused ? ` is refused with ${step.refused}` : '';
       const name = `${index + 1} ${step.tool}${suffix}`;

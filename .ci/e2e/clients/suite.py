@@ -49,7 +49,7 @@ def over_stdio(suite, binary, node_folder, clients):
                 "variables": {"run": f"{client}-{mode}-stdio", "submitted": "question"},
                 "mode": mode,
                 "version": version,
-                "command": [binary, "mcp", "serve", "--transport", "stdio"],
+                "command": [binary, "mcp", "serve", "--transport", "stdio", "--toolsets", "all"],
                 "env": {"IBKR_AGENT_HOME": home},
                 "operator": [binary],
             }
@@ -74,7 +74,7 @@ def over_http(suite, binary, node_folder, clients):
                 "variables": {"run": f"{client}-{mode}-http", "submitted": "working"},
                 "mode": mode,
                 "version": version,
-                "url": ready["url"],
+                "url": ready["url"] + "?toolsets=all",
                 "token": ready["token"],
                 "read_only_token": ready["read_only_token"],
                 "env": {"IBKR_AGENT_HOME": home},
