@@ -4,7 +4,6 @@ use super::{Scalar, unreadable, utc_time};
 use crate::{BrokerError, WhatIf};
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, ClientOrderId, Execution, Side,
-    Timestamp,
 };
 use serde::Deserialize;
 

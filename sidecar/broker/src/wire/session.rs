@@ -3,14 +3,39 @@
 //! The `session` of a tickle and the `sessionId` of the accounts aren't declared here on purpose.
 
 use super::Scalar;
+use core::time::Duration;
+use ibkr_agent_domain::Timestamp;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// POST `/tickle`.
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Tickle {
     pub(crate) iserver: Option<TickleServer>,
+    sso_expires: Scalar,
+}
+
+impl Tickle {
+    /// How long the session would live without another keep-alive, if told.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        self.sso_expires.as_str()?.parse().ok().map(Duration::from_millis)
+    }
+}
+
+/// GET `/sso/validate`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Validation {
+    #[serde(rename = "AUTH_TIME")]
+    auth_time: Scalar,
+}
+
+impl Validation {
+    /// When a human logged in, if told.
+    pub(crate) fn login_at(&self) -> Option<Timestamp> {
+        self.auth_time.millis()
+    }
 }
 
 /// The brokerage part of a tickle.
@@ -36,6 +61,11 @@ impl AuthStatus {
 
     pub(crate) fn is_competing(&self) -> bool {
         self.competing.is_true() == Some(true)
+    }
+
+    /// Whether there is nothing to wait for: it is up, or another's.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_authenticated() || self.is_competing()
     }
 
     pub(crate) fn is_connected(&self) -> bool {

@@ -136,6 +136,7 @@ const ENDPOINTS: &[(&str, &str, Reader)] = &[
     ("POST", "/fyi/deliveryoptions/device", Unused),
     ("DELETE", "/fyi/deliveryoptions/*", Unused),
     ("PUT", "/fyi/notifications/*", Unused),
+    ("GET", "/iserver/news", Unused),
     ("GET", "/iserver/news/*", Unused),
     ("GET", "/iserver/fundamentals/*/*", Unused),
     ("GET", "/hmds/history", Unused),
