@@ -123,7 +123,12 @@ impl Broker for ClientPortal {
     }
 
     fn profit_and_loss<'a>(&'a self, account: &'a AccountId) -> Read<'a, ProfitAndLoss> {
-        Box::pin(self.read_profit_and_loss(account))
+        Box::pin(async {
+            match self.streamed_profit(account) {
+                Some(told) => Ok(told),
+                None => self.read_profit_and_loss(account).await,
+            }
+        })
     }
 
     fn allocation<'a>(&'a self, account: &'a AccountId) -> Read<'a, Allocation> {

@@ -1,4 +1,4 @@
-//! The client of one Client Portal Gateway: a cheap handle, its start-up sequence and keep-alive.
+//! The client of one Client Portal Gateway: a cheap handle and its start-up sequence.
 //!
 //! Start-up (client-portal-api reference, §1.6): tickle; status; `ssodh/init` when connected but
 //! not authenticated, never competing; `/iserver/accounts`; `/portfolio/accounts`; a first read of
@@ -6,11 +6,11 @@
 
 use crate::cache::Caches;
 use crate::config::{BrokerConfig, Pacing};
-use crate::pacing::Lane;
+use crate::keeper::{Cause, judge};
 use crate::session::{Fault, Known, Primed, Session, check};
-use crate::stream::{self, Streams};
+use crate::stream::Streams;
 use crate::transport::{Answer, Request, Transport};
-use crate::wire::session::{AuthStatus, BrokerageAccounts, Tickle};
+use crate::wire::session::{AuthStatus, BrokerageAccounts, Tickle, Validation};
 use crate::wire::{accounts::PortfolioAccount, parse, parse_list};
 use crate::{BrokerError, Clock, ConnectError, HaltLatch};
 use core::fmt;
@@ -21,14 +21,7 @@ use ibkr_agent_domain::{
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-/// How often a good session is kept alive.
-const TICKLE_EVERY: Duration = Duration::from_secs(60);
-/// How soon a bad one is looked at again.
-const RETRY_EVERY: Duration = Duration::from_secs(15);
-/// How soon a session is looked at that was just lost.
-const LOST_PAUSE: Duration = Duration::from_secs(1);
 /// How long an account list is used without asking again.
 const ACCOUNTS_FRESH: Duration = Duration::from_secs(5);
 /// Looks at the status after asking for a brokerage session, and the pause between two.
@@ -47,6 +40,7 @@ struct Inner {
     name: BrokerName,
     mode: Mode,
     pacing: Pacing,
+    remind_before: Duration,
     transport: Transport,
     session: Session,
     caches: Caches,
@@ -81,44 +75,14 @@ pub fn connect(
             name: config.name,
             mode: config.expect,
             pacing: config.pacing,
+            remind_before: config.remind_before,
             transport,
-            session: Session::new(now, events.clone()),
+            session: Session::new(config.region, now, events.clone()),
             caches: Caches::default(),
             streams: Arc::new(Streams::new(events)),
             latch,
         }),
     })
-}
-
-/// Keeps the session alive until shutdown: a tickle every minute; brings the brokerage session up
-/// where that needs no login, and never takes it from another platform.
-///
-/// Holds the stream up too.
-pub async fn keep_alive(broker: ClientPortal, shutdown: CancellationToken) {
-    tokio::join!(keep_session(&broker, &shutdown), stream::supervise(&broker, &shutdown));
-}
-
-async fn keep_session(broker: &ClientPortal, shutdown: &CancellationToken) {
-    let mut pause = Duration::ZERO;
-    loop {
-        let turn = async {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = broker.session().lost.notified() => tokio::time::sleep(LOST_PAUSE).await,
-            }
-            broker.keep_up().await
-        };
-        pause = tokio::select! {
-            () = shutdown.cancelled() => return,
-            state = turn => match state {
-                SessionState::Ready => TICKLE_EVERY,
-                SessionState::Unreachable
-                | SessionState::LoginRequired
-                | SessionState::BrokerageDown
-                | SessionState::Competing => RETRY_EVERY,
-            },
-        };
-    }
 }
 
 impl ClientPortal {
@@ -151,17 +115,8 @@ impl ClientPortal {
     }
 
     pub(crate) fn session_health(&self) -> SessionHealth {
-        self.session().health(self.transport().skew_ms())
-    }
-
-    async fn keep_up(&self) -> SessionState {
-        match self.start(self.session().known().is_none()).await {
-            Ok(health) => health.state,
-            Err(error) => {
-                tracing::debug!(code = error.code().as_str(), "keep-alive failed");
-                self.session().state()
-            }
-        }
+        let transport = self.transport();
+        self.session().health(transport.clock().now(), transport.skew_ms())
     }
 
     /// The start-up sequence; with `all` the pre-flights too, else only what keeps it alive.
@@ -169,27 +124,19 @@ impl ClientPortal {
         let _starting = self.begin().await?;
         let status = match self.look().await {
             Ok(status) => status,
-            Err(BrokerError::SessionRequired | BrokerError::SessionExpired) => {
-                return Ok(self.session_health());
-            }
-            Err(error @ BrokerError::RateLimited { .. }) => return Err(error),
-            Err(error) => {
-                // A gateway that hangs is as good as none.
-                self.note_state(SessionState::Unreachable);
-                return Err(error);
-            }
+            Err(error) => return self.fail(error),
         };
-        let state = if status.is_competing() {
-            SessionState::Competing
+        let cause = if status.is_competing() {
+            Cause::Competing
         } else if status.is_authenticated() {
-            SessionState::Ready
+            Cause::Ready
         } else if status.is_connected() {
-            SessionState::BrokerageDown
+            Cause::BrokerageDown
         } else {
-            SessionState::LoginRequired
+            Cause::NoLogin
         };
-        if state != SessionState::Ready {
-            self.note_state(state);
+        if cause != Cause::Ready {
+            self.note(cause);
             return Ok(self.session_health());
         }
         if all || self.session().known().is_none() {
@@ -199,9 +146,27 @@ impl ClientPortal {
                 Err(error) => return Err(error),
             }
         } else {
-            self.note_state(SessionState::Ready);
+            self.note(Cause::Ready);
         }
         Ok(self.session_health())
+    }
+
+    /// A look that failed: what it says of the session is noted. A session that needs a human is
+    /// no error.
+    fn fail(&self, error: BrokerError) -> Result<SessionHealth, BrokerError> {
+        let cause = judge(&error);
+        if let Some(cause) = cause {
+            self.note(cause);
+        }
+        match cause.map(Cause::state) {
+            None | Some(SessionState::Unreachable) => Err(error),
+            Some(
+                SessionState::LoginRequired
+                | SessionState::BrokerageDown
+                | SessionState::Competing
+                | SessionState::Ready,
+            ) => Ok(self.session_health()),
+        }
     }
 
     /// Waits to be the one who runs the sequence, but not longer than for a request.
@@ -213,27 +178,38 @@ impl ClientPortal {
 
     /// Tickle and status; asks for a brokerage session where it is down but no login is needed.
     async fn look(&self) -> Result<AuthStatus, BrokerError> {
-        let request = Request::post("/tickle").lane(Lane::KeepAlive);
-        let tickle: Tickle = self.ask_once(&request, "keep-alive").await?;
-        self.session().note_tickle(self.transport().clock().now());
+        let tickle: Tickle = self.ask_once(&Request::post("/tickle"), "keep-alive").await?;
+        self.session().note_tickle(tickle.left(), self.transport().clock().now());
         let told = tickle.iserver.and_then(|server| server.auth_status);
-        let status = match told {
-            Some(status) if status.is_authenticated() || status.is_competing() => status,
+        let mut status = match told {
+            Some(status) if status.is_settled() => return Ok(status),
             Some(_) | None => self.status().await?,
         };
-        if status.is_authenticated() || status.is_competing() || !status.is_connected() {
+        if !status.is_settled() && !status.is_connected() {
+            // The first answer of a fresh session may be wrong.
+            tokio::time::sleep(STATUS_PAUSE).await;
+            status = self.status().await?;
+        }
+        if status.is_settled() || !status.is_connected() {
             return Ok(status);
         }
         let init = Request::post("/iserver/auth/ssodh/init")
-            .json(br#"{"publish":true,"compete":false}"#.to_vec())
-            .lane(Lane::KeepAlive);
-        let mut status: AuthStatus = match self.ask_once(&init, "brokerage session").await {
-            Ok(status) => status,
-            Err(BrokerError::Upstream { .. } | BrokerError::Rejected { .. }) => status,
+            .json(br#"{"publish":true,"compete":false}"#.to_vec());
+        match self.ask_once(&init, "brokerage session").await {
+            Ok(told) => status = told,
+            // 410 and 503 shortly after a log-out, or an answer of no known form: it stays down,
+            // unless the status says otherwise.
+            Err(
+                BrokerError::Upstream { .. }
+                | BrokerError::Rejected { .. }
+                | BrokerError::AccessDenied { .. }
+                | BrokerError::SessionExpired
+                | BrokerError::InvalidResponse { .. },
+            ) => {}
             Err(error) => return Err(error),
-        };
+        }
         for _ in 0..STATUS_TRIES {
-            if status.is_authenticated() || status.is_competing() {
+            if status.is_settled() {
                 break;
             }
             tokio::time::sleep(STATUS_PAUSE).await;
@@ -242,9 +218,26 @@ impl ClientPortal {
         Ok(status)
     }
 
+    /// The status of a login that is there: a failure of IBKR's is one of the brokerage session.
     async fn status(&self) -> Result<AuthStatus, BrokerError> {
-        let request = Request::post("/iserver/auth/status").lane(Lane::KeepAlive);
-        self.ask_once(&request, "session status").await
+        let request = Request::post("/iserver/auth/status");
+        match self.ask_once(&request, "session status").await {
+            Err(
+                BrokerError::Upstream { .. }
+                | BrokerError::Rejected { .. }
+                | BrokerError::InvalidResponse { .. },
+            ) => Err(BrokerError::SessionExpired),
+            other => other,
+        }
+    }
+
+    /// Learns when the login was made. A gateway that doesn't say is fine.
+    pub(crate) async fn learn_login(&self) {
+        let read = self.ask_once(&Request::get("/sso/validate"), "login").await;
+        let told = read.ok().and_then(|told: Validation| told.login_at());
+        if let Some(login_at) = told {
+            self.session().learn_login(login_at, self.transport().clock().now());
+        }
     }
 
     /// The account lists that every session must ask for first.
@@ -253,7 +246,7 @@ impl ClientPortal {
             self.ask_once(&Request::get("/iserver/accounts"), "brokerage accounts").await?;
         let is_paper = brokerage.is_paper_login();
         self.check_login(is_paper, brokerage.is_simulated())?;
-        let request = Request::get("/portfolio/accounts").lane(Lane::Accounts);
+        let request = Request::get("/portfolio/accounts");
         let answer = self.ask(&request).await.map_err(|fault| self.give_up(fault))?;
         let rows: Vec<PortfolioAccount> = parse_list(&answer.body, "portfolio accounts")?;
         if rows.len() > MAX_ACCOUNTS {
@@ -278,7 +271,7 @@ impl ClientPortal {
             is_simulated: brokerage.is_simulated(),
             read_at: Instant::now(),
         });
-        self.note_state(SessionState::Ready);
+        self.note(Cause::Ready);
         Ok(known)
     }
 
@@ -290,21 +283,21 @@ impl ClientPortal {
             (Mode::Live, Some(true)) => "a paper login",
             (Mode::Simulated | Mode::Paper | Mode::Live, _) => return Ok(()),
         };
-        self.note_state(SessionState::LoginRequired);
+        self.note(Cause::WrongLogin);
         let expected = self.inner.mode;
         Err(BrokerError::WrongLogin { expected, found })
     }
 
     /// First reads of orders and trades, which only open them. A failure is told by the next read.
     async fn prime(&self) {
-        for (what, path, lane) in [
-            (Primed::Orders, "/iserver/account/orders", Lane::Orders),
-            (Primed::Trades, "/iserver/account/trades", Lane::Trades),
+        for (what, path) in [
+            (Primed::Orders, "/iserver/account/orders"),
+            (Primed::Trades, "/iserver/account/trades"),
         ] {
             if self.session().is_primed(what) {
                 continue;
             }
-            if self.ask(&Request::get(path).lane(lane)).await.is_ok() {
+            if self.ask(&Request::get(path)).await.is_ok() {
                 self.session().note_primed(what);
             }
         }
@@ -383,8 +376,8 @@ impl ClientPortal {
             Err(error) => Err(Fault::Error(error)),
         };
         result.inspect_err(|fault| {
-            if let Some(state) = fault.state() {
-                self.note_state(state);
+            if let Some(cause) = fault.cause() {
+                self.note(cause);
             }
         })
     }
@@ -400,8 +393,12 @@ impl ClientPortal {
         }
     }
 
-    pub(crate) fn note_state(&self, state: SessionState) {
-        let now = self.transport().clock().now();
-        self.session().note_state(state, now, self.transport().skew_ms());
+    pub(crate) fn note(&self, cause: Cause) {
+        let transport = self.transport();
+        self.session().note(cause, transport.clock().now(), transport.skew_ms());
+    }
+
+    pub(crate) fn remind_before(&self) -> Duration {
+        self.inner.remind_before
     }
 }

@@ -1,6 +1,7 @@
 //! How to reach a broker login, checked before anything is sent.
 
 use crate::ConnectError;
+use crate::keeper::Region;
 use core::time::Duration;
 use ibkr_agent_domain::{BrokerName, Mode};
 use std::net::IpAddr;
@@ -12,6 +13,9 @@ const API_PATH: &str = "/v1/api";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default time-out of establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Default time between the reminder and the session's end.
+const REMIND_BEFORE: Duration = Duration::from_secs(15 * 60);
 
 /// How the gateway's certificate is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,6 +58,10 @@ pub struct BrokerConfig {
     pub connect_timeout: Duration,
     /// Whether limits are kept.
     pub pacing: Pacing,
+    /// Whose midnight ends the session.
+    pub region: Region,
+    /// How long before its end a human is reminded.
+    pub remind_before: Duration,
 }
 
 impl BrokerConfig {
@@ -68,6 +76,8 @@ impl BrokerConfig {
             request_timeout: REQUEST_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
             pacing: Pacing::default(),
+            region: Region::default(),
+            remind_before: REMIND_BEFORE,
         }
     }
 

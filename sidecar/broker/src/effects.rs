@@ -4,7 +4,6 @@
 //! login shows, and the login is of the expected kind. What fails here is `NotSent`.
 
 use crate::client::ClientPortal;
-use crate::pacing::Lane;
 use crate::transport::{Answer, Delivery, Method, Request};
 use crate::wire::replies::{cancellation, is_reply_id, placement};
 use crate::wire::{scalar, ticket};
@@ -26,7 +25,7 @@ impl ClientPortal {
             return PlaceOutcome::NotSent { why };
         };
         let path = format!("/iserver/account/{}/orders", order.account());
-        let request = Request::post(path).json(body).lane(Lane::Place);
+        let request = Request::post(path).json(body);
         let sent = self.transport().send_once(&request, Some(self.latch())).await;
         self.settle(sent, &reference, |question| {
             PlaceOutcome::Question(Asked::new(question, permit))
@@ -62,9 +61,8 @@ impl ClientPortal {
         } else {
             (br#"{"confirmed":false}"#, None)
         };
-        let request = Request::post(format!("/iserver/reply/{}", reply.reply_id()))
-            .json(body.to_vec())
-            .lane(Lane::Place);
+        let request =
+            Request::post(format!("/iserver/reply/{}", reply.reply_id())).json(body.to_vec());
         let reference = place.client_order_id().clone();
         let sent = self.transport().send_once(&request, latch).await;
         self.settle(sent, &reference, |question| {
@@ -89,7 +87,7 @@ impl ClientPortal {
             return CancelOutcome::NotSent { why };
         }
         let path = format!("/iserver/account/{}/order/{order}", cancel.account());
-        let request = Request::new(Method::Delete, path).lane(Lane::Cancel);
+        let request = Request::new(Method::Delete, path);
         match self.transport().send_once(&request, None).await {
             Delivery::NotSent(why) => CancelOutcome::NotSent { why },
             Delivery::Unknown(why) => CancelOutcome::Unknown { why },
@@ -119,8 +117,8 @@ impl ClientPortal {
     /// A refused effect may tell that the session is gone.
     fn learn(&self, answer: &Answer) {
         if let Err(fault) = crate::session::check(answer) {
-            match fault.state() {
-                Some(state) => self.note_state(state),
+            match fault.cause() {
+                Some(cause) => self.note(cause),
                 None if fault == crate::session::Fault::PreflightMissing => self.session().forget(),
                 None => {}
             }

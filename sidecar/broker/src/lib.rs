@@ -48,10 +48,12 @@ mod transport;
 mod wire;
 
 pub use api::{Broker, BrokerFuture, Resolution, ResolveFilters, WatchGuard, WhatIf};
-pub use client::{ClientPortal, connect, keep_alive};
+pub use client::{ClientPortal, connect};
 pub use clock::{Clock, SystemClock};
 pub use config::{BrokerConfig, Pacing, TlsPolicy};
 pub use error::{BrokerError, ConnectError};
+pub use keeper::{Region, Viewer, instructions, keep_alive};
 pub use latch::HaltLatch;
 pub use outcome::{Asked, CancelOutcome, PlaceOutcome};
+pub use pacing::with_caller;
 pub use stream::StreamHealth;

@@ -4,8 +4,10 @@
 //! session material: the gateway keeps that in its own jar.
 
 use crate::BrokerError;
+use crate::keeper::{Cause, Ends, Region};
 use crate::transport::Answer;
 use crate::wire::{error_text, first, message};
+use core::time::Duration;
 use ibkr_agent_domain::{
     AccountId, AccountInfo, BrokerEvent, SessionHealth, SessionState, Timestamp,
 };
@@ -37,7 +39,8 @@ pub(crate) enum Primed {
 
 #[derive(Debug)]
 struct Facts {
-    state: SessionState,
+    cause: Cause,
+    ends: Ends,
     since: Timestamp,
     last_tickle: Option<Timestamp>,
     known: Option<Arc<Known>>,
@@ -46,12 +49,18 @@ struct Facts {
 }
 
 impl Facts {
-    fn health(&self, clock_skew_ms: Option<i64>) -> SessionHealth {
+    fn health(&self, region: Region, now: Timestamp, clock_skew_ms: Option<i64>) -> SessionHealth {
+        let ends_at = match self.cause.state() {
+            SessionState::Ready | SessionState::BrokerageDown | SessionState::Competing => {
+                self.ends.at(region, now)
+            }
+            SessionState::Unreachable | SessionState::LoginRequired => None,
+        };
         SessionHealth {
-            state: self.state,
+            state: self.cause.state(),
             since: self.since,
-            why: why(self.state),
-            ends_at: None,
+            why: self.cause.sentence(),
+            ends_at,
             last_tickle: self.last_tickle,
             is_paper: self.known.as_ref().and_then(|known| known.is_paper),
             clock_skew_ms,
@@ -59,20 +68,11 @@ impl Facts {
     }
 }
 
-const fn why(state: SessionState) -> &'static str {
-    match state {
-        SessionState::Unreachable => "the Client Portal Gateway doesn't answer",
-        SessionState::LoginRequired => "nobody is logged in at the gateway",
-        SessionState::BrokerageDown => "logged in, but the brokerage session is down",
-        SessionState::Competing => "another session of the same username is active",
-        SessionState::Ready => "the session works",
-    }
-}
-
 /// The session as last learnt.
 #[derive(Debug)]
 pub(crate) struct Session {
     facts: Mutex<Facts>,
+    region: Region,
     /// Held by whoever runs the start-up sequence.
     pub(crate) starting: tokio::sync::Mutex<()>,
     /// Told when a good session is lost, or may be.
@@ -82,16 +82,22 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(now: Timestamp, events: broadcast::Sender<BrokerEvent>) -> Self {
+    pub(crate) fn new(
+        region: Region,
+        now: Timestamp,
+        events: broadcast::Sender<BrokerEvent>,
+    ) -> Self {
         Self {
             facts: Mutex::new(Facts {
-                state: SessionState::Unreachable,
+                cause: Cause::NotAsked,
+                ends: Ends::default(),
                 since: now,
                 last_tickle: None,
                 known: None,
                 orders_primed: false,
                 trades_primed: false,
             }),
+            region,
             starting: tokio::sync::Mutex::default(),
             lost: tokio::sync::Notify::new(),
             states: watch::Sender::new(SessionState::Unreachable),
@@ -99,8 +105,8 @@ impl Session {
         }
     }
 
-    pub(crate) fn health(&self, clock_skew_ms: Option<i64>) -> SessionHealth {
-        self.lock().health(clock_skew_ms)
+    pub(crate) fn health(&self, now: Timestamp, clock_skew_ms: Option<i64>) -> SessionHealth {
+        self.lock().health(self.region, now, clock_skew_ms)
     }
 
     /// Waits for a state.
@@ -111,34 +117,27 @@ impl Session {
     }
 
     pub(crate) fn state(&self) -> SessionState {
-        self.lock().state
+        self.lock().cause.state()
     }
 
     pub(crate) fn known(&self) -> Option<Arc<Known>> {
         self.lock().known.clone()
     }
 
-    pub(crate) fn note_tickle(&self, now: Timestamp) {
-        self.lock().last_tickle = Some(now);
+    /// Notes an answered keep-alive, and how long the session would live without another.
+    pub(crate) fn note_tickle(&self, left: Option<Duration>, now: Timestamp) {
+        let mut facts = self.lock();
+        facts.last_tickle = Some(now);
+        facts.ends.learn_grant(left, now);
     }
 
-    /// Notes a state. Whatever isn't ready forgets the accounts and subscriptions, since the next
-    /// session may be another login's; an unreachable gateway forgets nothing.
-    pub(crate) fn note_state(&self, state: SessionState, now: Timestamp, skew_ms: Option<i64>) {
+    /// Notes a cause; a change of the state is told, once. Whatever isn't ready forgets the accounts
+    /// and subscriptions, since the next session may be another login's; an unreachable gateway
+    /// forgets nothing.
+    pub(crate) fn note(&self, cause: Cause, now: Timestamp, skew_ms: Option<i64>) {
         let mut facts = self.lock();
-        let is_changed = facts.state != state;
-        if is_changed {
-            tracing::info!(
-                session.from = facts.state.as_str(),
-                session.to = state.as_str(),
-                "broker session changed"
-            );
-            if facts.state == SessionState::Ready {
-                self.lost.notify_one();
-            }
-            facts.state = state;
-            facts.since = now;
-        }
+        let (before, state) = (facts.cause.state(), cause.state());
+        facts.cause = facts.cause.then(cause);
         match state {
             SessionState::Ready | SessionState::Unreachable => {}
             SessionState::LoginRequired | SessionState::BrokerageDown | SessionState::Competing => {
@@ -147,11 +146,30 @@ impl Session {
                 facts.trades_primed = false;
             }
         }
-        if is_changed {
-            self.states.send_replace(state);
-            // Nobody listening is fine.
-            drop(self.events.send(BrokerEvent::Session(facts.health(skew_ms))));
+        if state == SessionState::LoginRequired {
+            facts.ends = Ends::default();
         }
+        if before == state {
+            return;
+        }
+        tracing::info!(
+            session.from = before.as_str(),
+            session.to = state.as_str(),
+            session.why = facts.cause.sentence(),
+            "broker session changed"
+        );
+        facts.since = now;
+        if before == SessionState::Ready {
+            self.lost.notify_one();
+        }
+        self.states.send_replace(state);
+        // Nobody listening is fine.
+        drop(self.events.send(BrokerEvent::Session(facts.health(self.region, now, skew_ms))));
+    }
+
+    /// Learns when the login was made.
+    pub(crate) fn learn_login(&self, at: Timestamp, now: Timestamp) {
+        self.lock().ends.learn_login(at, now);
     }
 
     /// Forgets the pre-flights, so that they are made again.
@@ -200,11 +218,11 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// What a failure says of the session.
-    pub(crate) const fn state(&self) -> Option<SessionState> {
+    pub(crate) fn cause(&self) -> Option<Cause> {
         match self {
-            Self::Error(BrokerError::SessionRequired) => Some(SessionState::LoginRequired),
-            Self::Error(BrokerError::SessionExpired) => Some(SessionState::BrokerageDown),
-            Self::Error(BrokerError::Unreachable { .. }) => Some(SessionState::Unreachable),
+            Self::Error(BrokerError::SessionRequired) => Some(Cause::NoLogin),
+            Self::Error(BrokerError::SessionExpired) => Some(Cause::BrokerageDown),
+            Self::Error(BrokerError::Unreachable { why }) => Some(Cause::of_connection(why)),
             Self::PreflightMissing | Self::Error(_) => None,
         }
     }

@@ -116,6 +116,12 @@ impl Streams {
         })
     }
 
+    /// Tells subscribers something.
+    pub(crate) fn tell(&self, event: BrokerEvent) {
+        // Nobody listening is fine.
+        drop(self.events.send(event));
+    }
+
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -239,8 +245,7 @@ impl Streams {
         let mut looks = Looks::default();
         for told in told {
             match told {
-                // Nobody listening is fine.
-                Told::Event(event) => drop(self.events.send(*event)),
+                Told::Event(event) => self.tell(*event),
                 Told::Session => looks.session = true,
                 Told::Preflight => looks.preflight = true,
             }

@@ -82,7 +82,9 @@ impl Request {
     }
 
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), query: Vec::new(), body: None, lane: Lane::Read }
+        let path = path.into();
+        let lane = Lane::of(method, &path);
+        Self { method, path, query: Vec::new(), body: None, lane }
     }
 
     pub(crate) fn param(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -110,6 +112,11 @@ impl Request {
             url.set_query(Some(&encoded));
         }
         Ok(url)
+    }
+
+    /// Whether it asks for facts of an account, which an order may just have changed.
+    fn tells_account(&self) -> bool {
+        self.path.starts_with("/iserver/account") || self.path.starts_with("/portfolio")
     }
 
     /// Says the same to the broker.
@@ -150,6 +157,34 @@ pub(crate) enum Delivery {
 }
 
 type Flight = Arc<OnceCell<Result<Answer, BrokerError>>>;
+
+/// A place in a request that callers share.
+struct Boarded<'a> {
+    transport: &'a Transport,
+    key: String,
+    flight: Flight,
+}
+
+impl Boarded<'_> {
+    /// Lets nobody else join.
+    fn close(&self) {
+        let mut flights = self.transport.lock_flights();
+        if flights.get(&self.key).is_some_and(|open| Arc::ptr_eq(open, &self.flight)) {
+            flights.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Boarded<'_> {
+    fn drop(&mut self) {
+        // The last one to give up leaves nothing behind; the map's own is the second.
+        let mut flights = self.transport.lock_flights();
+        let is_ours = flights.get(&self.key).is_some_and(|open| Arc::ptr_eq(open, &self.flight));
+        if is_ours && Arc::strong_count(&self.flight) <= 2 {
+            flights.remove(&self.key);
+        }
+    }
+}
 
 /// The way to one gateway.
 pub(crate) struct Transport {
@@ -232,26 +267,29 @@ impl Transport {
         self.request_timeout
     }
 
-    /// Sends a read. On a slow lane, callers of the same path share one request as long as it
-    /// hasn't been sent, so that nobody is told what was true before it asked.
+    /// Sends a read. Callers of the same GET share one request: for an account's own facts only as
+    /// long as it hasn't been sent, so that nobody is told what was true before it asked.
     pub(crate) async fn read(&self, request: &Request) -> Result<Answer, BrokerError> {
-        if !request.lane.is_shared() {
-            return self.send_read(request, || {}).await;
+        let deadline = Instant::now() + self.request_timeout;
+        if request.method != Method::Get {
+            return self.send_read(request, deadline, || {}).await;
         }
-        let key = request.key();
-        let flight = Arc::clone(self.lock_flights().entry(key.clone()).or_default());
-        let lead = || async { self.send_read(request, || self.close_flight(&key, &flight)).await };
-        let answer = flight.get_or_init(lead).await.clone();
-        // An error before sending leaves the flight open.
-        self.close_flight(&key, &flight);
-        answer
+        let boarded = self.board(request.key());
+        let before_sending = || {
+            if request.tells_account() {
+                boarded.close();
+            }
+        };
+        let lead = || async { self.send_read(request, deadline, before_sending).await };
+        let answer = timeout_at(deadline, boarded.flight.get_or_init(lead)).await;
+        // Whoever comes from now on asks anew. An error before sending had left the flight open.
+        boarded.close();
+        answer.map_err(|_| BrokerError::TimedOut)?.clone()
     }
 
-    fn close_flight(&self, key: &str, flight: &Flight) {
-        let mut flights = self.lock_flights();
-        if flights.get(key).is_some_and(|open| Arc::ptr_eq(open, flight)) {
-            flights.remove(key);
-        }
+    fn board(&self, key: String) -> Boarded<'_> {
+        let flight = Arc::clone(self.lock_flights().entry(key.clone()).or_default());
+        Boarded { transport: self, key, flight }
     }
 
     fn lock_flights(&self) -> MutexGuard<'_, HashMap<String, Flight>> {
@@ -261,10 +299,10 @@ impl Transport {
     async fn send_read(
         &self,
         request: &Request,
+        deadline: Instant,
         before_sending: impl FnOnce(),
     ) -> Result<Answer, BrokerError> {
-        let deadline = Instant::now() + self.request_timeout;
-        self.limiter.acquire(request.lane, deadline).await?;
+        let _turn = self.limiter.acquire(request.lane, deadline).await?;
         before_sending();
         timeout_at(deadline, self.exchange(request)).await.map_err(|_| BrokerError::TimedOut)?
     }
@@ -298,9 +336,9 @@ impl Transport {
     /// Writes an effect once. The latch, where given, is read last before the write.
     pub(crate) async fn send_once(&self, request: &Request, latch: Option<&HaltLatch>) -> Delivery {
         let deadline = Instant::now() + self.request_timeout;
-        if self.limiter.acquire(request.lane, deadline).await.is_err() {
+        let Ok(_turn) = self.limiter.acquire(request.lane, deadline).await else {
             return Delivery::NotSent("rate_limited");
-        }
+        };
         let Ok(prepared) = self.prepare(request) else {
             return Delivery::NotSent("request_not_writable");
         };
@@ -424,14 +462,33 @@ fn http_date_millis(text: &str) -> Option<i64> {
     Some(zoned.timestamp().as_millisecond())
 }
 
+/// Why there is no connection when the certificate is to blame.
+pub(crate) const BAD_CERTIFICATE: &str = "its certificate isn't the expected one";
+
 fn read_failure(error: &reqwest::Error) -> BrokerError {
     if error.is_timeout() {
         BrokerError::TimedOut
     } else if error.is_connect() {
-        BrokerError::Unreachable { why: "no connection, or a certificate that isn't accepted" }
+        let why = if is_about_certificate(error) { BAD_CERTIFICATE } else { "no connection" };
+        BrokerError::Unreachable { why }
     } else {
         BrokerError::Interrupted
     }
+}
+
+fn is_about_certificate(error: &reqwest::Error) -> bool {
+    let mut source = core::error::Error::source(error);
+    while let Some(error) = source {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = error
+            .downcast_ref::<rustls::Error>()
+            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

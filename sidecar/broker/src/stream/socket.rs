@@ -107,7 +107,7 @@ async fn dial(broker: &ClientPortal) -> Result<Socket, &'static str> {
     let transport = broker.transport();
     let deadline = Instant::now() + transport.request_timeout();
     let turn = transport.limiter().acquire(Lane::KeepAlive, deadline).await;
-    turn.map_err(|_| "the broker's limits leave no room")?;
+    let _turn = turn.map_err(|_| "the broker's limits leave no room")?;
     let uri = transport.stream_url().parse().map_err(|_| "the address can't be used")?;
     let request = ClientRequestBuilder::new(uri).with_header("User-Agent", crate::transport::AGENT);
     let limits = WebSocketConfig::default()

@@ -159,14 +159,11 @@ async fn a_socket_that_is_silent_from_the_start_is_given_up() {
 #[tokio::test]
 async fn a_heartbeat_that_stops_ends_the_connection() {
     let mut server = Upstream::start().await;
-    let kept = Kept::start(&server);
+    let mut kept = Kept::start(&server);
     let link = server.greeted().await;
     link.say(r#"{"topic":"system","hb":1712345678901}"#);
-    let beat = |health: ibkr_agent_broker::StreamHealth| health.last_frame;
-    let first = beat(kept.broker.stream_health().unwrap());
-    while beat(kept.broker.stream_health().unwrap()) == first {
-        tokio::task::yield_now().await;
-    }
+    link.say(r#"{"topic":"blt","args":{"id":"1","message":"after the beat"}}"#);
+    kept.event(|event| matches!(event, BrokerEvent::Notification { .. }).then_some(())).await;
     jump(Duration::from_secs(26)).await;
     link.ended().await;
     server.greeted().await;
