@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import httpx2
@@ -33,6 +34,8 @@ INITIALIZE = {
         "clientInfo": {"name": "client-suite", "version": "1.0.0"},
     },
 }
+# Resources that the server said were updated, in the older protocol era.
+UPDATES = asyncio.Queue()
 HINTS = ("read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint")
 
 
@@ -99,6 +102,11 @@ def at(value, pointer):
     return value
 
 
+async def on_message(message):
+    if getattr(message, "method", None) == "notifications/resources/updated":
+        UPDATES.put_nowait(str(message.params.uri))
+
+
 @contextlib.asynccontextmanager
 async def connect(token):
     """An open client on the target's transport, in the target's protocol era."""
@@ -112,7 +120,12 @@ async def connect(token):
         else:
             program, *words = TARGET["command"]
             server = StdioServerParameters(command=program, args=words, env=TARGET["env"])
-        client = Client(server, mode=TARGET["mode"], read_timeout_seconds=TIMEOUT)
+        client = Client(
+            server,
+            mode=TARGET["mode"],
+            read_timeout_seconds=TIMEOUT,
+            message_handler=on_message,
+        )
         yield await stack.enter_async_context(client)
 
 
@@ -170,6 +183,25 @@ async def read_step(client, step, variables):
         require(part in contents[0].text, f"the contents don't hold {part}")
 
 
+async def follow_step(client, step, variables):
+    """Subscribes as the protocol era wants it, and waits for an update."""
+    uri = fill(step["follow"], variables)
+    if TARGET["version"] >= "2026":
+        async with client.listen(resource_subscriptions=[uri]) as events:
+            async for event in events:
+                require(event.uri == uri, f"told of {event}")
+                return
+        raise Failed("the stream ended without an update")
+    while not UPDATES.empty():
+        UPDATES.get_nowait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        await client.subscribe_resource(uri)
+        told = await UPDATES.get()
+        require(told == uri, f"told of {told}")
+        await client.unsubscribe_resource(uri)
+
+
 async def human(words):
     """An act of the operator: a second process, over the operator's own socket."""
     process = await asyncio.create_subprocess_exec(
@@ -222,6 +254,10 @@ async def run_steps(counts, client, tools):
         if "resource" in step:
             async with counts.check(f"{index} reads {step['resource']}"):
                 await read_step(client, step, variables)
+            continue
+        if "follow" in step:
+            async with counts.check(f"{index} follows {step['follow']}"):
+                await follow_step(client, step, variables)
             continue
         suffix = f" is refused with {step['refused']}" if "refused" in step else ""
         async with counts.check(f"{index} {step['tool']}{suffix}"):

@@ -7,6 +7,7 @@ import {
   getDefaultEnvironment,
 } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 
 import { main, target } from './scenario.mjs';
 
@@ -42,6 +43,13 @@ await main({
       listTools: async () => (await client.listTools()).tools,
       callTool: (name, args) => client.callTool({ name, arguments: args }),
       readResource: (uri) => client.readResource({ uri }),
+      follow: async (uri, told) => {
+        client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => {
+          told(params.uri);
+        });
+        await client.subscribeResource({ uri });
+        return () => client.unsubscribeResource({ uri });
+      },
       close: () => client.close(),
     };
   },

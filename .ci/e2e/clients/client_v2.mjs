@@ -27,6 +27,17 @@ await main({
       listTools: async () => (await client.listTools()).tools,
       callTool: (name, args) => client.callTool({ name, arguments: args }),
       readResource: (uri) => client.readResource({ uri }),
+      follow: async (uri, told) => {
+        client.setNotificationHandler('notifications/resources/updated', ({ params }) => {
+          told(params.uri);
+        });
+        if (target.version >= '2026') {
+          const stream = await client.listen({ resourceSubscriptions: [uri] });
+          return () => stream.close();
+        }
+        await client.subscribeResource({ uri });
+        return () => client.unsubscribeResource({ uri });
+      },
       close: () => client.close(),
     };
   },

@@ -2,7 +2,8 @@
 //
 // The client comes as an adapter, so that both generations of the SDK run the same steps:
 //   { name, connect(token) ->
-//     { version, listTools(), callTool(name, args), readResource(uri), close() } }
+//     { version, listTools(), callTool(name, args), readResource(uri), follow(uri, told) -> end(),
+//       close() } }
 // The target is told in the environment variable SUITE_TARGET, as suite.py describes. Output: a
 // line per check, then `N passed, N failed`. Every check counts, and a step that can't be made
 // because an earlier one failed is a failure too.
@@ -129,6 +130,20 @@ async function readStep(session, step, variables) {
   }
 }
 
+/** Subscribes as the protocol era wants it, and waits for an update. */
+async function followStep(session, step, variables) {
+  const uri = fill(step.follow, variables);
+  let told;
+  const update = new Promise((resolve) => {
+    told = (updated) => {
+      if (updated === uri) resolve();
+    };
+  });
+  const end = await within(session.follow(uri, told), `following ${uri}`);
+  await within(update, `an update of ${uri}`);
+  await end();
+}
+
 /** An act of the operator: a second process, over the operator's own socket. */
 async function human(words) {
   const [program, ...first] = target.operator;
@@ -170,6 +185,8 @@ async function runSteps(session) {
       await check(name, () => human(fill(step.human, variables)));
     } else if (step.resource) {
       await check(`${index + 1} reads ${step.resource}`, () => readStep(session, step, variables));
+    } else if (step.follow) {
+      await check(`${index + 1} follows ${step.follow}`, () => followStep(session, step, variables));
     } else {
       const suffix = step.refused ? ` is refused with ${step.refused}` : '';
       const name = `${index + 1} ${step.tool}${suffix}`;
