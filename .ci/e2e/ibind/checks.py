@@ -47,9 +47,6 @@ class Checks:
         self.failed = 0
         self.errors = Errors()
         logging.getLogger().addHandler(self.errors)
-        for name in list(logging.root.manager.loggerDict):
-            if name.startswith("ibind"):
-                logging.getLogger(name).addHandler(self.errors)
 
     @contextlib.contextmanager
     def check(self, name):

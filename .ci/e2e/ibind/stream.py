@@ -181,7 +181,7 @@ def main():
     feed = Feed()
     socket = IbkrWsClient(
         account_id=ACCOUNT,
-        url=TARGET["url"].replace("https://", "wss://") + "ws",
+        url=TARGET["socket_url"],
         ibkr_client=ibkr,
         cacert=False,
         use_oauth=False,

@@ -2,12 +2,11 @@
 
 The server under test is the stand-alone simulator, posing as the gateway: TLS 1.2 with an expired
 self-signed certificate, chunked answers, binary WebSocket frames. Each client is a process of its
-own that gets the base URL in SUITE_TARGET.
+own that gets both URLs in SUITE_TARGET.
 
 Usage: suite.py BINARY [CLIENT...]; prints the clients' output with their counts.
 """
 
-import re
 import sys
 from pathlib import Path
 
@@ -15,16 +14,24 @@ from suites import NotReady, Server, Suite
 
 HERE = Path(__file__).resolve().parent
 CLIENTS = ("rest", "stream")
-BASE = re.compile(r"https://127\.0\.0\.1:\d+/v1/api")
 
 
-def base_url(server):
-    """The base URL that the simulator says when it serves."""
-    server.wait_for("/v1/api")
-    found = BASE.search(server.said())
-    if not found:
-        raise NotReady(f"no base URL in: {server.said()}")
-    return found[0]
+def run(suite, binary, name):
+    with Server([binary, "--bind", "127.0.0.1:0", "--tls", "--json"]) as server:
+        try:
+            ready = server.ready()
+            failure = None
+        except NotReady as why:
+            failure = str(why)
+        if not suite.verdict(f"the simulator for {name} says where it serves", failure):
+            return
+        target = {
+            "label": name,
+            "url": f"{ready['base_url']}/",
+            "socket_url": ready["socket_url"],
+        }
+        suite.run_client([sys.executable, str(HERE / f"{name}.py")], target)
+        suite.verdict(f"the simulator for {name} ends cleanly when it is told to", server.stop())
 
 
 def main():
@@ -34,15 +41,7 @@ def main():
         sys.exit(f"no such client: {chosen}")
     suite = Suite()
     for name in clients:
-        with Server([binary, "--bind", "127.0.0.1:0", "--tls"]) as server:
-            try:
-                url = base_url(server)
-                failure = None
-            except NotReady as why:
-                failure = str(why)
-            if suite.verdict(f"the simulator for {name} says where it serves", failure):
-                target = {"label": name, "url": f"{url}/"}
-                suite.run_client([sys.executable, str(HERE / f"{name}.py")], target)
+        run(suite, binary, name)
     if suite.failures:
         sys.exit(f"failed: {', '.join(suite.failures)}")
 
