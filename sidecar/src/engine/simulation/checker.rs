@@ -63,7 +63,9 @@ impl Summary {
                 | Row::ForgetKey(..)
                 | Row::Halt(_)
                 | Row::Admitted(_)
-                | Row::OperatorKey(_) => {}
+                | Row::OperatorKey(_)
+                | Row::Foreign(_)
+                | Row::ForgetForeign(..) => {}
             }
         }
         if let Payload::Place(permit) = &job.payload {
