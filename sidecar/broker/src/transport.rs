@@ -476,19 +476,14 @@ fn read_failure(error: &reqwest::Error) -> BrokerError {
     }
 }
 
-fn is_about_certificate(error: &reqwest::Error) -> bool {
-    let mut source = core::error::Error::source(error);
-    while let Some(error) = source {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = error
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        source = error.source();
+/// Searches the causes, also those that an I/O error wraps, which it doesn't name as its source.
+fn is_about_certificate(error: &(dyn core::error::Error + 'static)) -> bool {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return matches!(tls, rustls::Error::InvalidCertificate(_));
     }
-    false
+    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    wrapped.is_some_and(|wrapped| is_about_certificate(wrapped))
+        || error.source().is_some_and(is_about_certificate)
 }
 
 #[cfg(test)]

@@ -5,11 +5,21 @@ mod canary;
 #[cfg(test)]
 mod effects;
 #[cfg(test)]
+mod keeper;
+#[cfg(test)]
+mod kept;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
+mod pacing;
+#[cfg(test)]
 mod reads;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]
 mod session;
+#[cfg(test)]
+mod simulated_streams;
 #[cfg(test)]
 mod streams;
 #[cfg(test)]

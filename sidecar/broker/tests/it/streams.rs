@@ -1,68 +1,12 @@
 //! The gateway's stream: what is asked for, what is told, what happens when it breaks or is silent.
 
+use crate::kept::Kept;
 use crate::scripted::{Act, say};
-use crate::support::{AAPL, PAPER, account, client, config, conid, dec};
-use crate::upstream::{Link, PATIENCE, Upstream, jump};
+use crate::support::{AAPL, PAPER, account, conid, dec};
+use crate::upstream::{Link, Upstream, jump};
 use core::time::Duration;
-use ibkr_agent_broker::{Broker, BrokerConfig, ClientPortal, keep_alive};
-use ibkr_agent_domain::{BrokerEvent, BrokerOrderStatus, Mode, SessionState, Watch};
-use tokio::sync::broadcast;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-
-/// A client that keeps its session and stream up until it is dropped.
-struct Kept {
-    broker: ClientPortal,
-    events: broadcast::Receiver<BrokerEvent>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Kept {
-    fn start(server: &Upstream) -> Self {
-        Self::with(config(&server.url, Mode::Paper))
-    }
-
-    fn with(config: BrokerConfig) -> Self {
-        let (broker, _) = client(config);
-        let events = broker.events();
-        let task = tokio::spawn(keep_alive(broker.clone(), CancellationToken::new()));
-        Self { broker, events, task }
-    }
-
-    /// The next event that fits, past others.
-    async fn event<T>(&mut self, mut pick: impl FnMut(BrokerEvent) -> Option<T>) -> T {
-        let wait = async {
-            loop {
-                if let Some(found) = pick(self.events.recv().await.unwrap()) {
-                    return found;
-                }
-            }
-        };
-        timeout(PATIENCE, wait).await.expect("the event comes")
-    }
-
-    async fn quote(&mut self) -> ibkr_agent_domain::Quote {
-        self.event(|event| match event {
-            BrokerEvent::Quote(quote) => Some(quote),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn order(&mut self) -> ibkr_agent_domain::BrokerOrder {
-        self.event(|event| match event {
-            BrokerEvent::Order(order) => Some(order),
-            _ => None,
-        })
-        .await
-    }
-}
+use ibkr_agent_broker::Broker;
+use ibkr_agent_domain::{BrokerEvent, BrokerOrderStatus, SessionState, Watch};
 
 const WHOLE: &str = r#"{"topic":"smd+265598","conid":265598,"_updated":1712345678901,
     "server_id":"q0","6509":"RpB","31":"230.10","84":"230.05","86":"230.15","55":"AAPL"}"#;
@@ -78,7 +22,7 @@ fn with_an_order(path: &str) -> Option<Act> {
 #[tokio::test]
 async fn a_ready_session_gets_a_stream_that_follows_orders_trades_and_profit() {
     let mut server = Upstream::start().await;
-    let kept = Kept::start(&server);
+    let kept = Kept::on(&server);
     let mut link = server.link().await;
     link.expect("tic").await;
     link.greet();
@@ -93,7 +37,7 @@ async fn a_ready_session_gets_a_stream_that_follows_orders_trades_and_profit() {
 #[tokio::test]
 async fn a_watched_quote_comes_whole_and_then_in_changes_and_answers_reads() {
     let mut server = Upstream::start().await;
-    let mut kept = Kept::start(&server);
+    let mut kept = Kept::on(&server);
     let mut link = server.greeted().await;
     let guard = kept.broker.watch(Watch::Quote(conid(AAPL)));
     let second = kept.broker.watch(Watch::Quote(conid(AAPL)));
@@ -118,7 +62,7 @@ async fn a_watched_quote_comes_whole_and_then_in_changes_and_answers_reads() {
 #[tokio::test]
 async fn a_stale_streamed_quote_answers_no_read() {
     let mut server = Upstream::start().await;
-    let mut kept = Kept::start(&server);
+    let mut kept = Kept::on(&server);
     let mut link = server.greeted().await;
     let _guard = kept.broker.watch(Watch::Quote(conid(AAPL)));
     link.expect("smd").await;
@@ -132,7 +76,7 @@ async fn a_stale_streamed_quote_answers_no_read() {
 #[tokio::test]
 async fn a_cut_stream_comes_back_with_everything_that_was_followed() {
     let mut server = Upstream::start().await;
-    let mut kept = Kept::start(&server);
+    let mut kept = Kept::on(&server);
     let mut link = server.greeted().await;
     let _guard = kept.broker.watch(Watch::Quote(conid(AAPL)));
     link.expect("smd+265598").await;
@@ -146,7 +90,7 @@ async fn a_cut_stream_comes_back_with_everything_that_was_followed() {
 #[tokio::test]
 async fn a_socket_that_is_silent_from_the_start_is_given_up() {
     let mut server = Upstream::start().await;
-    let kept = Kept::start(&server);
+    let kept = Kept::on(&server);
     let mut silent = server.link().await;
     silent.expect("tic").await;
     jump(Duration::from_secs(11)).await;
@@ -159,7 +103,7 @@ async fn a_socket_that_is_silent_from_the_start_is_given_up() {
 #[tokio::test]
 async fn a_heartbeat_that_stops_ends_the_connection() {
     let mut server = Upstream::start().await;
-    let mut kept = Kept::start(&server);
+    let mut kept = Kept::on(&server);
     let link = server.greeted().await;
     link.say(r#"{"topic":"system","hb":1712345678901}"#);
     link.say(r#"{"topic":"blt","args":{"id":"1","message":"after the beat"}}"#);
@@ -172,7 +116,7 @@ async fn a_heartbeat_that_stops_ends_the_connection() {
 #[tokio::test]
 async fn an_order_delta_is_laid_over_the_order_as_last_read() {
     let mut server = Upstream::answering(with_an_order).await;
-    let mut kept = Kept::start(&server);
+    let mut kept = Kept::on(&server);
     let link = server.greeted().await;
     // The start-up has used the only read of orders in five seconds.
     jump(Duration::from_secs(6)).await;
@@ -189,7 +133,7 @@ async fn an_order_delta_is_laid_over_the_order_as_last_read() {
 #[tokio::test]
 async fn a_delta_of_an_order_that_was_never_whole_invents_nothing() {
     let mut server = Upstream::start().await;
-    let mut kept = Kept::start(&server);
+    let mut kept = Kept::on(&server);
     let link = server.greeted().await;
     link.say(
         r#"{"topic":"sor","args":[{"acct":"DU1234567","conid":265598,"orderId":7},
@@ -203,7 +147,7 @@ async fn a_delta_of_an_order_that_was_never_whole_invents_nothing() {
 #[tokio::test]
 async fn a_fill_is_told_once_and_again_with_its_commission() {
     let mut server = Upstream::start().await;
-    let mut kept = Kept::start(&server);
+    let mut kept = Kept::on(&server);
     let link = server.greeted().await;
     let fill = |more: &str| {
         format!(
@@ -229,7 +173,7 @@ async fn a_fill_is_told_once_and_again_with_its_commission() {
 #[tokio::test]
 async fn notices_and_profit_are_passed_on_and_noise_is_not() {
     let mut server = Upstream::start().await;
-    let mut kept = Kept::start(&server);
+    let mut kept = Kept::on(&server);
     let link = server.greeted().await;
     link.say("no JSON at all");
     link.say(r#"{"topic":"xyz+1","args":{}}"#);
@@ -257,7 +201,7 @@ async fn notices_and_profit_are_passed_on_and_noise_is_not() {
 #[tokio::test]
 async fn a_frame_beyond_the_bound_ends_the_connection_and_nothing_else() {
     let mut server = Upstream::start().await;
-    let kept = Kept::start(&server);
+    let kept = Kept::on(&server);
     let link = server.greeted().await;
     link.say(&format!(r#"{{"topic":"ntf","args":{{"text":"{}"}}}}"#, "x".repeat(1_100_000)));
     server.greeted().await;
@@ -267,7 +211,7 @@ async fn a_frame_beyond_the_bound_ends_the_connection_and_nothing_else() {
 #[tokio::test]
 async fn a_book_is_read_from_its_first_frames_and_given_up_afterwards() {
     let mut server = Upstream::start().await;
-    let kept = Kept::start(&server);
+    let kept = Kept::on(&server);
     let mut link = server.greeted().await;
     let broker = kept.broker.clone();
     let id = account(PAPER);
@@ -291,7 +235,7 @@ async fn a_book_is_read_from_its_first_frames_and_given_up_afterwards() {
 #[tokio::test]
 async fn a_refused_book_says_why_and_a_missing_stream_too() {
     let mut server = Upstream::start().await;
-    let kept = Kept::start(&server);
+    let kept = Kept::on(&server);
     let mut link = server.greeted().await;
     let broker = kept.broker.clone();
     let id = account(PAPER);
@@ -305,7 +249,7 @@ async fn a_refused_book_says_why_and_a_missing_stream_too() {
         (path == "GET /v1/api/ws").then(|| say("404 Not Found", "", "Access Denied"))
     })
     .await;
-    let kept = Kept::start(&plain);
+    let kept = Kept::on(&plain);
     kept.broker.renew().await.unwrap();
     let id = account(PAPER);
     let (refused, ()) = tokio::join!(kept.broker.depth(&id, conid(AAPL)), async {
@@ -321,7 +265,7 @@ async fn a_refused_book_says_why_and_a_missing_stream_too() {
 #[tokio::test]
 async fn only_so_many_quotes_are_followed_and_a_freed_line_serves_the_next() {
     let mut server = Upstream::start().await;
-    let kept = Kept::start(&server);
+    let kept = Kept::on(&server);
     let mut link = server.greeted().await;
     let mut guards: Vec<_> =
         (1..=80).map(|number| kept.broker.watch(Watch::Quote(conid(number)))).collect();
@@ -343,7 +287,7 @@ async fn a_status_frame_of_loss_makes_the_keeper_look_and_is_told_once() {
         is_gone.then(|| say("401 Unauthorized", "", gone))
     })
     .await;
-    let mut kept = Kept::start(&server);
+    let mut kept = Kept::on(&server);
     let link = server.greeted().await;
     is_lost.store(true, std::sync::atomic::Ordering::SeqCst);
     link.say(r#"{"topic":"sts","args":{"authenticated":false}}"#);
