@@ -236,8 +236,8 @@ impl Tool for AuditExport {
             (RFC 6962 inclusion proof, SHA-256, base64) under the signed checkpoint of the same \
             answer. Keep the lines of an answer together with its checkpoint: a third party can \
             check them offline. Go on with next_cursor until it is absent; each answer has its own \
-            checkpoint. To look at the latest records use ibkr_audit_tail. The whole log is \
-            exported and verified by its operator.",
+            checkpoint. To look at the latest records use ibkr_audit_tail. What others did isn't \
+            given; the operator verifies the whole log.",
         scope: Scope::AuditExport,
         risk: RiskClass::Read,
         toolset: Toolset::Control,

@@ -2,7 +2,7 @@
 
 use crate::support::{DU, World, column, rows};
 use ibkr_agent_gateway::operator::Verb;
-use ibkr_agent_simulator::{Endpoint, Misbehaviour};
+use ibkr_agent_simulator::{Endpoint, Misbehaviour, Session};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -75,6 +75,20 @@ async fn a_halt_and_a_lost_session_are_told() {
     assert_eq!((&halted["trading_halted"], &halted["halt_changed"]), (&json!(true), &json!(true)));
     let later = since(&world, &halted).await;
     assert_eq!((&later["trading_halted"], &later["halt_changed"]), (&json!(true), &json!(false)));
+
+    world.control.set_session(Session::LoggedOut);
+    let renewed = world.get("ibkr_session_renew", json!({})).await;
+    assert_eq!(renewed["ready"], false, "{renewed:#}");
+    let lost = since(&world, &later).await;
+    assert_eq!(lost["sessions"][0]["state"], "login_required", "{lost:#}");
+    assert!(lost["missing"].to_string().contains("BROKER_SESSION_REQUIRED"), "{lost:#}");
+    world.control.set_session(Session::Ready);
+    world.get("ibkr_session_renew", json!({})).await;
+    let back = since(&world, &lost).await;
+    assert_eq!(back["sessions"][0]["state"], "ready", "that it is back is a change: {back:#}");
+    assert!(back.get("missing").is_none(), "{back:#}");
+    let quiet = since(&world, &back).await;
+    assert!(quiet.get("sessions").is_none(), "{quiet:#}");
     world.stop().await;
 }
 

@@ -5,6 +5,7 @@ use crate::support::{DU, World, ask_sidecar, column, rows};
 use ibkr_agent_domain::{AccountId, Mode};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig};
 use ibkr_agent_gateway::operator::{OperatorDomain, Verb};
+use ibkr_agent_gateway::tools::estimated_tokens;
 use ibkr_agent_simulator::{Endpoint, Misbehaviour};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -23,13 +24,21 @@ fn cell(table: &Value, name: &str, row: usize) -> Decimal {
 
 /// A sidecar on the fake, which serves these accounts.
 async fn on_fake(folder: &std::path::Path, accounts: Vec<Account>) -> (Sidecar, Arc<Fake>) {
+    serving(folder, accounts.clone(), Fake::new(accounts)).await
+}
+
+async fn serving(
+    folder: &std::path::Path,
+    accounts: Vec<Account>,
+    fake: Fake,
+) -> (Sidecar, Arc<Fake>) {
     let mut config = SidecarConfig::simulator(folder.join("state"), "");
     config.domain = OperatorDomain::Broker;
     config.brokers.clear();
     config.limits.modes = [Mode::Paper].into();
     config.limits.accounts =
         accounts.iter().map(|account| AccountId::parse(account.id).unwrap()).collect();
-    let fake = Arc::new(Fake::new(accounts));
+    let fake = Arc::new(fake);
     let sidecar = Sidecar::start_with(config, vec![fake.clone()]).await.unwrap();
     (sidecar, fake)
 }
@@ -192,5 +201,37 @@ async fn the_pseudo_account_all_is_shown_never_traded_on_and_never_chosen() {
     assert_eq!(answer["net_liquidation"], "1000", "not counted twice");
     let named = ask_sidecar(&sidecar, "ibkr_account_summary", json!({"account_id": "All"})).await;
     assert_eq!(named.unwrap()["account_id"], "All", "it can be looked at by its name");
+    sidecar.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_positions_come_in_pages_that_a_model_can_be_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = vec![paper("DU1", "USD", 1000)];
+    let fake = Fake::new(accounts.clone()).with_positions(1000);
+    let (sidecar, _fake) = serving(folder.path(), accounts, fake).await;
+    let overview = ask_sidecar(&sidecar, TOOL, json!({})).await.unwrap();
+    assert_eq!(overview["positions"], 1000);
+    assert!(estimated_tokens(&overview.to_string()) <= 1_500, "{overview}");
+    let tool = "ibkr_positions_list";
+    let usual = ask_sidecar(&sidecar, tool, json!({})).await.unwrap();
+    assert_eq!((usual["total"].as_u64(), rows(&usual["table"])), (Some(1000), 20));
+    for detail in ["compact", "full"] {
+        let mut arguments = json!({"limit": 200, "detail": detail});
+        let (mut seen, mut pages) = (0, 0);
+        loop {
+            let page = ask_sidecar(&sidecar, tool, arguments.clone()).await.unwrap();
+            let tokens = estimated_tokens(&page.to_string());
+            assert!(tokens <= 25_000, "{tokens} tokens in one answer");
+            seen += rows(&page["table"]) + page["positions"].as_array().map_or(0, Vec::len);
+            pages += 1;
+            match page.get("next_cursor") {
+                Some(cursor) => arguments["cursor"] = cursor.clone(),
+                None => break,
+            }
+        }
+        assert_eq!(seen, 1000, "{detail}: nothing is lost where an answer is cut");
+        assert!(pages >= 5, "{pages}");
+    }
     sidecar.shutdown().await;
 }

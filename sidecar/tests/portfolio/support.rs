@@ -7,6 +7,7 @@ use ibkr_agent_gateway::tools::Agent;
 use ibkr_agent_protocol::catalogue;
 use ibkr_agent_protocol::service::{ErrorBody, LocalCaller, Progress, ToolCall, ToolService};
 use ibkr_agent_simulator::{Control, Precautions, Simulator, SimulatorConfig};
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -118,10 +119,12 @@ impl World {
         self.get("ibkr_paper_order_submit", submit).await
     }
 
-    /// The ask of AAPL, at which a buy order fills.
+    /// A limit a little over the ask of AAPL: a buy order at it fills at once, wherever the
+    /// simulated price goes meanwhile.
     pub(crate) async fn ask_price(&self) -> String {
         let quote = self.get("ibkr_market_snapshot", json!({"contract_id": 265_598})).await;
-        quote["quotes"][0]["ask"].as_str().unwrap().to_owned()
+        let ask: Decimal = quote["quotes"][0]["ask"].as_str().unwrap().parse().unwrap();
+        (ask * Decimal::new(101, 2)).round_dp(2).to_string()
     }
 
     pub(crate) async fn stop(self) {
