@@ -147,6 +147,7 @@ fn a_book_keeps_the_best_levels_of_each_side() {
         level("103", None, Some("4")),
         level("100", Some("5"), None),
         level("98", Some("6"), None),
+        level("100", None, None),
     ];
     let depth = Depth { conid: conid(265_598), levels, as_of: NOW };
     let of_id = ResolvedOutput::of_id(conid(265_598));

@@ -34,9 +34,10 @@ use crate::driver::{EngineHandle, Told};
 use crate::engine::{Answer, Caller, Input, Refusal, Standing, Work, owner_of_actor};
 use crate::relay::{Identity, RelayDoor, RemoteRefusal, Tally};
 use ibkr_agent_audit::Ledger;
+use ibkr_agent_broker::with_caller;
 use ibkr_agent_domain::{
-    AccountId, Actor, Decision, Door, ErrorCode, Mode, Record, RecordKind, Reference, ScopeSet,
-    Timestamp, Untrusted,
+    AccountId, Actor, Decision, Digest, Door, ErrorCode, Mode, Record, RecordKind, Reference,
+    ScopeSet, Timestamp, Untrusted,
 };
 use ibkr_agent_gates::Requester;
 use ibkr_agent_protocol::catalogue::{self, Backend, RiskClass, Tool, ToolSpec};
@@ -318,6 +319,13 @@ impl RelayDoor for Agents {
     }
 }
 
+/// A caller's turn among those who wait for the broker; 0 is for work of no caller.
+fn turn_of(actor: &Actor) -> u64 {
+    let digest = Digest::of(format!("{actor:?}").as_bytes());
+    let first = digest.as_bytes().first_chunk::<8>();
+    first.map_or(1, |bytes| u64::from_be_bytes(*bytes).max(1))
+}
+
 /// Who an agent is, for records.
 fn actor_of(agent: &Agent) -> Actor {
     match agent {
@@ -376,7 +384,9 @@ impl Core {
         };
         let limit = call.timeout.min(MAX_TIMEOUT);
         let asked = Asked { core: self, caller, call: &call, progress, cancelled };
-        let ended = tokio::time::timeout(limit, asked.dispatch(spec)).await;
+        let work = tokio::time::timeout(limit, asked.dispatch(spec));
+        // Callers take turns at the broker: one that asks much doesn't hold up another.
+        let ended = with_caller(turn_of(&requester.actor), work).await;
         match ended {
             Ok(Ok(done)) => self.finish(&requester, &call, done).await,
             Ok(Err(error)) => self.finish_refused(&requester, &call, error).await,

@@ -305,7 +305,9 @@ impl MarketDepthOutput {
     /// The best levels of a book, at most `levels` of each side.
     #[must_use]
     pub fn new(depth: &Depth, contract: ResolvedOutput, backend: Backend, levels: usize) -> Self {
-        let mut sorted: Vec<&DepthLevel> = depth.levels.iter().collect();
+        // A level without a size tells nothing: it marks where the last trade was.
+        let has_size = |level: &&DepthLevel| level.bid_size.is_some() || level.ask_size.is_some();
+        let mut sorted: Vec<&DepthLevel> = depth.levels.iter().filter(has_size).collect();
         sorted.sort_by(|a, b| b.price.cmp(&a.price));
         let is_ask = |level: &&&DepthLevel| level.ask_size.is_some();
         let asks = sorted.iter().filter(is_ask).count();
