@@ -308,7 +308,7 @@ impl MarketDepthOutput {
         // A level without a size tells nothing: it marks where the last trade was.
         let has_size = |level: &&DepthLevel| level.bid_size.is_some() || level.ask_size.is_some();
         let mut sorted: Vec<&DepthLevel> = depth.levels.iter().filter(has_size).collect();
-        sorted.sort_by(|a, b| b.price.cmp(&a.price));
+        sorted.sort_by_key(|level| core::cmp::Reverse(level.price));
         let is_ask = |level: &&&DepthLevel| level.ask_size.is_some();
         let asks = sorted.iter().filter(is_ask).count();
         let mut left_out = asks.saturating_sub(levels);
