@@ -40,14 +40,21 @@ impl Routed {
 pub struct Brokers {
     list: Vec<Arc<dyn Broker>>,
     allowed: BTreeSet<AccountId>,
-    known: Mutex<Option<(Instant, Arc<Vec<Routed>>)>>,
+    known: Mutex<Known>,
+}
+
+/// The accounts as last read, and why the last read failed if it did.
+#[derive(Debug, Default)]
+struct Known {
+    read: Option<(Instant, Arc<Vec<Routed>>)>,
+    failed: Option<(Instant, ErrorBody)>,
 }
 
 impl Brokers {
     /// Brokers and the accounts that may be seen through them.
     #[must_use]
     pub fn new(list: Vec<Arc<dyn Broker>>, allowed: BTreeSet<AccountId>) -> Self {
-        Self { list, allowed, known: Mutex::new(None) }
+        Self { list, allowed, known: Mutex::default() }
     }
 
     /// Every login.
@@ -98,8 +105,16 @@ impl Brokers {
     /// # Errors
     /// What the first broker said, when none answered.
     pub async fn accounts(&self) -> Result<Arc<Vec<Routed>>, ErrorBody> {
+        let asked = Instant::now();
         let mut known = self.known.lock().await;
-        if let Some((read_at, accounts)) = known.as_ref()
+        // Whoever waited while the broker was asked shares that answer, also when it is that there
+        // is none: a broker that hangs is not waited for once per caller.
+        if let Some((at, error)) = &known.failed
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
+        if let Some((read_at, accounts)) = known.read.as_ref()
             && read_at.elapsed() < ACCOUNTS_TTL
         {
             return Ok(Arc::clone(accounts));
@@ -122,12 +137,16 @@ impl Brokers {
             }
         }
         match failure {
-            Some(error) if found.is_empty() => Err(error_body(&error)),
+            Some(error) if found.is_empty() => {
+                let error = error_body(&error);
+                known.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
             // One login down doesn't hide the other's accounts, but isn't remembered either.
             Some(_) => Ok(Arc::new(found)),
             None => {
                 let found = Arc::new(found);
-                *known = Some((Instant::now(), Arc::clone(&found)));
+                known.read = Some((Instant::now(), Arc::clone(&found)));
                 Ok(found)
             }
         }
