@@ -134,8 +134,10 @@ impl ClientPortal {
             return Err("another_mode");
         }
         let known = self.session().known().ok_or("session_not_ready")?;
-        if !known.has(order.account()) {
-            return Err("account_not_shown_by_login");
+        let account = known.accounts.iter().find(|known| known.id == *order.account());
+        let account = account.ok_or("account_not_shown_by_login")?;
+        if !account.can_trade {
+            return Err("account_cannot_trade");
         }
         let is_expected = match self.expected_mode() {
             Mode::Simulated => known.is_simulated,

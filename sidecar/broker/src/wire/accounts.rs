@@ -5,6 +5,9 @@ use crate::BrokerError;
 use ibkr_agent_domain::AccountInfo;
 use serde::Deserialize;
 
+/// What the broker calls all accounts of a login together.
+const ALL_ACCOUNTS: &str = "All";
+
 /// One account as the portfolio paths describe it.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
@@ -28,10 +31,13 @@ impl TryFrom<PortfolioAccount> for AccountInfo {
     /// Whether the login is a paper one is not told here.
     fn try_from(raw: PortfolioAccount) -> Result<Self, BrokerError> {
         let id = raw.account_id.account().or_else(|| raw.id.account());
-        let closed = raw.no_client_trading.is_true() == Some(true)
+        let id = id.ok_or(unreadable("account id"))?;
+        // The pseudo-account of a login with several accounts can be read, never traded.
+        let closed = id.as_str().eq_ignore_ascii_case(ALL_ACCOUNTS)
+            || raw.no_client_trading.is_true() == Some(true)
             || raw.brokerage_access.is_true() == Some(false);
         Ok(Self {
-            id: id.ok_or(unreadable("account id"))?,
+            id,
             alias: raw.account_alias.untrusted(),
             title: raw.account_title.untrusted().unwrap_or_else(|| raw.display_name.shown()),
             currency: raw.currency.currency(),

@@ -187,7 +187,7 @@ fn policy() -> Policy {
     Policy::new(PolicyLimits {
         id: "test".to_owned(),
         modes: BTreeSet::from([Mode::Simulated, Mode::Paper]),
-        accounts: [PAPER, "DU7654321", "U1234567"].map(account).into(),
+        accounts: [PAPER, "DU7654321", "U1234567", "All"].map(account).into(),
         allowed_symbols: None,
         denied_symbols: BTreeSet::new(),
         asset_classes: BTreeSet::from([AssetClass::Stock]),
