@@ -222,11 +222,7 @@ impl Sidecar {
     ) -> Result<Self, StartError> {
         check_domain(&config)?;
         secrets::make_folder(&config.state_dir)?;
-        let clock = match config.standing_clock {
-            Some(time) => Clock::standing_at(time),
-            None => Clock::system(),
-        };
-        let clock = clock.map_err(|_| StartError::Clock)?;
+        let clock = clock_of(&config).map_err(|_| StartError::Clock)?;
         let secrets = Secrets::load_or_create(&config.state_dir)?;
         let ledger = open_ledger(&config.state_dir, &secrets, &clock)?;
         let identity = Identity::load_or_create(&config.state_dir)?;
@@ -258,19 +254,13 @@ impl Sidecar {
         };
         let engine = driver::spawn(engine, first, parts, shutdown.clone(), &tracker);
         follow_changes(&changes, &engine, &brokers, &shutdown, &tracker);
-        let issuers = config.issuers.iter();
         let core = Core {
             engine: engine.clone(),
             ledger: ledger.clone(),
             brokers,
             changes,
             journal: Journal::new(),
-            ceilings: Ceilings {
-                local: config.scope_ceiling.clone(),
-                issuers: issuers
-                    .map(|issuer| (issuer.issuer.clone(), issuer_ceiling(&config, issuer)))
-                    .collect::<BTreeMap<_, _>>(),
-            },
+            ceilings: ceilings(&config),
             identity,
             backend: match config.domain {
                 OperatorDomain::Simulator => Backend::Simulator,
@@ -325,6 +315,16 @@ impl Sidecar {
     }
 }
 
+fn ceilings(config: &SidecarConfig) -> Ceilings {
+    let issuers = config.issuers.iter();
+    Ceilings {
+        local: config.scope_ceiling.clone(),
+        issuers: issuers
+            .map(|issuer| (issuer.issuer.clone(), issuer_ceiling(config, issuer)))
+            .collect(),
+    }
+}
+
 /// What callers of an issuer may do: never more than callers may at all.
 fn issuer_ceiling(config: &SidecarConfig, issuer: &IssuerConfig) -> ScopeSet {
     match config.issuer_ceilings.get(&issuer.issuer) {
@@ -337,6 +337,10 @@ fn issuer_ceiling(config: &SidecarConfig, issuer: &IssuerConfig) -> ScopeSet {
 #[must_use]
 pub fn demo_key_path(state_dir: &Path) -> PathBuf {
     state_dir.join(DEMO_KEY_FILE)
+}
+
+fn clock_of(config: &SidecarConfig) -> Result<Clock, jiff::Error> {
+    config.standing_clock.map_or_else(Clock::system, Clock::standing_at)
 }
 
 fn check_domain(config: &SidecarConfig) -> Result<(), StartError> {

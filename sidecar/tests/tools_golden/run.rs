@@ -161,7 +161,7 @@ fn steady_word(word: &str) -> Option<String> {
     let parts: Vec<&str> = word.split('-').collect();
     let is_hex = |part: &&str| part.bytes().all(|b| b.is_ascii_hexdigit());
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    if lengths == [8, 4, 4, 4, 12] && parts.iter().all(|part| is_hex(&part)) {
+    if lengths == [8, 4, 4, 4, 12] && parts.iter().all(is_hex) {
         return Some("019c0f5e-7a3b-7d21-8c46-e1f09b82d57a".to_owned());
     }
     if let [only] = parts.as_slice() {
@@ -176,7 +176,7 @@ fn steady_word(word: &str) -> Option<String> {
         return Some("ev-1".to_owned());
     }
     let (last, kind) = parts.split_last()?;
-    (!kind.is_empty() && last.len() >= 12 && is_hex(&last)).then(|| {
+    (!kind.is_empty() && last.len() >= 12 && is_hex(last)).then(|| {
         let kind = kind.iter().map(|part| part.parse::<u64>().map_or(*part, |_| "1"));
         let kind: Vec<&str> = kind.collect();
         format!("{}-{}", kind.join("-"), patterned(last.len()))
