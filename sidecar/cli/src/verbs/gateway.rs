@@ -119,3 +119,13 @@ async fn port_finding(port: u16) -> Finding {
     };
     Finding::fail(CHECK, unavailable, says).next(next)
 }
+
+/// Writes a script that can be run at once. A process of its own writes it: as long as another
+/// thread of this one starts something, a file that was open for writing here may still be.
+#[cfg(test)]
+fn write_script(path: &std::path::Path, text: &str) {
+    let write = "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$2\" && chmod 755 \"$2\"";
+    let mut command = std::process::Command::new("/bin/sh");
+    let written = command.args(["-c", write, "sh", text]).arg(path).status();
+    assert!(written.is_ok_and(|status| status.success()), "{}", path.display());
+}

@@ -118,6 +118,9 @@ fn a_gateway_that_lets_any_web_page_in_fails_and_one_that_doesnt_is_fine() {
     assert_eq!(state(&ran, "isolation.users"), "warn", "{ran:?}");
     assert_eq!(state(&ran, "gateway.tls"), "warn", "plain http: {ran:?}");
     assert_eq!((ran.code, state(&ran, "session").as_str()), (3, "fail"), "401: {ran:?}");
+    for name in ["accounts", "market_data", "pacing"] {
+        assert_eq!(state(&ran, name), "skipped", "no session, no reads: {ran:?}");
+    }
 }
 
 #[test]

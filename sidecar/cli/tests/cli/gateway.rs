@@ -32,8 +32,12 @@ impl Download {
              printf '%s\\n' \"$@\" > argv\nenv > environment\n{java}\n"
         );
         let path = home.path().join("jre/java");
-        write(&path, &script);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir_all(home.path().join("jre")).unwrap();
+        // A process of its own writes it: what this one had open for writing may not be run while
+        // another test starts something.
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "printf %s \"$1\" > \"$2\" && chmod 755 \"$2\"", "sh", &script]);
+        assert!(shell.arg(&path).status().unwrap().success());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Self { home, port }
     }

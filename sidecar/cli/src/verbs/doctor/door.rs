@@ -166,7 +166,7 @@ pub(super) fn session(login: Login) -> Finding {
         Login::Ready { is_paper: Some(true) } => Finding::ok(CHECK, "A paper login is active."),
         Login::Ready { is_paper: Some(false) } => Finding::ok(CHECK, "A LIVE login is active."),
         Login::Ready { is_paper: None } => Finding::ok(CHECK, "Somebody is logged in."),
-        Login::LoginRequired => fail(
+        Login::LoggedOut => fail(
             ErrorCode::BrokerSessionRequired,
             "Nobody is logged in at the gateway.",
             "Log in at its address in a browser on its host, or through a tunnel.",
@@ -211,7 +211,7 @@ mod tests {
             assert_eq!(verdict(Login::Ready { is_paper }), Verdict::Ok);
         }
         let human = Verdict::Fail(ErrorCode::BrokerSessionRequired);
-        assert_eq!(verdict(Login::LoginRequired), human);
+        assert_eq!(verdict(Login::LoggedOut), human);
         assert_eq!(verdict(Login::Competing), human);
         assert_eq!(verdict(Login::BrokerageDown), Verdict::Warn);
         let down = Verdict::Fail(ErrorCode::BrokerBackendUnavailable);

@@ -231,11 +231,11 @@ fn judge_origin(allowed: Option<&str>) -> Finding {
 
 /// Every address of this machine but loopback and link-local ones.
 #[cfg(target_os = "linux")]
-async fn local_addresses() -> Vec<IpAddr> {
+fn local_addresses() -> std::future::Ready<Vec<IpAddr>> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let mut found = addresses_v4(&read("/proc/net/fib_trie"));
     found.extend(addresses_v6(&read("/proc/net/if_inet6")));
-    chosen(found)
+    std::future::ready(chosen(found))
 }
 
 /// Every address of this machine but loopback and link-local ones.
@@ -362,7 +362,10 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         try_port(port).await.unwrap();
-        drop(listener);
+        // Taken, so that nobody else listens there, and not listening.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = silent.local_addr().unwrap().port();
         assert_eq!(try_port(port).await.unwrap_err().exit_code(), 3);
     }
 }

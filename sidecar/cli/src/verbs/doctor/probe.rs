@@ -120,10 +120,11 @@ impl Probe {
             Err(NoAnswer::Closed) => return Login::Closed,
             Err(NoAnswer::Hangs) => return Login::Hangs,
         };
-        match understood(&answer) {
-            Login::Ready { .. } => Login::Ready { is_paper: self.is_paper().await },
-            other => other,
+        let login = understood(&answer);
+        if matches!(login, Login::Ready { .. }) {
+            return Login::Ready { is_paper: self.is_paper().await };
         }
+        login
     }
 
     /// Paper or live: told by the list of accounts.
@@ -200,7 +201,7 @@ pub(crate) enum Login {
     /// Its list of addresses doesn't have ours.
     AddressRefused,
     /// Nobody is logged in.
-    LoginRequired,
+    LoggedOut,
     /// Somebody is, but the brokerage session is down; that needs no new login.
     BrokerageDown,
     /// The same username is active elsewhere.
@@ -244,12 +245,12 @@ fn understood(answer: &Answer) -> Login {
             return Login::BrokerageDown;
         }
         if error.contains("no session") || error.contains("not authenticated") {
-            return Login::LoginRequired;
+            return Login::LoggedOut;
         }
     }
     match answer.status {
         200 => {}
-        401 | 302 => return Login::LoginRequired,
+        401 | 302 => return Login::LoggedOut,
         other => return Login::Unclear(other),
     }
     let Ok(status) = serde_json::from_slice::<Status>(&answer.body) else {
@@ -259,7 +260,7 @@ fn understood(answer: &Answer) -> Login {
         (Some(_), _, Some(true)) => Login::Competing,
         (Some(true), Some(true) | None, _) => Login::Ready { is_paper: None },
         (Some(false), Some(true), _) | (Some(true), Some(false), _) => Login::BrokerageDown,
-        (Some(false), Some(false) | None, _) => Login::LoginRequired,
+        (Some(false), Some(false) | None, _) => Login::LoggedOut,
         (None, _, _) => Login::Unclear(answer.status),
     }
 }
@@ -284,15 +285,15 @@ mod tests {
         assert_eq!(flags(true, true, false), Login::Ready { is_paper: None });
         assert_eq!(flags(false, true, false), Login::BrokerageDown);
         assert_eq!(flags(true, false, false), Login::BrokerageDown);
-        assert_eq!(flags(false, false, false), Login::LoginRequired);
+        assert_eq!(flags(false, false, false), Login::LoggedOut);
         assert_eq!(flags(true, true, true), Login::Competing);
         assert_eq!(flags(false, true, true), Login::Competing);
         let cases = [
-            (401, "", Login::LoginRequired),
-            (401, "<html>Access Denied</html>", Login::LoginRequired),
-            (401, r#"{"error":"not authenticated","statusCode":401}"#, Login::LoginRequired),
-            (200, r#"{"error":"no session"}"#, Login::LoginRequired),
-            (302, "", Login::LoginRequired),
+            (401, "", Login::LoggedOut),
+            (401, "<html>Access Denied</html>", Login::LoggedOut),
+            (401, r#"{"error":"not authenticated","statusCode":401}"#, Login::LoggedOut),
+            (200, r#"{"error":"no session"}"#, Login::LoggedOut),
+            (302, "", Login::LoggedOut),
             (400, r#"{"error":"Bad Request: no bridge"}"#, Login::BrokerageDown),
             (400, r#"{"error":"Init session first"}"#, Login::BrokerageDown),
             (404, "Access Denied", Login::AddressRefused),
@@ -316,7 +317,10 @@ mod tests {
         let hangs_up = async { drop(listener.accept().await.unwrap()) };
         let (login, ()) = tokio::join!(probe.login(), hangs_up);
         assert_eq!(login, Login::Closed);
-        drop(listener);
+        // Taken, so that nobody else listens there, and not listening.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let probe = Probe::new(&url, Some(silent.local_addr().unwrap())).unwrap();
         assert_eq!(probe.login().await, Login::NoConnection);
         assert!(Probe::new("nonsense", None).is_none());
     }

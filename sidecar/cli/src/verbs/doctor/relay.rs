@@ -101,7 +101,10 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         assert_eq!(reachable("127.0.0.1", port).await.verdict, Verdict::Ok);
-        drop(listener);
+        // Taken, so that nobody else listens there, and not listening.
+        let silent = tokio::net::TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = silent.local_addr().unwrap().port();
         let verdict = reachable("127.0.0.1", port).await.verdict;
         assert_eq!(verdict, Verdict::Fail(ErrorCode::SidecarUnavailable));
     }

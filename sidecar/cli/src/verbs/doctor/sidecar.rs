@@ -23,6 +23,9 @@ const EXAMPLE: &str = "265598";
 const MAX_SKEW_MS: u64 = 30_000;
 const SOME_SKEW_MS: u64 = 5_000;
 
+/// The checks that need a session.
+const READS: [&str; 3] = ["accounts", "market_data", "pacing"];
+
 /// Asks the sidecar everything.
 pub(super) async fn examine(opened: &Opened) -> Vec<Finding> {
     let mut findings = vec![log(opened).await];
@@ -45,7 +48,12 @@ pub(super) async fn examine(opened: &Opened) -> Vec<Finding> {
         findings.push(session(broker, &steps));
         findings.push(clock(broker));
     }
-    findings.extend(Box::pin(reads(opened)).await);
+    if has_ready(&brokers) {
+        findings.extend(Box::pin(reads(opened)).await);
+    } else {
+        let why = "No session is ready.";
+        findings.extend(READS.map(|check| Finding::skipped(check, why)));
+    }
     findings
 }
 
@@ -139,6 +147,12 @@ fn clock(broker: &Value) -> Finding {
         _ => Finding::ok(CHECK, says),
     };
     finding.of(name)
+}
+
+/// Whether any login serves reads.
+fn has_ready(brokers: &[Value]) -> bool {
+    let state = |broker: &Value| broker.pointer("/session/state") == Some(&Value::from("ready"));
+    brokers.iter().any(state)
 }
 
 /// What can be read: accounts, positions, market data; and whether the broker limits us.
@@ -294,6 +308,9 @@ mod tests {
         let gone = session(&broker("unreachable", "paper", true, 0), "");
         assert_eq!(gone.verdict, Verdict::Fail(ErrorCode::BrokerBackendUnavailable));
         assert_eq!(session(&broker("brokerage_down", "paper", true, 0), "").verdict, Verdict::Warn);
+        let down = broker("login_required", "paper", true, 0);
+        assert!(!has_ready(std::slice::from_ref(&down)) && !has_ready(&[]));
+        assert!(has_ready(&[down, broker("ready", "live", false, 0)]));
     }
 
     #[test]

@@ -151,11 +151,11 @@ impl Gateway {
     /// Signals the whole group, as long as its leader's number can't have become another's.
     fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if let Some(group) = pid {
-            if let Err(error) = kill_process_group(group, signal) {
-                // A group that is gone has ended, which is what was wanted.
-                tracing::debug!(pid = self.pid, %error, "gateway.not_signalled");
-            }
+        if let Some(group) = pid
+            && let Err(error) = kill_process_group(group, signal)
+        {
+            // A group that is gone has ended, which is what was wanted.
+            tracing::debug!(pid = self.pid, %error, "gateway.not_signalled");
         }
     }
 }
@@ -273,7 +273,7 @@ mod tests {
             format!("upstream said {secret} just now"),
             format!("url=https://x/y?sid={secret}"),
             format!("SESSION {secret}"),
-            format!("{secret}"),
+            secret.to_owned(),
         ] {
             let shown = line(&text).text;
             assert!(!shown.contains(secret), "{shown}");

@@ -129,9 +129,7 @@ mod tests {
     fn script(folder: &Path, text: &str) -> PathBuf {
         let bin = folder.join("bin");
         std::fs::create_dir_all(&bin).unwrap();
-        let path = bin.join("java");
-        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        super::super::write_script(&bin.join("java"), text);
         bin
     }
 

@@ -358,14 +358,14 @@ impl Teller {
             | Login::Closed
             | Login::Hangs
             | Login::AddressRefused
-            | Login::LoginRequired
+            | Login::LoggedOut
             | Login::BrokerageDown
             | Login::Competing
             | Login::Unclear(_) => None,
         };
         let event = json!({ "event": "session", "state": state, "mode": mode, "says": sentence });
         self.tell(&event, &sentence);
-        if login == Login::LoginRequired && std::mem::take(&mut self.opens) {
+        if login == Login::LoggedOut && std::mem::take(&mut self.opens) {
             match self.page.open().await {
                 Ok(()) => self.printer.say("The login page was handed to the browser."),
                 Err(why) => self.printer.notice(&format!("The login page wasn't opened: {why}.")),
@@ -386,7 +386,7 @@ impl Teller {
                 ),
             ),
             Login::AddressRefused => ("address_refused", text("The gateway refuses loopback.")),
-            Login::LoginRequired => ("login_required", self.page.instructions()),
+            Login::LoggedOut => ("login_required", self.page.instructions()),
             Login::BrokerageDown => (
                 "brokerage_down",
                 text(

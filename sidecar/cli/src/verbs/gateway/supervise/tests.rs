@@ -1,9 +1,8 @@
 //! The supervisor over small shell scripts in place of Java.
 
-use super::super::conf;
+use super::super::{conf, write_script};
 use super::*;
 use crate::print::Style;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 const QUICK: Pace = Pace {
@@ -23,8 +22,7 @@ fn environment(name: &str) -> Option<String> {
 
 fn supervisor(folder: &Path, script: &str, port: u16) -> Supervisor<'static> {
     let java = folder.join("java");
-    std::fs::write(&java, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&java, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&java, script);
     std::fs::create_dir_all(folder.join("root")).unwrap();
     std::fs::write(folder.join("root/conf.yaml"), format!("listenPort: {port}\n")).unwrap();
     let conf = conf::read(folder).unwrap();
@@ -132,7 +130,7 @@ fn every_state_of_the_session_says_what_it_means() {
     assert!(teller.describe(Login::Ready { is_paper: Some(true) }).1.contains("PAPER"));
     assert!(teller.describe(Login::Ready { is_paper: Some(false) }).1.contains("LIVE"));
     assert!(teller.describe(Login::Ready { is_paper: None }).1.contains("take it for LIVE"));
-    assert!(teller.describe(Login::LoginRequired).1.contains("ssh -L 1:127.0.0.1:1 "));
+    assert!(teller.describe(Login::LoggedOut).1.contains("ssh -L 1:127.0.0.1:1 "));
 }
 
 #[test]
