@@ -2,9 +2,9 @@
 //!
 //! A line holds the leaf byte for byte and its RFC 6962 inclusion proof under the checkpoint of the
 //! same answer. A caller gets its own records and those about its own approvals and orders, such
-//! as the operator's yes and what the broker answered. Bounds: [`MAX_SCANNED`] leaves are looked at
-//! and [`MAX_TOKENS`] tokens given per answer; the rest is behind the cursor, which also fixes where
-//! the export ends, since every export writes a record itself.
+//! as the operator's yes and what the broker answered. Bounds: [`MAX_SCANNED`] leaves are looked
+//! at and [`MAX_TOKENS`] tokens given per answer; the rest is behind the cursor, which also fixes
+//! where the export ends, since every export writes a record itself.
 
 use super::{Asked, Done, estimated_tokens, refusal_body};
 use base64::Engine as _;

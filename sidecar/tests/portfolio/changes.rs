@@ -1,4 +1,4 @@
-//! `ibkr_changes_since`: nothing lost, nothing told twice, over restarts and failures of the broker.
+//! `ibkr_changes_since`: nothing lost, nothing told twice, over restarts and the broker's failures.
 
 use crate::support::{DU, World, column, rows};
 use ibkr_agent_gateway::operator::Verb;
