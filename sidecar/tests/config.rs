@@ -6,6 +6,7 @@ use ibkr_agent_broker::TlsPolicy;
 use ibkr_agent_domain::{Currency, ErrorCode, Mode, Scope, ScopeSet, Tier};
 use ibkr_agent_gateway::config::{Backing, ConfigError, Settings};
 use ibkr_agent_gateway::operator::OperatorDomain;
+use ibkr_agent_protocol::catalogue::Listing;
 use ibkr_agent_protocol::config::load;
 use rust_decimal::Decimal;
 use std::path::PathBuf;
@@ -214,4 +215,17 @@ fn the_link_is_off_until_both_switches_are_on_and_its_times_are_checked() {
     ] {
         assert_eq!(link(bad).unwrap_err().code(), ErrorCode::ConfigInvalid, "{bad}");
     }
+}
+
+#[test]
+fn toolsets_choose_what_local_clients_are_shown_and_an_unknown_one_is_refused() {
+    assert_eq!(read("").unwrap().listing, Listing::default());
+    let all = read("tools:\n  toolsets: [all]\n").unwrap();
+    assert_eq!(all.listing, Listing::everything());
+    let some = read("tools:\n  toolsets: [default, options]\n").unwrap();
+    assert_eq!(some.listing, Listing::parse("options,default").unwrap());
+    let refused = read("tools:\n  toolsets: [default, opitons]\n").unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::ConfigInvalid);
+    assert!(refused.to_string().contains("tools.toolsets"), "{refused}");
+    assert!(refused.to_string().contains("options"), "the known names are told: {refused}");
 }

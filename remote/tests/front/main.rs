@@ -6,6 +6,7 @@
 //! | `auth` | metadata, challenges, bad tokens, scopes |
 //! | `hosted` | the way from the front end to a sidecar |
 //! | `http` | host, origin, bodies, messages, rates |
+//! | `listing` | which tools are listed |
 //! | `mcp` | both protocol eras, legacy sessions |
 //! | `sockets` | idle, broken and drained connections |
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
@@ -15,6 +16,7 @@ mod auth;
 mod hosted;
 mod http;
 mod issuer;
+mod listing;
 mod mcp;
 mod sockets;
 mod world;

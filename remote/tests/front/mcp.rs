@@ -27,11 +27,11 @@ async fn the_current_revision_discovers_lists_and_calls_without_a_session() {
     assert_eq!(called["id"], 7);
 }
 
-fn legacy(method: &str, params: &Value) -> Value {
+pub(crate) fn legacy(method: &str, params: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": 3, "method": method, "params": params})
 }
 
-async fn open_session(world: &World, token: &str) -> String {
+pub(crate) async fn open_session(world: &World, token: &str) -> String {
     let params = json!({
         "protocolVersion": "2025-11-25", "capabilities": {},
         "clientInfo": {"name": "test", "version": "1"},
