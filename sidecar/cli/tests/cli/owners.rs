@@ -113,5 +113,32 @@ fn the_simulator_serves_alone_and_ends_when_told() {
     let ready = server.line();
     assert!(ready["base_url"].as_str().unwrap().starts_with("https://127.0.0.1:"));
     assert_eq!(ready["certificate_sha256"].as_str().unwrap().len(), 64);
+    assert!(ready["socket_url"].as_str().unwrap().starts_with("wss://127.0.0.1:"));
+    assert_eq!(server.terminate().0, 0);
+}
+
+#[test]
+fn the_simulator_follows_a_scenario_and_refuses_a_wrong_one_with_its_step() {
+    let home = Home::new();
+    let wrong = "version: 1\nsteps:\n  - {endpoint: any, do: hang}\n  - {endpoint: any, do: hum}\n";
+    let wrong = home.file("wrong.yaml", wrong);
+    let refused = home.json(&format!("simulator run --port 0 --scenario {wrong}"));
+    assert_eq!(refused.code, 7, "{refused:?}");
+    assert!(refused.stderr.contains("step 2") && refused.stderr.contains("hum"), "{refused:?}");
+
+    let script = "version: 1\nsteps:\n  - {endpoint: any, do: ip_denied}\n";
+    let script = home.file("script.yaml", script);
+    let words = ["simulator", "run", "--port", "0", "--json", "--scenario", &script];
+    let mut server = Server::start_with(&home, &words, Stdio::null());
+    let ready = server.line();
+    let address = ready["base_url"].as_str().unwrap().trim_start_matches("http://");
+    let (address, _) = address.split_once('/').unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let request = "GET /v1/api/tickle HTTP/1.1\r\nHost: x\r\nUser-Agent: t\r\n\
+                   Connection: close\r\n\r\n";
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    let answer = std::io::read_to_string(&mut stream).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.ends_with("Access Denied"), "{answer}");
     assert_eq!(server.terminate().0, 0);
 }
