@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::time::Instant;
 
 /// Most contracts whose quotes are followed: an account has 100 market-data lines.
-pub(crate) const MAX_LINES: usize = 80;
+const MAX_LINES: usize = 80;
 /// Most orders that deltas are laid over.
 const MAX_ORDERS: usize = 1_000;
 /// Most fills that are known by id, so that a repeated one isn't told twice.
@@ -481,7 +481,20 @@ impl Up {
             }
             // Beats and answers to `tic` come without a session too.
             (Progress::Waiting, Frame::Beat | Frame::Life) => Progress::Waiting,
-            _ => Progress::Greeted,
+            (
+                Progress::Silent | Progress::Waiting,
+                Frame::Status { .. }
+                | Frame::Greeting
+                | Frame::Beat
+                | Frame::Life
+                | Frame::Quote(..)
+                | Frame::Ladder(..)
+                | Frame::Orders(_)
+                | Frame::Trades(_)
+                | Frame::ProfitAndLoss(_)
+                | Frame::Notices(_)
+                | Frame::Failure { .. },
+            ) => Progress::Greeted,
         };
         !was_greeted && self.is_greeted()
     }

@@ -1,6 +1,6 @@
 //! The desk in simulated time: what is sent when, and when a connection counts as silent.
 
-use super::desk::{Desk, MAX_LINES, Moment, Silence};
+use super::desk::{Desk, Moment, Silence};
 use crate::wire::stream::parse_frame;
 use core::time::Duration;
 use ibkr_agent_domain::{AccountId, Conid, Timestamp};
@@ -218,5 +218,4 @@ fn one_book_per_account_and_no_rows_of_another() {
     assert!(table.desk.book(&account).unwrap().depth().is_none());
     table.hear(r#"{"topic":"sbd+DU1+1","data":[{"row":0,"price":"5","bid":"1"}]}"#);
     assert_eq!(table.desk.book(&account).unwrap().depth().unwrap().levels.len(), 1);
-    assert!(MAX_LINES <= 100);
 }

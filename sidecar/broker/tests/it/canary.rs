@@ -1,5 +1,6 @@
 //! Session material in the gateway's answers appears in nothing that this crate gives out.
 
+use crate::kept::Kept;
 use crate::support::{AAPL, PAPER, World, account, conid, dec};
 use core::fmt::Debug;
 use ibkr_agent_broker::{Broker, ResolveFilters};
@@ -66,6 +67,14 @@ async fn no_session_material_in_values_errors_debug_texts_or_logs() {
     heard.note(broker.executions(&id).await);
     heard.note(broker);
     heard.note(broker.health());
+    let mut kept = Kept::up(broker);
+    kept.subscribed(3).await;
+    heard.note(broker.depth(&id, conid(AAPL)).await);
+    heard.note(broker.stream_health());
+    while let Ok(event) = kept.events.try_recv() {
+        heard.note(event);
+    }
+    drop(kept);
     for session in [Session::NoBridge, Session::Competing, Session::LoggedOut] {
         world.control.set_session(session);
         heard.note(broker.positions(&id).await);

@@ -141,9 +141,8 @@ async fn the_end_of_a_session_is_known_and_reminded_of_once() {
     };
     let world = World::start_with(SimulatorConfig::default(), change).await;
     let mut kept = Kept::up(&world.broker);
-    let reminded = kept.event(|event| match event {
-        BrokerEvent::Reminder { ends_at } => Some(ends_at),
-        _ => None,
+    let reminded = kept.event(|event| {
+        if let BrokerEvent::Reminder { ends_at } = event { Some(ends_at) } else { None }
     });
     let reminded = reminded.await;
     let health = world.broker.health();

@@ -46,35 +46,27 @@ impl Kept {
     }
 
     pub(crate) async fn quote(&mut self) -> Quote {
-        self.event(|event| match event {
-            BrokerEvent::Quote(quote) => Some(quote),
-            _ => None,
-        })
-        .await
+        self.event(|event| if let BrokerEvent::Quote(quote) = event { Some(quote) } else { None })
+            .await
     }
 
     pub(crate) async fn order(&mut self) -> BrokerOrder {
-        self.event(|event| match event {
-            BrokerEvent::Order(order) => Some(order),
-            _ => None,
-        })
-        .await
+        self.event(|event| if let BrokerEvent::Order(order) = event { Some(order) } else { None })
+            .await
     }
 
     pub(crate) async fn fill(&mut self) -> Execution {
-        self.event(|event| match event {
-            BrokerEvent::Execution(fill) => Some(fill),
-            _ => None,
-        })
-        .await
+        self.event(|event| if let BrokerEvent::Execution(fill) = event { Some(fill) } else { None })
+            .await
     }
 
     /// The state of the next session event.
     pub(crate) async fn state(&mut self) -> SessionState {
-        self.event(|event| match event {
-            BrokerEvent::Session(health) => Some(health.state),
-            _ => None,
-        })
+        self.event(
+            |event| {
+                if let BrokerEvent::Session(health) = event { Some(health.state) } else { None }
+            },
+        )
         .await
     }
 

@@ -161,9 +161,8 @@ async fn a_fill_is_told_once_and_again_with_its_commission() {
     link.say(&fill(r#","commission":"1.02""#));
     let mut commissions = Vec::new();
     for _ in 0..2 {
-        let commission = kept.event(|event| match event {
-            BrokerEvent::Execution(fill) => Some(fill.commission),
-            _ => None,
+        let commission = kept.event(|event| {
+            if let BrokerEvent::Execution(fill) = event { Some(fill.commission) } else { None }
         });
         commissions.push(commission.await);
     }
@@ -179,19 +178,18 @@ async fn notices_and_profit_are_passed_on_and_noise_is_not() {
     link.say(r#"{"topic":"xyz+1","args":{}}"#);
     link.say(r#"{"topic":"error","error":"Topic unknown 'xyz'","code":500}"#);
     link.say(r#"{"topic":"ntf","args":{"id":"1","title":"Order","text":"\u001b[31mfilled"}}"#);
-    let text = kept.event(|event| match event {
-        BrokerEvent::Notification { text, .. } => Some(text),
-        _ => None,
+    let text = kept.event(|event| {
+        if let BrokerEvent::Notification { text, .. } = event { Some(text) } else { None }
     });
     assert!(!text.await.as_str().contains('\u{1b}'));
     link.say(
         r#"{"topic":"spl","args":{"DU1234567.Core":{"rowType":1,"dpl":-12.5,"nl":100000.0,
             "upl":3.25,"el":90000.0,"mv":5000.0}}}"#,
     );
-    let told = kept.event(|event| match event {
-        BrokerEvent::ProfitAndLoss(told) => Some(told),
-        _ => None,
-    });
+    let told =
+        kept.event(
+            |event| if let BrokerEvent::ProfitAndLoss(told) = event { Some(told) } else { None },
+        );
     let told = told.await;
     assert_eq!((told.daily, told.unrealized), (Some(dec!(-12.5)), Some(dec!(3.25))));
     let health = kept.broker.stream_health().unwrap();
@@ -291,10 +289,8 @@ async fn a_status_frame_of_loss_makes_the_keeper_look_and_is_told_once() {
     let link = server.greeted().await;
     is_lost.store(true, std::sync::atomic::Ordering::SeqCst);
     link.say(r#"{"topic":"sts","args":{"authenticated":false}}"#);
-    let state = |event| match event {
-        BrokerEvent::Session(health) => Some(health.state),
-        _ => None,
-    };
+    let state =
+        |event| if let BrokerEvent::Session(health) = event { Some(health.state) } else { None };
     assert_eq!(kept.event(state).await, SessionState::Ready);
     assert_eq!(kept.event(state).await, SessionState::LoginRequired);
     link.ended().await;
