@@ -115,6 +115,29 @@ impl BrokerError {
         }
     }
 
+    /// The broker's own words, where it said some.
+    pub(crate) const fn text(&self) -> Option<&Untrusted> {
+        match self {
+            Self::Upstream { message, .. } => message.as_ref(),
+            Self::Rejected { message } => Some(message),
+            Self::Unreachable { .. }
+            | Self::Interrupted
+            | Self::TimedOut
+            | Self::AccessDenied { .. }
+            | Self::SessionRequired
+            | Self::SessionExpired
+            | Self::WrongLogin { .. }
+            | Self::RateLimited { .. }
+            | Self::InvalidResponse { .. }
+            | Self::UnknownAccount
+            | Self::UnknownContract
+            | Self::NoHistory
+            | Self::UnknownOrder
+            | Self::Unsupported { .. }
+            | Self::InvalidRequest { .. } => None,
+        }
+    }
+
     /// How long to wait before the next try, where that is known.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {

@@ -213,26 +213,7 @@ impl ClientPortal {
 
 /// An unknown order is a 503 (or 400) with these words.
 fn says_not_found(error: &BrokerError) -> bool {
-    let text = match error {
-        BrokerError::Upstream { message, .. } => message.as_ref(),
-        BrokerError::Rejected { message } => Some(message),
-        BrokerError::Unreachable { .. }
-        | BrokerError::Interrupted
-        | BrokerError::TimedOut
-        | BrokerError::AccessDenied { .. }
-        | BrokerError::SessionRequired
-        | BrokerError::SessionExpired
-        | BrokerError::WrongLogin { .. }
-        | BrokerError::RateLimited { .. }
-        | BrokerError::InvalidResponse { .. }
-        | BrokerError::UnknownAccount
-        | BrokerError::UnknownContract
-        | BrokerError::NoHistory
-        | BrokerError::UnknownOrder
-        | BrokerError::Unsupported { .. }
-        | BrokerError::InvalidRequest { .. } => None,
-    };
-    text.is_some_and(|text| {
+    error.text().is_some_and(|text| {
         let text = text.as_str().to_ascii_lowercase();
         text.contains("not found")
             || text.contains("doesn't exist")

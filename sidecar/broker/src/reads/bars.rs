@@ -12,7 +12,7 @@ use crate::wire::history::History;
 use crate::wire::parse;
 use core::fmt;
 use core::time::Duration;
-use ibkr_agent_domain::{Bars, BarsRequest, Conid, Timestamp};
+use ibkr_agent_domain::{Bars, BarsRequest, Conid, Timestamp, Untrusted};
 
 /// The pause before a cold history is asked for again.
 const COLD_PAUSE: Duration = Duration::from_millis(250);
@@ -97,7 +97,7 @@ impl Span {
         let count: u64 = count.parse().ok().filter(|count| *count > 0)?;
         let unit = match unit.trim().to_ascii_lowercase().as_str() {
             "s" | "sec" | "secs" | "second" | "seconds" => {
-                return (count % 60 == 0).then(|| Self::of_minutes(count / 60));
+                return count.is_multiple_of(60).then(|| Self::of_minutes(count / 60));
             }
             "min" | "mins" | "minute" | "minutes" => return Some(Self::of_minutes(count)),
             "h" | "hour" | "hours" => Unit::Hour,
@@ -111,7 +111,7 @@ impl Span {
     }
 
     const fn of_minutes(count: u64) -> Self {
-        if count > 30 && count % 60 == 0 {
+        if count > 30 && count.is_multiple_of(60) {
             Self { count: count / 60, unit: Unit::Hour }
         } else {
             Self { count, unit: Unit::Minute }
@@ -192,16 +192,11 @@ impl ClientPortal {
 
 /// Tells "there is none" from a failure.
 fn without_data(error: BrokerError) -> BrokerError {
-    let text = match &error {
-        BrokerError::Upstream { message: Some(message), .. }
-        | BrokerError::Rejected { message } => message.as_str().to_ascii_lowercase(),
-        _ => return error,
+    let says_none = |text: &Untrusted| {
+        let text = text.as_str().to_ascii_lowercase();
+        text.contains("no data") || text.contains("chart data unavailable")
     };
-    if text.contains("no data") || text.contains("chart data unavailable") {
-        BrokerError::NoHistory
-    } else {
-        error
-    }
+    if error.text().is_some_and(says_none) { BrokerError::NoHistory } else { error }
 }
 
 #[cfg(test)]

@@ -43,34 +43,34 @@ struct Snapshot {
 
 impl Snapshot {
     /// The contract's row; an empty one where the broker said nothing of it.
-    fn take(&mut self, conid: Conid) -> SnapshotRow {
-        self.rows.remove(&conid).unwrap_or_default()
+    fn row(&self, conid: Conid) -> SnapshotRow {
+        self.rows.get(&conid).cloned().unwrap_or_default()
     }
 }
 
 impl ClientPortal {
     pub(crate) async fn read_quotes(&self, conids: &[Conid]) -> Result<Vec<Quote>, BrokerError> {
-        let mut read = self.snapshot(conids, QUOTE).await?;
+        let read = self.snapshot(conids, QUOTE).await?;
         let as_of = read.as_of;
-        Ok(each(conids, |conid| read.take(conid).into_quote(conid, as_of)))
+        Ok(each(conids, |conid| read.row(conid).into_quote(conid, as_of)))
     }
 
     pub(crate) async fn read_option_quotes(
         &self,
         conids: &[Conid],
     ) -> Result<Vec<OptionQuote>, BrokerError> {
-        let mut read = self.snapshot(conids, GREEKS).await?;
+        let read = self.snapshot(conids, GREEKS).await?;
         let as_of = read.as_of;
-        Ok(each(conids, |conid| read.take(conid).into_option_quote(conid, as_of)))
+        Ok(each(conids, |conid| read.row(conid).into_option_quote(conid, as_of)))
     }
 
     pub(crate) async fn read_fundamentals(
         &self,
         conid: Conid,
     ) -> Result<Fundamentals, BrokerError> {
-        let mut read = self.snapshot(&[conid], COMPANY).await?;
+        let read = self.snapshot(&[conid], COMPANY).await?;
         let as_of = read.as_of;
-        Ok(read.take(conid).into_fundamentals(conid, as_of))
+        Ok(read.row(conid).into_fundamentals(conid, as_of))
     }
 
     async fn snapshot(&self, conids: &[Conid], wanted: Wanted) -> Result<Snapshot, BrokerError> {
@@ -142,6 +142,6 @@ impl ClientPortal {
     }
 }
 
-fn each<T>(conids: &[Conid], mut make: impl FnMut(Conid) -> T) -> Vec<T> {
+fn each<T>(conids: &[Conid], make: impl Fn(Conid) -> T) -> Vec<T> {
     conids.iter().map(|conid| make(*conid)).collect()
 }

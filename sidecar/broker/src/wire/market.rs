@@ -22,7 +22,7 @@ pub(crate) const COMPANY_FIELDS: &str =
     "6509,7289,7290,7291,7286,7287,7288,7293,7294,7683,7684,7686,7718,7280,7281";
 
 /// One contract's values.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, Clone)]
 #[serde(default)]
 pub(crate) struct SnapshotRow {
     conid: Scalar,

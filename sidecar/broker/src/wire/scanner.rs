@@ -56,7 +56,7 @@ struct Location {
     display_name: Scalar,
     #[serde(rename = "type")]
     kind: Scalar,
-    locations: Many<Location>,
+    locations: Many<Self>,
 }
 
 impl Parameters {

@@ -168,9 +168,9 @@ fn reader(method: &str, path: &str) -> Option<&'static Reader> {
 
 /// What is wrong with how a shape is read.
 fn complaint(golden: &Golden) -> Option<String> {
-    let body = match &golden.response {
-        Value::String(text) => text.clone().into_bytes(),
-        json => serde_json::to_vec(json).unwrap(),
+    let body = match golden.response.as_str() {
+        Some(text) => text.as_bytes().to_vec(),
+        None => serde_json::to_vec(&golden.response).unwrap(),
     };
     let answer = answer(golden.status, &body);
     match reader(&golden.request.method, &golden.request.path) {
@@ -178,7 +178,11 @@ fn complaint(golden: &Golden) -> Option<String> {
         Some(Placing) => placed(golden, &placement(&answer, &reference(golden))),
         Some(Cancel) => match cancellation(&answer, &order_id(golden)) {
             CancelOutcome::Unknown { why } => Some(format!("cancel is unknown: {why}")),
-            _ => None,
+            CancelOutcome::Requested { .. }
+            | CancelOutcome::AlreadyDone { .. }
+            | CancelOutcome::NotFound { .. }
+            | CancelOutcome::Rejected { .. }
+            | CancelOutcome::NotSent { .. } => None,
         },
         Some(Unused) => check(&answer).err().and_then(failure),
         Some(Read(name)) => match check(&answer) {

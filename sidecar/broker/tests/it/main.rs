@@ -13,7 +13,15 @@ mod outages;
 #[cfg(test)]
 mod pacing;
 #[cfg(test)]
+mod quirks;
+#[cfg(test)]
 mod reads;
+#[cfg(test)]
+mod reads_account;
+#[cfg(test)]
+mod reads_contracts;
+#[cfg(test)]
+mod reads_market;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]

@@ -16,10 +16,9 @@ async fn resolve(world: &World, text: &str, filters: &ResolveFilters) -> Resolut
 }
 
 async fn one(world: &World, text: &str) -> Contract {
-    match resolve(world, text, &ResolveFilters::default()).await {
-        Resolution::One(contract) => contract,
-        other => panic!("{text}: {other:?}"),
-    }
+    let resolution = resolve(world, text, &ResolveFilters::default()).await;
+    let Resolution::One(contract) = resolution else { panic!("{text}: {resolution:?}") };
+    contract
 }
 
 fn currency(code: &str) -> Currency {
