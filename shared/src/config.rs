@@ -11,7 +11,8 @@ mod tools;
 mod trading;
 
 pub use broker::{
-    RawAccounts, RawBackend, RawBroker, RawExpect, RawNamedBroker, RawSidecar, RawTls,
+    RawAccounts, RawBackend, RawBroker, RawExpect, RawNamedBroker, RawRegion, RawSession,
+    RawSidecar, RawTls,
 };
 pub use front::{RawLogFormat, RawLogging, RawRelay, RawRemoteMcp, RawSafety, RawTokenType};
 pub use notices::{RawNotices, RawWebhook};
@@ -36,6 +37,8 @@ pub struct RawConfig {
     pub broker: Option<RawBroker>,
     /// Broker logins by name, such as `paper` and `live`.
     pub brokers: BTreeMap<String, RawNamedBroker>,
+    /// What is known of the broker session from outside.
+    pub session: RawSession,
     /// Which accounts may be seen.
     pub accounts: RawAccounts,
     /// Scopes of local callers.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
-use ibkr_agent_broker::TlsPolicy;
+use ibkr_agent_broker::{Region, TlsPolicy};
 use ibkr_agent_domain::{Currency, ErrorCode, Mode, Scope, ScopeSet, Tier};
 use ibkr_agent_gateway::config::{Backing, ConfigError, Settings};
 use ibkr_agent_gateway::operator::OperatorDomain;
@@ -140,6 +140,17 @@ fn addresses_and_certificates_of_a_real_broker_are_checked() {
     assert_eq!(broker("https://localhost:1", short).unwrap_err().code(), ErrorCode::ConfigInvalid);
     let unlisted = BROKER.split("accounts").next().unwrap();
     assert_eq!(read(unlisted).unwrap_err().code(), ErrorCode::ConfigInvalid);
+}
+
+#[test]
+fn the_region_whose_midnight_ends_the_session_can_be_chosen() {
+    let region = |more: &str| {
+        let Backing::Brokers(list) = with_broker(more).unwrap().backing else { panic!("brokers") };
+        list[0].region
+    };
+    assert_eq!(region(""), Region::NewYork);
+    assert_eq!(region("session:\n  region: zug\n"), Region::Zug);
+    assert_eq!(region("session:\n  region: hong_kong\n"), Region::HongKong);
 }
 
 #[test]

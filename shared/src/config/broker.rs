@@ -43,6 +43,27 @@ pub struct RawNamedBroker {
     pub tls: RawTls,
 }
 
+/// `session`: what is known of the broker session from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSession {
+    /// Whose midnight ends the session; New York's when absent.
+    pub region: RawRegion,
+}
+
+/// Where IBKR keeps the account's servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawRegion {
+    /// America.
+    #[default]
+    NewYork,
+    /// Europe.
+    Zug,
+    /// Asia.
+    HongKong,
+}
+
 /// Which kind of account a login must show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -1,10 +1,10 @@
 //! `broker`, `brokers` and `accounts`: what stands behind the gateway and what of it may be seen.
 
 use super::{Backing, ConfigError, invalid};
-use ibkr_agent_broker::{BrokerConfig, TlsPolicy};
+use ibkr_agent_broker::{BrokerConfig, Region, TlsPolicy};
 use ibkr_agent_domain::{AccountId, BrokerName, Mode};
 use ibkr_agent_protocol::config::{
-    RawBackend, RawBroker, RawConfig, RawExpect, RawTls, RawTokenType,
+    RawBackend, RawBroker, RawConfig, RawExpect, RawRegion, RawTls, RawTokenType,
 };
 use ibkr_agent_token::TokenType;
 use std::collections::BTreeSet;
@@ -14,6 +14,24 @@ use std::path::PathBuf;
 const SIMULATED_ACCOUNTS: [&str; 2] = ["DU1234567", "DU7654321"];
 
 pub(super) fn backing(raw: &RawConfig) -> Result<Backing, ConfigError> {
+    let mut backing = logins(raw)?;
+    if let Backing::Brokers(list) = &mut backing {
+        for login in list {
+            login.region = region(raw.session.region);
+        }
+    }
+    Ok(backing)
+}
+
+const fn region(raw: RawRegion) -> Region {
+    match raw {
+        RawRegion::NewYork => Region::NewYork,
+        RawRegion::Zug => Region::Zug,
+        RawRegion::HongKong => Region::HongKong,
+    }
+}
+
+fn logins(raw: &RawConfig) -> Result<Backing, ConfigError> {
     let one = raw.broker.as_ref();
     let is_real = one.is_some_and(|one| one.backend == RawBackend::ClientPortalGateway);
     if is_real && !raw.brokers.is_empty() {
