@@ -1,5 +1,5 @@
-"""The library's REST half: session, accounts, portfolio, contracts, market data, orders, watchlists,
-scanner and performance. The log-out comes last. Output: a line per check, then the counts.
+"""The library's REST half: session, accounts, portfolio, contracts, market data, orders,
+watchlists, scanner and performance. The log-out comes last. Output: a line per check, then the counts.
 """
 
 import sys
@@ -154,7 +154,8 @@ def market(checks, ibkr):
         fields = [LAST, BID, ASK, "6509"]
         cold = ibkr.live_marketdata_snapshot([AAPL, BMW], fields).data
         require(all(LAST not in row for row in cold), cold)
-        rows = {row["conid"]: row for row in ibkr.live_marketdata_snapshot([AAPL, BMW], fields).data}
+        warm = ibkr.live_marketdata_snapshot([AAPL, BMW], fields).data
+        rows = {row["conid"]: row for row in warm}
         apple = rows[int(AAPL)]
         bid, ask = text_number(apple[BID]), text_number(apple[ASK])
         require(200 < bid < ask < 260 and apple["6509"].startswith("R"), apple)

@@ -110,8 +110,8 @@ def trading(checks, socket, feed, ibkr):
 
     with checks.check("orders are told as they are placed and cancelled"):
         active(socket, subscriptions.OrdersSubscription())
-        # Nothing confirms the former, and only what changes after it is told. This one is confirmed,
-        # and the gateway takes one after the other.
+        # Nothing confirms the former, and only what changes after it is told. The next one is
+        # confirmed, and the gateway takes one after the other.
         active(socket, subscriptions.TradesSubscription(days=1))
         request = OrderRequest(conid=int(AAPL), side="BUY", quantity=5, order_type="LMT",
                                price=150.0, acct_id=ACCOUNT, tif="DAY", coid="stream-1")
