@@ -299,9 +299,10 @@ fn rates_need_two_currencies_of_their_own() {
 
 #[test]
 fn a_scan_says_its_cut_and_its_usual_market() {
-    let asked = input::<ScannerRunInput>(
-        r#"{"scanner_code": "TOP_PERC_GAIN", "filters": "[{\"code\": \"priceAbove\", \"value\": 5}]"}"#,
-    );
+    let filters = r#""[{\"code\": \"priceAbove\", \"value\": 5}]""#;
+    let asked = input::<ScannerRunInput>(&format!(
+        r#"{{"scanner_code": "TOP_PERC_GAIN", "filters": {filters}}}"#
+    ));
     let request = asked.request();
     assert_eq!((request.instrument.as_str(), request.location.as_str()), ("STK", "STK.US.MAJOR"));
     assert_eq!(request.filters, [("priceAbove".to_owned(), dec("5"))]);

@@ -127,7 +127,10 @@ async fn a_chain_follows_expiry_strikes_and_right() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_asked_or_is_not_served_has_its_own_code() {
     let bench = Bench::start().await;
-    let nonsense = |duration: &str, bar: &str| json!({"instrument": "AAPL", "duration": duration, "bar_size": bar});
+    let nonsense = |duration: &str, bar: &str| {
+        let (instrument, bar_size) = ("AAPL", bar);
+        json!({"instrument": instrument, "duration": duration, "bar_size": bar_size})
+    };
     for (tool, arguments, expected) in [
         ("ibkr_historical_bars", nonsense("1 parsec", "5 mins"), "INPUT_INVALID"),
         ("ibkr_historical_bars", nonsense("1 D", "7 furlongs"), "INPUT_INVALID"),
