@@ -1,5 +1,5 @@
-//! `doctor`: on the simulator without configuration, at a gateway that isn't there, at one that lets
-//! everybody in, and with a store that can't be opened.
+//! `doctor`: on the simulator without configuration, at a gateway that isn't there, at one that
+//! lets everybody in, and with a store that can't be opened.
 
 use crate::support::{Home, Ran, Server};
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! One Client Portal Gateway from outside: does it answer, with which certificate, who is logged in.
+//! One Client Portal Gateway from outside: does it answer, with which certificate, and who is
+//! logged in.
 
 use super::isolation;
 use super::probe::{Answer, Login, NoAnswer, Probe};

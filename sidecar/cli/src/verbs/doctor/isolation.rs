@@ -129,8 +129,8 @@ async fn users(port: u16, expect: Mode, context: &Context<'_>) -> Finding {
     const CHECK: &str = "isolation.users";
     let wall = format!(
         "Keep others off this machine; or run gateway and sidecar in a container or \
-        network namespace of their own; or as a user of their own, with a rule such as nft add rule \
-        inet filter output oif lo tcp dport {port} meta skuid != THAT_USER reject."
+        network namespace of their own; or as a user of their own, with a rule such as nft add \
+        rule inet filter output oif lo tcp dport {port} meta skuid != THAT_USER reject."
     );
     let open = |says: &str| match expect {
         Mode::Live => Finding::fail(CHECK, ErrorCode::ConfigInvalid, says).next(&wall),
@@ -351,7 +351,8 @@ mod tests {
     #[test]
     fn the_answer_of_ifconfig_is_read() {
         let text = "en0: flags=8863<UP>\n\tinet 192.0.2.7 netmask 0xffffff00\n\
-            \tinet6 fe80::1%en0 prefixlen 64\n\tinet6 fd00::7 prefixlen 64\nlo0:\n\tinet 127.0.0.1\n";
+            \tinet6 fe80::1%en0 prefixlen 64\n\tinet6 fd00::7 prefixlen 64\n\
+            lo0:\n\tinet 127.0.0.1\n";
         let found = chosen(addresses_of(text));
         let expected: [IpAddr; 2] = ["192.0.2.7".parse().unwrap(), "fd00::7".parse().unwrap()];
         assert_eq!(found, expected);

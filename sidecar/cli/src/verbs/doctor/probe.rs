@@ -277,10 +277,9 @@ mod tests {
     #[test]
     fn every_documented_answer_is_understood() {
         let flags = |authenticated: bool, connected: bool, competing: bool| {
-            let body = format!(
-                r#"{{"authenticated":{authenticated},"connected":{connected},"competing":{competing},"MAC":"x"}}"#
-            );
-            answer(200, &body)
+            let body = serde_json::json!({ "authenticated": authenticated,
+                "connected": connected, "competing": competing, "MAC": "x" });
+            answer(200, &body.to_string())
         };
         assert_eq!(flags(true, true, false), Login::Ready { is_paper: None });
         assert_eq!(flags(false, true, false), Login::BrokerageDown);

@@ -11,8 +11,8 @@ const CHECK: &str = "gateway.folder";
 /// Most entries of a folder that are looked at.
 const MAX_ENTRIES: usize = 1000;
 /// Where a user gets it.
-const GET_IT: &str = "Download the Client Portal Gateway from IBKR's Client Portal API page, unpack \
-    it, and name the unpacked folder, the one with bin, dist and root, with --dir.";
+const GET_IT: &str = "Download the Client Portal Gateway from IBKR's Client Portal API page, \
+    unpack it, and name the unpacked folder, the one with bin, dist and root, with --dir.";
 
 /// Looks at the folder. Gives its absolute path when a gateway can be started from it.
 pub(super) fn look(dir: &Path) -> (Option<PathBuf>, Finding) {

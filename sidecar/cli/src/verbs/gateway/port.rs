@@ -216,10 +216,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn the_tables_are_read_for_listeners_only() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-            0: 0100007F:1388 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4242 1 x\n\
-            1: 0100007F:1388 0100007F:9999 01 00000000:00000000 00:00000000 00000000  1001 0 4243 1 x\n\
-            2: 00000000:1389 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1002 0 4244 1 x\n";
+        let table = "  sl  local_address rem_address   st tx:rx tr:when retrnsmt uid timeo inode\n\
+            0: 0100007F:1388 00000000:0000 0A 0:0 0:0 00000000  1000 0 4242 1 x\n\
+            1: 0100007F:1388 0100007F:9999 01 0:0 0:0 00000000  1001 0 4243 1 x\n\
+            2: 00000000:1389 00000000:0000 0A 0:0 0:0 00000000  1002 0 4244 1 x\n";
         assert_eq!(linux::listeners(table, 5000), [(4242, 1000)]);
         assert_eq!(linux::listeners(table, 5002), []);
         assert_eq!(linux::group_of("12 (a) b) (c) S 1 77 77 0 -1"), Some(77));
