@@ -1,5 +1,6 @@
 """The library's REST half: session, accounts, portfolio, contracts, market data, orders,
-watchlists, scanner and performance. The log-out comes last. Output: a line per check, then the counts.
+watchlists, scanner and performance. The log-out comes last. Output: a line per check, then the
+counts.
 """
 
 import sys
