@@ -131,9 +131,9 @@ impl Session {
         facts.ends.learn_grant(left, now);
     }
 
-    /// Notes a cause; a change of the state is told, once. Whatever isn't ready forgets the accounts
-    /// and subscriptions, since the next session may be another login's; an unreachable gateway
-    /// forgets nothing.
+    /// Notes a cause; a change of the state is told, once. Whatever isn't ready forgets the
+    /// accounts and subscriptions, since the next session may be another login's; an unreachable
+    /// gateway forgets nothing.
     pub(crate) fn note(&self, cause: Cause, now: Timestamp, skew_ms: Option<i64>) {
         let mut facts = self.lock();
         let (before, state) = (facts.cause.state(), cause.state());

@@ -101,8 +101,8 @@ fn login(base_url: &str, viewer: &Viewer) -> Vec<String> {
         ));
     }
     steps.push(
-        "Log in with the username of the account that is configured (a paper account has a username \
-         of its own) and confirm the second factor; wait for \"Client login succeeds\"."
+        "Log in with the username of the account that is configured (a paper account has one of \
+         its own) and confirm the second factor; wait for \"Client login succeeds\"."
             .to_owned(),
     );
     steps
