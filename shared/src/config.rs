@@ -207,7 +207,7 @@ mod tests {
     fn the_schema_names_every_section_and_forbids_others() {
         let schema = serde_json::to_value(schema()).unwrap();
         assert_eq!(schema["additionalProperties"], false);
-        assert_eq!(schema["properties"].as_object().unwrap().len(), 18);
+        assert_eq!(schema["properties"].as_object().unwrap().len(), 19);
         jsonschema::draft202012::new(&schema).unwrap();
     }
 

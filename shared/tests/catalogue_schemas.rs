@@ -1,8 +1,8 @@
 //! What is published about the tools: names, annotations, schemas, and one golden file per tool.
 //!
 //! A golden file holds what is `published` of a tool, an `example` call with its answer, and how
-//! many `tokens` that answer has. Here `UPDATE_GOLDEN=1` rewrites what is published and leaves the rest,
-//! which the sidecar's `tools_golden` test owns.
+//! many `tokens` that answer has. Here `UPDATE_GOLDEN=1` rewrites what is published and leaves the
+//! rest, which the sidecar's `tools_golden` test owns.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,9 +1,9 @@
 //! An example of every tool, from one run against the simulator, and what it costs a model to read.
 //!
 //! `fixtures/tools/<tool>.json` holds what is `published` of a tool (the catalogue's own test
-//! checks that), an `example` call with its answer, and how many `tokens` the answer has. The run's clocks
-//! stand still and its seed is fixed; ids, keys and hashes that differ from run to run are replaced
-//! by ones of the same shape. `UPDATE_GOLDEN=1` rewrites example and tokens.
+//! checks that), an `example` call with its answer, and how many `tokens` the answer has. The run's
+//! clocks stand still and its seed is fixed; ids, keys and hashes that differ from run to run are
+//! replaced by ones of the same shape. `UPDATE_GOLDEN=1` rewrites example and tokens.
 
 #![expect(
     clippy::unwrap_used,
