@@ -77,7 +77,11 @@ impl Asked<'_> {
         let (resource, requester) = (resource.clone(), self.caller.requester.clone());
         let missing = match resource {
             Resource::Order(_) => ErrorCode::OrderNotFound,
-            _ => ErrorCode::ApprovalNotFound,
+            Resource::Approval(_)
+            | Resource::Positions(_)
+            | Resource::Orders(_)
+            | Resource::ProfitAndLoss(_)
+            | Resource::Quote(_) => ErrorCode::ApprovalNotFound,
         };
         let owned = self.core.engine.look(move |engine, _| engine.is_owner(&requester, &resource));
         if owned.await.map_err(super::refusal_body)? {
