@@ -36,8 +36,8 @@ mod attacks;
 mod simulation;
 
 pub use effect::{
-    Answer, BrokerFacts, Caller, CancelReport, Cancellation, Change, CommitError, CommitJob,
-    Effect, Expired, Input, JobId, Minted, MintedPermit, Now, OperatorAct, OutcomeQuery, Payload,
+    Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
+    Expired, Input, JobId, Minted, MintedPermit, Now, OperatorAct, OutcomeQuery, Payload,
     PlaceReport, Precondition, PreviewDraft, Refusal, Row, Standing, Submission, Ticket, Work,
 };
 pub use foreign::ForeignEntry;
@@ -45,8 +45,8 @@ pub use limits::{CallBudget, Used};
 pub use notice::Notice;
 pub use outcomes::refusal_of;
 pub use state::{
-    Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
-    Owner, Preview, Restored, Speaker,
+    Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
+    OrderEntry, Owner, Preview, Restored, Speaker,
 };
 
 use ibkr_agent_domain::{

@@ -186,7 +186,8 @@ async function runSteps(session) {
     } else if (step.resource) {
       await check(`${index + 1} reads ${step.resource}`, () => readStep(session, step, variables));
     } else if (step.follow) {
-      await check(`${index + 1} follows ${step.follow}`, () => followStep(session, step, variables));
+      const name = `${index + 1} follows ${step.follow}`;
+      await check(name, () => followStep(session, step, variables));
     } else {
       const suffix = step.refused ? ` is refused with ${step.refused}` : '';
       const name = `${index + 1} ${step.tool}${suffix}`;

@@ -128,6 +128,7 @@ fn hidden_characters_are_found_in_every_text_file() {
     for point in ['\u{202E}', '\u{200B}', '\u{2066}', '\u{FEFF}', '\u{1B}', '\u{7F}', '\u{E0041}'] {
         let text = format!("a{point}b\n");
         assert_eq!(rules("a.snap", &text), [Rule::HiddenCharacter], "{point:?}");
+        assert_eq!(rules("fixtures/fuzz/corpus/text/a", &text), [], "{point:?} is fed to a fuzzer");
     }
     assert_eq!(rules("a.md", "naïve – “quoted” → ∅ 東京\n"), []);
 }

@@ -210,7 +210,7 @@ impl Tool for ResourcesWait {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResourcesWaitInput {
-    /// 1 to 32 resources, such as ibkr://accounts/DU1234567/orders or ibkr://contracts/265598/quote.
+    /// 1 to 32 resources, such as `ibkr://accounts/DU1234567/orders`.
     pub resources: Vec<Wire<Resource>>,
     /// The cursor of the answer before.
     pub cursor: Option<Wire<ShortText>>,

@@ -2,7 +2,9 @@
 //!
 //! Reads can be repeated freely. The three effects consume a recorded permit and never repeat.
 
-use crate::{Asked, BrokerError, CancelOutcome, PlaceOutcome, StreamHealth};
+use crate::{
+    Asked, BrokerError, CancelOutcome, PlaceOutcome, StreamHealth, Viewer, instructions,
+};
 use core::fmt;
 use core::pin::Pin;
 use ibkr_agent_audit::Recorded;
@@ -115,6 +117,12 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
 
     /// The session as last learnt; makes no request.
     fn health(&self) -> SessionHealth;
+
+    /// What a human must do now for the session to work, step by step, told to somebody who sits
+    /// there.
+    fn instructions(&self, viewer: &Viewer) -> Vec<String> {
+        instructions(&self.health(), "https://localhost:5000", viewer)
+    }
 
     /// Runs the start-up sequence: keep-alive, status, brokerage session where no login is needed
     /// (never competing with another session), account pre-flights. A session that needs a human is

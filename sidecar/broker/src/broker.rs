@@ -3,7 +3,7 @@
 use crate::client::ClientPortal;
 use crate::{
     Asked, Broker, BrokerError, BrokerFuture, CancelOutcome, PlaceOutcome, Resolution,
-    ResolveFilters, StreamHealth, WatchGuard, WhatIf,
+    ResolveFilters, StreamHealth, Viewer, WatchGuard, WhatIf, instructions,
 };
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
@@ -40,6 +40,10 @@ impl Broker for ClientPortal {
 
     fn health(&self) -> SessionHealth {
         self.session_health()
+    }
+
+    fn instructions(&self, viewer: &Viewer) -> Vec<String> {
+        instructions(&self.session_health(), self.transport().base(), viewer)
     }
 
     fn renew(&self) -> Read<'_, SessionHealth> {

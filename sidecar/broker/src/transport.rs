@@ -252,6 +252,11 @@ impl Transport {
         &self.limiter
     }
 
+    /// The gateway's address, with the path that every request begins with.
+    pub(crate) fn base(&self) -> &str {
+        &self.endpoint.base
+    }
+
     /// Where the gateway's WebSocket is.
     pub(crate) fn stream_url(&self) -> String {
         format!("{}/ws", self.endpoint.base.replacen("http", "ws", 1))

@@ -9,7 +9,8 @@ use crate::home::{self, Environment};
 use crate::open;
 use crate::print::{Printer, Style};
 use crate::verbs::{
-    approvals, audit, doctor, gateway, local, mcp, operator, orders, sidecar, simulator, tool, watch,
+    approvals, audit, doctor, gateway, local, mcp, operator, orders, sidecar, simulator, tool,
+    watch,
 };
 use clap::Parser;
 use clap::error::ErrorKind;

@@ -3,8 +3,8 @@
 use crate::engine::foreign::ForeignEntry;
 use crate::engine::notice::Notice;
 use crate::engine::state::{
-    Admitted, ApprovalEntry, ApprovalStatus, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
-    Owner, Preview,
+    Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
+    OrderEntry, Owner, Preview,
 };
 use ibkr_agent_audit::{EventId, Recorded};
 use ibkr_agent_domain::{
@@ -520,17 +520,6 @@ pub enum Answer {
     Done,
     /// No.
     Refused(Refusal),
-}
-
-/// An approval or an order that changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// `ibkr://approvals/<id>` or `ibkr://orders/<id>`.
-    pub resource: String,
-    /// Whose it is.
-    pub owner: Owner,
-    /// The account that it is about.
-    pub account: AccountId,
 }
 
 /// Whether something's time has passed.

@@ -220,6 +220,17 @@ pub struct OperatorKeyEntry {
     pub enrolled_at: Timestamp,
 }
 
+/// An approval or an order that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// `ibkr://approvals/<id>` or `ibkr://orders/<id>`.
+    pub resource: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The account that it is about.
+    pub account: AccountId,
+}
+
 /// Everything that is read back at start.
 #[derive(Debug, Clone, Default)]
 pub struct Restored {

@@ -94,7 +94,8 @@ impl Sessions {
                 })
             }
         };
-        message.map(|message| message.detail("broker", name).detail("state", &health.state.as_str()))
+        let state = health.state.as_str();
+        message.map(|message| message.detail("broker", name).detail("state", &state))
     }
 }
 

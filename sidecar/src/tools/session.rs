@@ -1,7 +1,8 @@
 //! Health and the broker session.
 
 use super::{Asked, Done};
-use ibkr_agent_domain::{ErrorCode, SessionState};
+use ibkr_agent_broker::Viewer;
+use ibkr_agent_domain::{Door, ErrorCode, SessionState};
 use ibkr_agent_protocol::catalogue::session::{
     AuditHealth, BackendStatusOutput, BrokerStatus, Enabled, HealthOutput, HealthStatus,
     RenewAction, SessionOutput, SessionRenewOutput, SessionRequirementsOutput, Versions,
@@ -61,8 +62,9 @@ impl Asked<'_> {
 
     pub(super) fn session_requirements(&self) -> Result<Done, ErrorBody> {
         self.input::<catalogue::session::SessionRequirements>()?;
-        let state = self.core.brokers.market()?.health().state;
-        let steps: &[&str] = steps_for(state);
+        let broker = self.core.brokers.market()?;
+        let state = broker.health().state;
+        let steps = broker.instructions(&viewer(self.caller.requester.door));
         let output = SessionRequirementsOutput {
             ready: state == SessionState::Ready,
             state: Wire(state),
@@ -70,7 +72,7 @@ impl Asked<'_> {
                 state,
                 SessionState::Unreachable | SessionState::LoginRequired | SessionState::Competing
             ),
-            steps: steps.iter().map(|&step| step.to_owned()).collect(),
+            steps,
         };
         Done::read(&output, None)
     }
@@ -92,40 +94,26 @@ impl Asked<'_> {
             (_, SessionState::LoginRequired) => RenewAction::LoginRequired,
             (_, _) => RenewAction::Failed,
         };
-        let next_step = steps_for(after).first().copied().unwrap_or("Nothing: the session works.");
+        let steps = broker.instructions(&viewer(self.caller.requester.door));
+        let nothing = || "Nothing: the session works.".to_owned();
+        let next_step = steps.into_iter().next().unwrap_or_else(nothing);
         let output = SessionRenewOutput {
             ready: after == SessionState::Ready,
             action: Wire(action),
             before: Wire(before),
             after: Wire(after),
-            next_step: next_step.to_owned(),
+            next_step,
         };
         Done::read(&output, None)
     }
 }
 
-/// What a human does now, in order.
-const fn steps_for(state: SessionState) -> &'static [&'static str] {
-    match state {
-        SessionState::Ready => &[],
-        SessionState::Unreachable => &[
-            "Start the Client Portal Gateway on the sidecar's host.",
-            "Check that broker.base_url in the configuration names its address and port.",
-            "Log in with a browser on that host.",
-        ],
-        SessionState::LoginRequired => &[
-            "Open the Client Portal Gateway's address in a browser on the sidecar's host.",
-            "Log in with the IBKR username of this broker and confirm the second factor.",
-            "Call ibkr_session_renew.",
-        ],
-        SessionState::BrokerageDown => &[
-            "Call ibkr_session_renew: the brokerage session can be opened without a login.",
-            "If that doesn't help, log in at the gateway in a browser again.",
-        ],
-        SessionState::Competing => &[
-            "Another session of the same IBKR username is active, such as TWS or the mobile app.",
-            "Log out there, or use a second username for the gateway.",
-            "Call ibkr_session_renew.",
-        ],
+/// Where the reader of the steps sits. A caller over the network learns neither who runs the
+/// sidecar nor how its host is reached.
+fn viewer(door: Door) -> Viewer {
+    let told = Viewer::from_environment(|name| std::env::var(name).ok());
+    match door {
+        Door::Stdio | Door::Sdk | Door::Operator | Door::Internal => told,
+        Door::LocalHttp | Door::Relay => Viewer { user: None, host: None, ..told },
     }
 }

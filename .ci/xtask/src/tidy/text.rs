@@ -5,7 +5,8 @@
 //! `// tidy: wide table: <reason>` and `// tidy: end of table`; only line length is spared there.
 //!
 //! Recorded data (snapshots, compiler output, minified vendor files) is exempt from the white-space
-//! rules, never from those about hidden characters and secrets.
+//! rules, never from those about hidden characters and secrets. What is fed to the fuzzers is
+//! bytes, not text: only secrets and machine paths are looked for there.
 
 use super::{File, Finding, Rule};
 
@@ -39,11 +40,15 @@ const TOKENS: &[(&str, usize)] = &[
     (concat!("np", "m_"), 36),
 ];
 
+/// Bytes that are fed to the fuzzers.
+const CORPUS: &str = "fixtures/fuzz/corpus/";
+
 /// Every finding of the text rules in one file.
 #[must_use]
 pub fn inspect(file: &File<'_>) -> Vec<Finding> {
     let written = WRITTEN.contains(&file.extension()) && !file.base().contains(".min.");
     let code = CODE.contains(&file.extension()) || file.base() == "run";
+    let is_text = !file.name.starts_with(CORPUS);
     let mut findings = Vec::new();
     let mut wide_since = None;
     for (number, line) in file.numbered() {
@@ -53,11 +58,12 @@ pub fn inspect(file: &File<'_>) -> Vec<Finding> {
             _ => {}
         }
         let mut add = |rule, detail: String| findings.push(file.finding(number, rule, detail));
-        if let Some(character) = line.chars().find(|character| is_hidden(*character)) {
+        let hidden = line.chars().find(|character| is_text && is_hidden(*character));
+        if let Some(character) = hidden {
             let point = u32::from(character);
             add(Rule::HiddenCharacter, format!("U+{point:04X}"));
         }
-        if written || code {
+        if is_text && (written || code) {
             if line.contains('\t') {
                 add(Rule::WhiteSpace, "tab".to_owned());
             }
