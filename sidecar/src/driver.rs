@@ -3,22 +3,27 @@
 //! Bounds act at admission ([`EngineHandle::enter`]); a completion always has room. Commits enter
 //! the ledger's queue in the order in which the engine made them. Nothing here decides.
 
+mod looks;
+mod report;
+
 use crate::brokers::Brokers;
 use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::engine::{
-    Answer, CancelReport, Change, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted,
-    Now, PlaceReport, Refusal, Ticket,
+    Answer, Change, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted, Now, PlaceReport,
+    Refusal, Ticket,
 };
 use crate::notices::NoticeSender;
 use crate::{facts, store};
 use ibkr_agent_audit::{Emergency, Ledger, Recorded};
-use ibkr_agent_broker::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
+use ibkr_agent_broker::{Asked, BrokerError, CancelOutcome, HaltLatch, PlaceOutcome, with_caller};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrder, ClientOrderId, Digest, ErrorCode, Execution, SessionState, Untrusted,
+    AccountId, BrokerOrder, ClientOrderId, Digest, ErrorCode, Execution, SessionState,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use ibkr_agent_protocol::catalogue::resources::Resource;
+use looks::Looks;
+use report::{cancel_report, failed, shown};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +36,8 @@ use tokio_util::task::TaskTracker;
 const MAX_CALLS: usize = 512;
 /// Changes that a slow listener may lag behind before it misses some.
 const CHANGE_QUEUE: usize = 256;
+/// The turn at the broker of reads that a decision waits for; looks at accounts have another.
+const DECISIONS: u64 = 1;
 /// How long the driver waits for effects in flight when it stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -72,10 +79,21 @@ pub struct Told {
 type Look = Box<dyn FnOnce(&Engine, Now) + Send>;
 
 enum Message {
-    Ask { ticket: Ticket, input: Box<Input>, told: oneshot::Sender<Told> },
+    Ask {
+        ticket: Ticket,
+        input: Box<Input>,
+        told: oneshot::Sender<Told>,
+    },
     Input(Box<Input>),
-    Placed { order: ClientOrderId, outcome: PlaceOutcome },
-    Sought(AccountId),
+    Placed {
+        order: ClientOrderId,
+        outcome: PlaceOutcome,
+    },
+    /// A look at an account ended; whether it had its turn at the broker.
+    Sought {
+        account: AccountId,
+        had_turn: bool,
+    },
     Seek(AccountId),
     Look(Look),
 }
@@ -189,6 +207,8 @@ pub(crate) fn spawn(
         waiting: BTreeMap::new(),
         asked: BTreeMap::new(),
         seeking: BTreeSet::new(),
+        due: BTreeSet::new(),
+        looks: Looks::default(),
         effects: TaskTracker::new(),
     };
     tracker.spawn(driver.run(first, messages, shutdown));
@@ -211,6 +231,9 @@ struct Driver {
     waiting: BTreeMap<Ticket, oneshot::Sender<Told>>,
     asked: BTreeMap<ClientOrderId, Asked>,
     seeking: BTreeSet<AccountId>,
+    /// Accounts that the survey still has to look at.
+    due: BTreeSet<AccountId>,
+    looks: Looks,
     effects: TaskTracker,
 }
 
@@ -287,8 +310,12 @@ impl Driver {
                 let report = self.report(&order, outcome);
                 self.engine.handle(Input::PlaceDone { order, report }, now)
             }
-            Message::Sought(account) => {
+            Message::Sought { account, had_turn } => {
                 self.seeking.remove(&account);
+                if had_turn {
+                    self.due.remove(&account);
+                    self.looks.note(account);
+                }
                 Vec::new()
             }
             Message::Seek(account) => {
@@ -390,6 +417,7 @@ impl Driver {
         let inbox = self.inbox.clone();
         self.effects.spawn(async move {
             let read = async move { facts::read(&brokers, &order, currency).await };
+            let read = with_caller(DECISIONS, read);
             let broke = || Err(Refusal::new(ErrorCode::InternalError, BROKE));
             let facts = seen_through(read).await.unwrap_or_else(broke).map(Box::new);
             Self::feed(&inbox, Input::FactsRead { ticket, facts });
@@ -462,13 +490,21 @@ impl Driver {
         }
     }
 
-    /// Looks at every account that has an order whose state can still change.
+    /// Looks at every account that has an order whose state can still change, and at those that
+    /// the survey's turn didn't reach yet.
     fn watch(&mut self) {
         let mut accounts = self.engine.accounts_to_watch();
         accounts.extend(self.resources.followed_accounts());
-        for account in accounts {
+        if self.is_any_ready() {
+            accounts.extend(self.due.iter().cloned());
+        }
+        for account in self.looks.in_turn(accounts) {
             self.seek(account);
         }
+    }
+
+    fn is_any_ready(&self) -> bool {
+        self.brokers.all().iter().any(|broker| broker.health().state == SessionState::Ready)
     }
 
     /// Whoever follows an account learns that its lists aren't what they were.
@@ -486,11 +522,9 @@ impl Driver {
 
     /// Looks at every account that may be seen: an order that isn't ours must not go unnoticed.
     fn survey(&mut self) {
-        if !self.brokers.all().iter().any(|b| b.health().state == SessionState::Ready) {
-            return;
-        }
-        for account in self.brokers.allowed().clone() {
-            self.seek(account);
+        if self.is_any_ready() {
+            self.due.extend(self.brokers.allowed().iter().cloned());
+            self.watch();
         }
     }
 
@@ -502,22 +536,29 @@ impl Driver {
         let brokers = Arc::clone(&self.brokers);
         let inbox = self.inbox.clone();
         self.effects.spawn(async move {
-            Self::look_up(&brokers, account.clone(), &inbox).await;
-            drop(inbox.send(Message::Sought(account)));
+            let had_turn = Self::look_up(&brokers, account.clone(), &inbox).await;
+            drop(inbox.send(Message::Sought { account, had_turn }));
         });
     }
 
+    /// Reads the evidence; whether the broker's limits left room for it.
     async fn look_up(
         brokers: &Brokers,
         account: AccountId,
         inbox: &mpsc::UnboundedSender<Message>,
-    ) {
-        let Ok(routed) = brokers.account(Some(&account)).await else { return };
+    ) -> bool {
+        let Ok(routed) = brokers.account(Some(&account)).await else { return true };
         let (orders, executions) =
             tokio::join!(routed.broker.orders(&account), routed.broker.executions(&account));
         // Half the evidence is no evidence: the next look reads both again.
-        if let (Ok(orders), Ok(executions)) = (orders, executions) {
-            Self::feed(inbox, Input::Evidence { account, orders, executions });
+        match (orders, executions) {
+            (Ok(orders), Ok(executions)) => {
+                Self::feed(inbox, Input::Evidence { account, orders, executions });
+                true
+            }
+            (Err(BrokerError::RateLimited { .. }), _)
+            | (_, Err(BrokerError::RateLimited { .. })) => false,
+            (_, _) => true,
         }
     }
 }
@@ -531,33 +572,6 @@ async fn seen_through<T: Send + 'static>(
 ) -> Option<T> {
     let ended = tokio::spawn(effect).await;
     ended.inspect_err(|error| tracing::error!(error = %error, "engine.broker_client_broke")).ok()
-}
-
-fn shown(text: Option<Untrusted>) -> String {
-    text.map(|text| text.to_string()).unwrap_or_default()
-}
-
-fn failed(code: ErrorCode, message: &str) -> CancelReport {
-    CancelReport::Failed { code, message: message.to_owned() }
-}
-
-fn cancel_report(outcome: CancelOutcome) -> CancelReport {
-    match outcome {
-        CancelOutcome::Requested { text } => CancelReport::Requested { message: shown(text) },
-        CancelOutcome::AlreadyDone { message } => CancelReport::Failed {
-            code: ErrorCode::BrokerRejected,
-            message: format!("the order no longer works: {message}"),
-        },
-        CancelOutcome::NotFound { message } => CancelReport::Failed {
-            code: ErrorCode::OrderNotFound,
-            message: format!("the broker knows no such order: {message}"),
-        },
-        CancelOutcome::Rejected { message } => {
-            CancelReport::Failed { code: ErrorCode::BrokerRejected, message: message.to_string() }
-        }
-        CancelOutcome::Unknown { why } => failed(ErrorCode::OrderOutcomeUnknown, why),
-        CancelOutcome::NotSent { why } => failed(ErrorCode::OrderNotSent, why),
-    }
 }
 
 #[cfg(test)]

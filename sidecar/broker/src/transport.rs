@@ -307,7 +307,9 @@ impl Transport {
         deadline: Instant,
         before_sending: impl FnOnce(),
     ) -> Result<Answer, BrokerError> {
-        let _turn = self.limiter.acquire(request.lane, deadline).await?;
+        // A turn that leaves no time for the answer would end as a time-out, not as a wait.
+        let turn_by = deadline - self.request_timeout / 5;
+        let _turn = self.limiter.acquire(request.lane, turn_by).await?;
         before_sending();
         timeout_at(deadline, self.exchange(request)).await.map_err(|_| BrokerError::TimedOut)?
     }

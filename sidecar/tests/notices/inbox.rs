@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A program that adds each message as a line to a file.
-pub struct Hook {
-    pub command: Vec<String>,
+pub(crate) struct Hook {
+    pub(crate) command: Vec<String>,
     file: PathBuf,
 }
 
 impl Hook {
-    pub fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let (program, file) = (folder.join("hook.sh"), folder.join("told.jsonl"));
         // The arguments must arrive as they are: no shell may look at them.
         let script = "#!/bin/sh\n[ \"$2\" = '$(touch pwned)' ] || exit 3\n\
@@ -30,13 +30,13 @@ impl Hook {
         Self { command, file }
     }
 
-    pub fn told(&self) -> Vec<Value> {
+    pub(crate) fn told(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Waits for the first message of a kind.
-    pub async fn wait_for(&self, kind: &str) -> Value {
+    pub(crate) async fn wait_for(&self, kind: &str) -> Value {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let found = self.told().into_iter().find(|message| message["kind"] == kind);
@@ -48,21 +48,21 @@ impl Hook {
         }
     }
 
-    pub fn count(&self, kind: &str) -> usize {
+    pub(crate) fn count(&self, kind: &str) -> usize {
         self.told().iter().filter(|message| message["kind"] == kind).count()
     }
 }
 
 /// One request as the webhook's receiver saw it.
-pub struct Posted {
-    pub id: String,
-    pub timestamp: String,
-    pub signature: String,
-    pub body: String,
+pub(crate) struct Posted {
+    pub(crate) id: String,
+    pub(crate) timestamp: String,
+    pub(crate) signature: String,
+    pub(crate) body: String,
 }
 
 /// Takes webhooks; refuses the first `refuse` of them.
-pub async fn receiver(mut refuse: usize) -> (String, mpsc::UnboundedReceiver<Posted>) {
+pub(crate) async fn receiver(mut refuse: usize) -> (String, mpsc::UnboundedReceiver<Posted>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/notices", listener.local_addr().unwrap());
     let (sender, posted) = mpsc::unbounded_channel();

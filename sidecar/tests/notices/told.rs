@@ -72,7 +72,8 @@ impl World {
 
     /// An order that doesn't come from this gateway.
     async fn place_elsewhere(&self) {
-        let client = reqwest::Client::new();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build();
+        let client = client.unwrap();
         let url = format!("{}/iserver/account/DU1234567/orders", self.simulator.base_url());
         let order = json!({"orders": [{"conid": 265598, "orderType": "LMT", "price": 100,
             "side": "BUY", "quantity": 1, "tif": "DAY"}]});

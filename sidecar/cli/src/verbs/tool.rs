@@ -89,6 +89,7 @@ fn account(of: &AccountArgs) -> Arguments {
 }
 
 /// Whether a verb asks to be shown every change.
+#[expect(clippy::wildcard_enum_match_arm, reason = "three verbs have the flag; the rest do not")]
 pub(crate) fn watches(verb: &Verb) -> bool {
     match verb {
         Verb::Market(MarketVerb::Snapshot { watch, .. })
