@@ -268,6 +268,7 @@ impl Sidecar {
             },
             enabled: config.enabled,
             refusals: RefusalMeter::default(),
+            waits: Arc::default(),
             tracker: tracker.clone(),
         };
         let core = Arc::new(core);

@@ -27,6 +27,7 @@ mod since;
 mod size;
 mod staged;
 mod sums;
+mod waits;
 
 use crate::brokers::Brokers;
 use crate::changes::Changes;
@@ -52,13 +53,16 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Tools that need no place among the calls in flight: a cancel is never crowded out, and waiting
-/// for a human costs nothing. Their callers' budgets bound them.
-const UNBOUNDED: &[&str] =
-    &["ibkr_paper_order_cancel", "ibkr_approval_status", "ibkr_resources_wait"];
+/// The tool that needs no place among the calls in flight: a cancel is never crowded out. Its
+/// callers' budgets bound it.
+const UNBOUNDED: &str = "ibkr_paper_order_cancel";
+
+/// Tools that may wait long for others' doing; they have places of their own.
+const WAITING: &[&str] = &["ibkr_approval_status", "ibkr_resources_wait"];
 
 /// Who calls a tool, as its door knows it.
 #[derive(Debug, Clone)]
@@ -101,6 +105,7 @@ pub(crate) use control::event as audit_event;
 pub(crate) use journal::Journal;
 pub(crate) use meter::RefusalMeter;
 pub use size::estimated_tokens;
+pub(crate) use waits::Waits;
 
 /// What the tools share.
 #[derive(Debug)]
@@ -115,6 +120,7 @@ pub(crate) struct Core {
     pub(crate) backend: Backend,
     pub(crate) enabled: Enabled,
     pub(crate) refusals: RefusalMeter,
+    pub(crate) waits: Arc<Waits>,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -133,6 +139,13 @@ pub struct Enabled {
 #[derive(Debug, Clone)]
 pub struct Agents {
     pub(crate) core: Arc<Core>,
+}
+
+/// Where a call is counted while it runs.
+enum Place {
+    Free,
+    Waiting(#[expect(dead_code, reason = "held, never looked at")] waits::Wait),
+    InFlight(#[expect(dead_code, reason = "held, never looked at")] OwnedSemaphorePermit),
 }
 
 /// A tool's answer before it is recorded.
@@ -211,18 +224,14 @@ impl ToolService for Agents {
     ) -> ToolReply {
         let core = Arc::clone(&self.core);
         let call_id = call.call_id.clone();
-        let slot = if UNBOUNDED.contains(&call.tool.as_str()) {
-            None
-        } else {
-            match core.engine.enter() {
-                Ok(slot) => Some(slot),
-                Err(refusal) => return ToolReply::failure(call_id, refusal_body(refusal)),
-            }
+        let place = match core.place(&agent, &call.tool) {
+            Ok(place) => place,
+            Err(error) => return ToolReply::failure(call_id, error),
         };
         // A task of its own: a caller that goes away doesn't stop a write half-way.
         let run = self.core.tracker.spawn(async move {
             let reply = core.run(agent, call, progress, cancelled).await;
-            drop(slot);
+            drop(place);
             reply
         });
         match run.await {
@@ -343,6 +352,17 @@ fn tool_name(name: &str) -> &'static str {
 }
 
 impl Core {
+    /// A place for a call, to be held until it is answered.
+    fn place(&self, agent: &Agent, tool: &str) -> Result<Place, ErrorBody> {
+        if tool == UNBOUNDED {
+            Ok(Place::Free)
+        } else if WAITING.contains(&tool) {
+            self.waits.enter(turn_of(&actor_of(agent))).map(Place::Waiting)
+        } else {
+            self.engine.enter().map(Place::InFlight).map_err(refusal_body)
+        }
+    }
+
     fn scopes_of(&self, agent: &Agent) -> ScopeSet {
         match agent {
             Agent::Local { .. } => self.ceilings.local.clone(),

@@ -2,9 +2,7 @@
 //!
 //! Reads can be repeated freely. The three effects consume a recorded permit and never repeat.
 
-use crate::{
-    Asked, BrokerError, CancelOutcome, PlaceOutcome, StreamHealth, Viewer, instructions,
-};
+use crate::{Asked, BrokerError, CancelOutcome, PlaceOutcome, StreamHealth, Viewer, instructions};
 use core::fmt;
 use core::pin::Pin;
 use ibkr_agent_audit::Recorded;
