@@ -36,6 +36,9 @@ use tokio_util::task::TaskTracker;
 const MAX_CALLS: usize = 512;
 /// Changes that a slow listener may lag behind before it misses some.
 const CHANGE_QUEUE: usize = 256;
+/// Shortest time between two accounts of a survey: IBKR takes one list of orders in 5 seconds, and
+/// a decision must not find the survey in its way.
+const SURVEY_PAUSE: Duration = Duration::from_secs(8);
 /// The turn at the broker of reads that a decision waits for; looks at accounts have another.
 const DECISIONS: u64 = 1;
 /// How long the driver waits for effects in flight when it stops.
@@ -208,6 +211,7 @@ pub(crate) fn spawn(
         asked: BTreeMap::new(),
         seeking: BTreeSet::new(),
         due: BTreeSet::new(),
+        surveyed_at: None,
         looks: Looks::default(),
         effects: TaskTracker::new(),
     };
@@ -233,6 +237,7 @@ struct Driver {
     seeking: BTreeSet<AccountId>,
     /// Accounts that the survey still has to look at.
     due: BTreeSet<AccountId>,
+    surveyed_at: Option<tokio::time::Instant>,
     looks: Looks,
     effects: TaskTracker,
 }
@@ -490,13 +495,18 @@ impl Driver {
         }
     }
 
-    /// Looks at every account that has an order whose state can still change, and at those that
-    /// the survey's turn didn't reach yet.
+    /// Looks at every account that has an order whose state can still change, and at the next one
+    /// of the survey.
     fn watch(&mut self) {
         let mut accounts = self.engine.accounts_to_watch();
         accounts.extend(self.resources.followed_accounts());
-        if self.is_any_ready() {
-            accounts.extend(self.due.iter().cloned());
+        let now = tokio::time::Instant::now();
+        let pause = SURVEY_PAUSE.min(self.survey_interval);
+        let is_paused = self.surveyed_at.is_some_and(|at| now.duration_since(at) < pause);
+        if !is_paused && self.is_any_ready() {
+            let next = self.looks.in_turn(self.due.clone()).into_iter().next();
+            self.surveyed_at = next.is_some().then_some(now).or(self.surveyed_at);
+            accounts.extend(next);
         }
         for account in self.looks.in_turn(accounts) {
             self.seek(account);
