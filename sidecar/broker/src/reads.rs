@@ -14,7 +14,7 @@ use crate::pacing::Lane;
 use crate::session::Primed;
 use crate::transport::Request;
 use crate::wire::market::FIELDS;
-use crate::wire::orders::{OrderStatus, Orders, TradeRow, WhatIfAnswer, orders};
+use crate::wire::orders::{OrderStatus, Orders, TradeRow, WhatIfAnswer, executions, orders};
 use crate::wire::portfolio::{Figure, LedgerBlock, PositionRow, ledger, summary};
 use crate::wire::{accounts::PortfolioAccount, contracts::Rate};
 use crate::wire::{parse, parse_list, ticket};
@@ -166,10 +166,7 @@ impl ClientPortal {
         }
         let answer = self.fetch(&request).await?;
         let rows: Vec<TradeRow> = parse_list(&answer.body, "trades")?;
-        rows.into_iter()
-            .filter(|row| !row.is_of_another(account))
-            .map(|row| row.into_execution(account))
-            .collect()
+        executions(rows, account)
     }
 
     pub(crate) async fn read_rate(

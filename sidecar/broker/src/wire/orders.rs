@@ -161,6 +161,10 @@ impl TradeRow {
         self.told_account().is_some_and(|told| told != *account)
     }
 
+    fn has_reference(&self) -> bool {
+        self.order_ref.as_str().is_some()
+    }
+
     pub(crate) fn told_account(&self) -> Option<AccountId> {
         self.account.account().or_else(|| self.account_code.account())
     }
@@ -255,6 +259,27 @@ pub(crate) fn orders(
     Ok(orders)
 }
 
+/// The same of trades: one foreign row of another form mustn't hide what became of our orders.
+pub(crate) fn executions(
+    rows: Vec<TradeRow>,
+    account: &AccountId,
+) -> Result<Vec<Execution>, BrokerError> {
+    let mut executions = Vec::with_capacity(rows.len());
+    let mut skipped = 0_usize;
+    for row in rows.into_iter().filter(|row| !row.is_of_another(account)) {
+        let is_referenced = row.has_reference();
+        match row.into_execution(account) {
+            Ok(execution) => executions.push(execution),
+            Err(error) if is_referenced => return Err(error),
+            Err(_) => skipped = skipped.saturating_add(1),
+        }
+    }
+    if skipped > 0 {
+        tracing::warn!(trades.skipped = skipped, "trades of a form that isn't understood");
+    }
+    Ok(executions)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +302,21 @@ mod tests {
         assert_eq!(read[0].status, BrokerOrderStatus::Submitted);
         assert_eq!(read[0].limit_price.unwrap().to_string(), "230.1");
         assert!(orders(rows(&[good, broken]), &account()).is_err());
+    }
+
+    #[test]
+    fn a_foreign_trade_of_another_form_hides_no_trade_of_ours() {
+        let ours = r#"{"execution_id":"e1","order_id":7,"order_ref":"ia1","account":"DU1",
+            "conid":1,"size":5,"price":"10","trade_time_r":1702317649000}"#;
+        let foreign = r#"{"execution_id":"e2","account":"DU1","conidEx":"1;;;2/1,3/-1","size":1}"#;
+        let broken = r#"{"execution_id":"e3","account":"DU1","order_ref":"ia2","size":1}"#;
+        let rows = |texts: &[&str]| -> Vec<TradeRow> {
+            texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
+        };
+        let read = executions(rows(&[ours, foreign]), &account()).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(read[0].id.to_string(), "e1");
+        assert!(executions(rows(&[ours, broken]), &account()).is_err());
     }
 
     #[test]
