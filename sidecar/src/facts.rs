@@ -43,7 +43,7 @@ async fn read_all(
     };
     let (accounts, quotes, positions, orders, rate) = tokio::join!(
         brokers.accounts(),
-        broker.quotes(&conids),
+        broker.quotes_for_decision(&conids),
         broker.positions(account),
         broker.orders(account),
         rate,

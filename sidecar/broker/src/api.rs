@@ -178,6 +178,14 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         conids: &'a [Conid],
     ) -> BrokerFuture<'a, Result<Vec<Quote>, BrokerError>>;
 
+    /// The same for a decision: asked of the broker, never taken from a stream.
+    fn quotes_for_decision<'a>(
+        &'a self,
+        conids: &'a [Conid],
+    ) -> BrokerFuture<'a, Result<Vec<Quote>, BrokerError>> {
+        self.quotes(conids)
+    }
+
     /// Today's orders of an account, from a request that was sent after this call began.
     fn orders<'a>(
         &'a self,

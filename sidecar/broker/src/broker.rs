@@ -90,6 +90,10 @@ impl Broker for ClientPortal {
         Box::pin(self.current_quotes(conids))
     }
 
+    fn quotes_for_decision<'a>(&'a self, conids: &'a [Conid]) -> Read<'a, Vec<Quote>> {
+        Box::pin(self.read_quotes(conids))
+    }
+
     fn orders<'a>(&'a self, account: &'a AccountId) -> Read<'a, Vec<BrokerOrder>> {
         Box::pin(async {
             let orders = self.read_orders(account).await?;

@@ -51,12 +51,15 @@ async fn a_watched_quote_comes_whole_and_then_in_changes_and_answers_reads() {
     let read = kept.broker.quotes(&[conid(AAPL)]).await.unwrap();
     assert_eq!(read, [changed]);
     assert_eq!(server.count("GET /v1/api/iserver/marketdata/snapshot"), 0);
+    // No snapshot is served here: a decision's read isn't answered by the stream.
+    assert!(kept.broker.quotes_for_decision(&[conid(AAPL)]).await.is_err());
+    assert_eq!(server.count("GET /v1/api/iserver/marketdata/snapshot"), 1);
     drop(guard);
     drop(second);
     assert_eq!(link.expect("umd").await, "umd+265598+{}");
     // Nobody follows it any more: the broker is asked.
     assert!(kept.broker.quotes(&[conid(AAPL)]).await.is_err());
-    assert_eq!(server.count("GET /v1/api/iserver/marketdata/snapshot"), 1);
+    assert_eq!(server.count("GET /v1/api/iserver/marketdata/snapshot"), 2);
 }
 
 #[tokio::test]
