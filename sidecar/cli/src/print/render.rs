@@ -165,7 +165,7 @@ fn rows_of_objects(items: &[Value], colour: Colour) -> Option<String> {
 /// Columns of numbers are aligned to the right, as people compare them.
 fn table(header: Vec<String>, rows: Vec<Vec<String>>, colour: Colour) -> String {
     if rows.is_empty() {
-        return "(none)".to_owned();
+        return "  (none)".to_owned();
     }
     let is_number = |at: usize| {
         let mut cells = rows.iter().filter_map(|row| row.get(at)).filter(|cell| *cell != "-");
@@ -356,6 +356,7 @@ mod tests {
     #[test]
     fn emptiness_is_said() {
         assert_eq!(people(&json!({})), "(nothing)");
-        assert!(people(&json!({"table": {"columns": ["a"], "rows": []}})).contains("(none)"));
+        let empty = people(&json!({"total": 0, "table": {"columns": ["a"], "rows": []}}));
+        assert_eq!(empty, "total  0\ntable:\n  (none)", "no cell of the line before");
     }
 }
