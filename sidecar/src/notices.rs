@@ -116,8 +116,15 @@ pub(crate) fn spawn(
     });
 }
 
+/// The queues of one channel: what can't wait never stands behind questions, which a caller can
+/// ask in any number.
+struct Queues {
+    pressing: mpsc::Sender<Arc<Message>>,
+    questions: mpsc::Sender<Arc<Message>>,
+}
+
 /// The queues of the channels that are configured.
-struct Channels(Vec<mpsc::Sender<Arc<Message>>>);
+struct Channels(Vec<Queues>);
 
 impl Channels {
     fn start(
@@ -127,9 +134,13 @@ impl Channels {
     ) -> Self {
         let mut queues = Vec::new();
         let mut add = |channel: Channel| {
-            let (queue, messages) = mpsc::channel(QUEUE);
-            tracker.spawn(deliver(channel, messages, shutdown.clone()));
-            queues.push(queue);
+            let channel = Arc::new(channel);
+            let lane = || {
+                let (queue, messages) = mpsc::channel(QUEUE);
+                tracker.spawn(deliver(Arc::clone(&channel), messages, shutdown.clone()));
+                queue
+            };
+            queues.push(Queues { pressing: lane(), questions: lane() });
         };
         if let Some(command) = &settings.command {
             add(Channel::Hook(command.clone()));
@@ -151,7 +162,17 @@ impl Channels {
             "notice"
         );
         let message = Arc::new(message.clone());
-        for queue in &self.0 {
+        for queues in &self.0 {
+            let queue = match message.kind {
+                Kind::ApprovalAsked | Kind::QuestionAsked => &queues.questions,
+                Kind::LoginRequired
+                | Kind::SessionLost
+                | Kind::SessionReady
+                | Kind::SessionEnding
+                | Kind::OutcomeUnknown
+                | Kind::Halted
+                | Kind::ForeignOrder => &queues.pressing,
+            };
             if queue.try_send(Arc::clone(&message)).is_err() {
                 tracing::error!(notice.id = %message.id, "notice.queue_full");
             }
@@ -182,7 +203,7 @@ impl Channel {
 
 /// Delivers one message after the other, each a few times if need be.
 async fn deliver(
-    channel: Channel,
+    channel: Arc<Channel>,
     mut messages: mpsc::Receiver<Arc<Message>>,
     shutdown: CancellationToken,
 ) {

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const CLIENT: &str = "cli";
 
 /// How long a verb waits for a tool: the longest wait of a tool and a margin.
-const CALL_TIMEOUT: Duration = Duration::from_secs(45);
+const CALL_TIMEOUT: Duration = Duration::from_secs(55);
 
 /// A checked configuration with its state folder.
 #[derive(Debug, Clone)]
@@ -162,6 +162,8 @@ impl Opened {
         }
         let caller = LocalCaller { client: Untrusted::new(CLIENT) };
         let cancelled = CancellationToken::new();
+        // An interrupted verb waits for nothing any more, and neither does the sidecar for it.
+        let _interrupted = cancelled.clone().drop_guard();
         let reply = self.service.call(caller, call, Progress::ignored(), cancelled).await;
         reply.result.map_err(|body| here(Failure(body)))
     }
