@@ -7,6 +7,7 @@ use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::Opened;
 use crate::run::Context;
+use crate::signals::stop_token;
 use crate::verbs::tool::Planned;
 use ibkr_agent_domain::Conid;
 use ibkr_agent_protocol::catalogue::resources::{MAX_WATCHED, Resource, ResourcesWaitOutput};
@@ -26,6 +27,7 @@ pub(crate) async fn run(
     opened: &Opened,
     (tool, arguments): Planned,
 ) -> Result<(), Failure> {
+    let stop = stop_token();
     let watching = async {
         let mut cursor: Option<String> = None;
         let mut failures = 0;
@@ -48,7 +50,7 @@ pub(crate) async fn run(
     };
     tokio::select! {
         ended = watching => ended,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = stop.cancelled() => Ok(()),
     }
 }
 

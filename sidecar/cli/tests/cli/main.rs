@@ -18,3 +18,4 @@ mod stdio;
 mod support;
 mod terminal;
 mod usage;
+mod watch;
