@@ -13,8 +13,8 @@ use crate::tools::{Core, refusal_body, refused};
 use arc_swap::ArcSwap;
 use ibkr_agent_audit::TailQuery;
 use ibkr_agent_domain::{
-    AccountId, Actor, ApprovalId, BrokerOrderId, ClientOrderId, Decision, Digest, Door, ErrorCode,
-    OperatorKeyId, Record, RecordKind, ScopeSet, SidecarId, Tier, Untrusted,
+    AccountId, Actor, ApprovalId, BrokerName, BrokerOrderId, ClientOrderId, Decision, Digest, Door,
+    ErrorCode, OperatorKeyId, Record, RecordKind, ScopeSet, SidecarId, Tier, Untrusted,
 };
 use ibkr_agent_gates::Requester;
 use ibkr_agent_protocol::catalogue::approvals::OrderOutput;
@@ -120,6 +120,7 @@ impl OperatorDesk {
             | Verb::Resume { .. }
             | Verb::Cancel { .. }
             | Verb::Settle { .. }
+            | Verb::TakeOver { .. }
             | Verb::Admit { .. }
             | Verb::EnrolKey { .. } => {
                 Err(ErrorBody::new(ErrorCode::InternalError, "this verb isn't a read"))
@@ -372,6 +373,9 @@ impl OperatorDesk {
             },
             Verb::Halt { reason } => OperatorAct::Halt { reason: reason_of(reason) },
             Verb::Resume { reason } => OperatorAct::Resume { reason: reason_of(reason) },
+            Verb::TakeOver { broker } => {
+                OperatorAct::TakeOver { broker: parse(BrokerName::parse(broker))? }
+            }
             Verb::Settle { order, exists } => {
                 OperatorAct::Settle { order: parse(ClientOrderId::parse(order))?, exists: *exists }
             }

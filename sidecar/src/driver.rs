@@ -20,10 +20,10 @@ use ibkr_agent_broker::{Asked, BrokerError, CancelOutcome, HaltLatch, PlaceOutco
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, ClientOrderId, Digest, ErrorCode, Execution, SessionState,
 };
-use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use ibkr_agent_protocol::catalogue::resources::Resource;
 use looks::Looks;
-use report::{cancel_report, failed, shown};
+use report::{BROKE, cancel_report, failed, seen_through, shown};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -371,6 +371,7 @@ impl Driver {
                 Effect::Place(permit) => self.place(permit),
                 Effect::SendReply(permit) => self.reply(permit),
                 Effect::SendCancel { ticket, permit } => self.cancel(ticket, permit),
+                Effect::TakeOver { ticket, permit } => self.take_over(ticket, permit),
                 Effect::EmergencyCancel { ticket, permit } => self.emergency(ticket, permit),
                 Effect::EmergencyHalt { ticket, permit } => {
                     let now = self.clock.now().wall;
@@ -483,6 +484,21 @@ impl Driver {
         });
     }
 
+    fn take_over(&self, ticket: Ticket, permit: Recorded<Permit<TakeOver>>) {
+        let broker = self.brokers.named(permit.get().action().broker()).cloned();
+        let inbox = self.inbox.clone();
+        self.effects.spawn(async move {
+            let refused = match broker {
+                Some(broker) => {
+                    let asked = seen_through(async move { broker.take_over(permit).await });
+                    report::not_taken(asked.await)
+                }
+                None => Some(report::no_such_broker()),
+            };
+            Self::feed(&inbox, Input::TakenOver { ticket, refused });
+        });
+    }
+
     fn emergency(&mut self, ticket: Ticket, permit: Permit<Cancel>) {
         let now = self.clock.now().wall;
         let recorded = self.emergency.as_mut().map(|emergency| emergency.record(permit, now));
@@ -570,28 +586,5 @@ impl Driver {
             | (_, Err(BrokerError::RateLimited { .. })) => false,
             (_, _) => true,
         }
-    }
-}
-
-/// Why an effect has no outcome when the client that ran it panicked.
-const BROKE: &str = "the broker's client broke";
-
-/// Runs an effect in a task of its own, so that a client that panics leaves an outcome: none.
-async fn seen_through<T: Send + 'static>(
-    effect: impl Future<Output = T> + Send + 'static,
-) -> Option<T> {
-    let ended = tokio::spawn(effect).await;
-    ended.inspect_err(|error| tracing::error!(error = %error, "engine.broker_client_broke")).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_effect_whose_client_breaks_has_no_outcome_and_is_told_so() {
-        assert_eq!(seen_through(async { 7 }).await, Some(7));
-        let breaks = async { panic!("a client that breaks") };
-        assert_eq!(seen_through::<u8>(breaks).await, None);
     }
 }

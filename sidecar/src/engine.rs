@@ -3,6 +3,7 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `act.rs`, `effect.rs`, `state.rs` | what comes in, goes out and is kept |
 //! | `admission.rs` | who may call what, and how often |
 //! | `approvals.rs` | previews, asking, the operator's yes and no |
 //! | `submit.rs` | the order's way: screen, facts, decide, commit, place, commit |
@@ -10,6 +11,7 @@
 //! | `cancel.rs` | cancels, which nothing refuses for risk |
 //! | `halt.rs` | the kill switch |
 //! | `limits.rs` | what the limits have used |
+//! | `takeover.rs` | taking the brokerage session, by an operator's choice |
 //! | `foreign.rs` | orders at the broker that aren't ours |
 //! | `notice.rs` | what a human must hear of |
 //!
@@ -18,6 +20,7 @@
 //! whose answer was lost is unknown until evidence or an operator settles it; a reply leaves after
 //! its record is durable. The store is the journal: [`Engine::restore`] rebuilds everything.
 
+mod act;
 mod admission;
 mod approvals;
 mod cancel;
@@ -29,16 +32,18 @@ mod notice;
 mod outcomes;
 mod state;
 mod submit;
+mod takeover;
 
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
 mod simulation;
 
+pub use act::OperatorAct;
 pub use effect::{
     Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
-    Expired, Input, JobId, Minted, MintedPermit, Now, OperatorAct, OutcomeQuery, Payload,
-    PlaceReport, Precondition, PreviewDraft, Refusal, Row, Standing, Submission, Ticket, Work,
+    Expired, Input, JobId, Minted, MintedPermit, Now, OutcomeQuery, Payload, PlaceReport,
+    Precondition, PreviewDraft, Refusal, Row, Standing, Submission, Ticket, Work,
 };
 pub use foreign::ForeignEntry;
 pub use limits::{CallBudget, Used};
@@ -128,6 +133,8 @@ enum After {
     HeldBack { entry: Box<OrderEntry>, tickets: Vec<Ticket> },
     /// Tell a human, whether or not it could be recorded.
     Notice(Box<Notice>),
+    /// The wish to take the session is durable.
+    TakeOver { ticket: Ticket },
     /// The halt is durable.
     Halt { ticket: Ticket, requester: Box<Requester> },
     /// The resume is durable: open the latch.
@@ -224,6 +231,7 @@ impl Engine {
             Input::Committed { job, result } => self.committed(job, result, now),
             Input::PlaceDone { order, report } => self.place_done(&order, report, now),
             Input::CancelDone { ticket, report } => vec![self.cancel_done(ticket, report, now)],
+            Input::TakenOver { ticket, refused } => vec![self.taken_over(ticket, refused, now)],
             Input::EmergencyHalted { ticket, event } => {
                 vec![self.emergency_halted(ticket, event)]
             }
@@ -321,6 +329,9 @@ impl Engine {
                 Effect::Reply { ticket, answer: Answer::Done, event },
                 Effect::SendReply(permit),
             ],
+            (After::TakeOver { ticket }, MintedPermit::TakeOver(permit)) => {
+                vec![Effect::TakeOver { ticket, permit }]
+            }
             (After::SendCancel { ticket, .. }, MintedPermit::Cancel(permit)) => {
                 vec![Effect::SendCancel { ticket, permit }]
             }
@@ -347,6 +358,7 @@ impl Engine {
             (
                 After::Place { ticket, .. }
                 | After::SendReply { ticket, .. }
+                | After::TakeOver { ticket }
                 | After::SendCancel { ticket, .. },
                 _,
             ) => vec![refuse(ticket, ErrorCode::InternalError, "the permit was not recorded")],
@@ -372,6 +384,7 @@ impl Engine {
             After::Place { ticket, order, before } => {
                 self.place_not_recorded(ticket, &order, before, code)
             }
+            After::TakeOver { ticket } => vec![Self::not_taken_over(ticket)],
             After::SendCancel { ticket, facts } => self.emergency_cancel(ticket, *facts, now),
             After::Settled(order) => self.settled(&order, None),
             After::Notice(notice) => vec![Effect::Notice(notice)],

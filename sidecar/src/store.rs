@@ -14,7 +14,7 @@ use ibkr_agent_audit::{
     Batch, Commit, Entry, EventId, Slot, Snapshot, StoreFailure, Table, TailQuery, TransactError,
 };
 use ibkr_agent_domain::{ClientOrderId, OrderState, RecordKind, Timestamp};
-use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -48,6 +48,7 @@ enum PendingSlot {
     Place(Slot<Permit<Place>>),
     Cancel(Slot<Permit<Cancel>>),
     Reply(Slot<Permit<Reply>>),
+    TakeOver(Slot<Permit<TakeOver>>),
 }
 
 impl Pending {
@@ -64,6 +65,9 @@ impl Pending {
                 MintedPermit::Cancel(commit.redeem(slot).map_err(damaged)?)
             }
             PendingSlot::Reply(slot) => MintedPermit::Reply(commit.redeem(slot).map_err(damaged)?),
+            PendingSlot::TakeOver(slot) => {
+                MintedPermit::TakeOver(commit.redeem(slot).map_err(damaged)?)
+            }
         };
         Ok(Minted { event: self.event, permit })
     }
@@ -96,6 +100,10 @@ pub fn apply(
         Payload::Cancel(permit) => {
             let slot = batch.append(permit, now)?;
             (slot.event().clone(), PendingSlot::Cancel(slot))
+        }
+        Payload::TakeOver(permit) => {
+            let slot = batch.append(permit, now)?;
+            (slot.event().clone(), PendingSlot::TakeOver(slot))
         }
         Payload::Reply(permit) => {
             let slot = batch.append(permit, now)?;

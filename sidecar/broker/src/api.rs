@@ -15,7 +15,7 @@ use ibkr_agent_domain::{
     ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side, Strikes,
     TradingHours, Transactions, Untrusted, Watch, Watchlist,
 };
-use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use rust_decimal::Decimal;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -430,6 +430,15 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         asked: Asked,
         permit: Recorded<Permit<Reply>>,
     ) -> BrokerFuture<'_, PlaceOutcome>;
+
+    /// Takes the brokerage session from whatever other platform of the username holds it: one POST.
+    /// Never done without this permit.
+    fn take_over(
+        &self,
+        _permit: Recorded<Permit<TakeOver>>,
+    ) -> BrokerFuture<'_, Result<SessionHealth, BrokerError>> {
+        unsupported()
+    }
 
     /// Cancels an order: one DELETE, never repeated, whatever the kill switch says.
     fn cancel(&self, permit: Recorded<Permit<Cancel>>) -> BrokerFuture<'_, CancelOutcome>;

@@ -15,7 +15,7 @@ use ibkr_agent_domain::{
     ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side, Strikes,
     TradingHours, Transactions, Watch, Watchlist,
 };
-use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use rust_decimal::Decimal;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -257,6 +257,10 @@ impl Broker for ClientPortal {
         permit: Recorded<Permit<Reply>>,
     ) -> BrokerFuture<'_, PlaceOutcome> {
         Box::pin(self.reply_once(asked, permit))
+    }
+
+    fn take_over(&self, permit: Recorded<Permit<TakeOver>>) -> Read<'_, SessionHealth> {
+        Box::pin(self.take_session(permit))
     }
 
     fn cancel(&self, permit: Recorded<Permit<Cancel>>) -> BrokerFuture<'_, CancelOutcome> {

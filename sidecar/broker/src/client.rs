@@ -15,9 +15,11 @@ use crate::wire::{accounts::PortfolioAccount, parse, parse_list};
 use crate::{BrokerError, Clock, ConnectError, HaltLatch};
 use core::fmt;
 use core::time::Duration;
+use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
     AccountId, AccountInfo, BrokerName, Mode, SessionHealth, SessionState, Untrusted,
 };
+use ibkr_agent_gates::{Permit, TakeOver};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -218,6 +220,25 @@ impl ClientPortal {
         Ok(status)
     }
 
+    /// Asks for the brokerage session whoever holds it, once, then starts as always.
+    pub(crate) async fn take_session(
+        &self,
+        permit: Recorded<Permit<TakeOver>>,
+    ) -> Result<SessionHealth, BrokerError> {
+        if permit.get().action().broker() != self.broker_name() {
+            let what = "the permit is for another broker login";
+            return Err(BrokerError::InvalidRequest { what });
+        }
+        {
+            let _starting = self.begin().await?;
+            let init = Request::post("/iserver/auth/ssodh/init")
+                .json(br#"{"publish":true,"compete":true}"#.to_vec());
+            let told: AuthStatus = self.ask_once(&init, "brokerage session").await?;
+            tracing::warn!(is_authenticated = told.is_authenticated(), "broker.session_taken_over");
+        }
+        self.start(true).await
+    }
+
     /// The status of a login that is there: a failure of IBKR's is one of the brokerage session.
     async fn status(&self) -> Result<AuthStatus, BrokerError> {
         let request = Request::post("/iserver/auth/status");
@@ -376,6 +397,11 @@ impl ClientPortal {
             Err(error) => Err(Fault::Error(error)),
         };
         result.inspect_err(|fault| {
+            // One path may hang while the rest works: the keeper finds out, and soon.
+            let is_silent = matches!(fault, Fault::Error(BrokerError::TimedOut));
+            if is_silent && self.session().state() == SessionState::Ready {
+                self.session().lost.notify_one();
+            }
             if let Some(cause) = fault.cause() {
                 self.note(cause);
             }

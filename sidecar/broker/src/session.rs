@@ -75,7 +75,7 @@ pub(crate) struct Session {
     region: Region,
     /// Held by whoever runs the start-up sequence.
     pub(crate) starting: tokio::sync::Mutex<()>,
-    /// Told when a good session is lost, or may be.
+    /// Told when a good session is lost, or when a read of one stays without an answer. or may be.
     pub(crate) lost: tokio::sync::Notify,
     states: watch::Sender<SessionState>,
     events: broadcast::Sender<BrokerEvent>,

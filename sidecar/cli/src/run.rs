@@ -1,7 +1,8 @@
 //! From arguments to an exit code: parse, set up logs, choose the verb.
 
 use crate::args::{
-    AuditVerb, Cli, ConfigVerb, DemoArgs, Global, LogFormat, OrdersVerb, SimulatorVerb, Verb,
+    AuditVerb, Cli, ConfigVerb, DemoArgs, Global, LogFormat, OrdersVerb, SessionVerb,
+    SimulatorVerb, Verb,
 };
 use crate::demo::{self, DemoOptions};
 use crate::failure::Failure;
@@ -237,6 +238,9 @@ async fn ask(context: &Context<'_>, opened: &open::Opened, verb: Verb) -> Result
         Verb::Questions(verb) => operator::questions(context, opened, verb).await,
         Verb::KillSwitch(verb) => operator::kill_switch(context, opened, verb).await,
         Verb::Callers(verb) => operator::callers(context, opened, verb).await,
+        Verb::Session(SessionVerb::TakeOver { broker }) => {
+            operator::take_over(context, opened, broker).await
+        }
         Verb::Health
         | Verb::Backend(_)
         | Verb::Session(_)

@@ -2,7 +2,7 @@
 
 use crate::{
     Approval, Cancel, CancelFacts, Check, Denials, Facts, Gate, Halt, Permit, Place, Policy,
-    Question, Reply, Requester, Switches, Verdict,
+    Question, Reply, Requester, Switches, TakeOver, Verdict,
 };
 use core::time::Duration;
 use ibkr_agent_domain::{
@@ -488,4 +488,15 @@ pub fn permit_halt(
     now: Timestamp,
 ) -> Permit<Halt> {
     Permit::new(Halt { reason }, requester, policy.hash(), now)
+}
+
+/// Permits taking the brokerage session from another platform: an operator's signed choice, which
+/// the caller of this has checked.
+pub fn permit_take_over(
+    policy: &Policy,
+    broker: BrokerName,
+    requester: Requester,
+    now: Timestamp,
+) -> Permit<TakeOver> {
+    Permit::new(TakeOver { broker }, requester, policy.hash(), now)
 }

@@ -16,8 +16,8 @@ mod policy;
 pub use check::{Check, Denials, Gate, Verdict};
 pub use decide::{
     CancelRequest, PlaceIntent, ReplyRequest, check_order, decide_cancel, decide_place,
-    decide_reply, mid_price, permit_halt, screen_place,
+    decide_reply, mid_price, permit_halt, permit_take_over, screen_place,
 };
 pub use facts::{Approval, CancelFacts, Facts, Question, Requester, Switches};
-pub use permit::{Action, Cancel, Halt, Permit, Place, Reply};
+pub use permit::{Action, Cancel, Halt, Permit, Place, Reply, TakeOver};
 pub use policy::{InvalidPolicy, KnownQuestion, Policy, PolicyLimits};

@@ -196,6 +196,27 @@ impl Action for Reply {
     }
 }
 
+/// Take the brokerage session from another platform of the same username.
+#[derive(Debug)]
+pub struct TakeOver {
+    pub(crate) broker: BrokerName,
+}
+
+impl TakeOver {
+    /// The broker login.
+    #[must_use]
+    pub const fn broker(&self) -> &BrokerName {
+        &self.broker
+    }
+}
+
+impl sealed::Sealed for TakeOver {}
+impl Action for TakeOver {
+    fn describe(&self, record: &mut Record) {
+        record.details.push("session_takeover");
+    }
+}
+
 /// Halt trading.
 #[derive(Debug)]
 pub struct Halt {

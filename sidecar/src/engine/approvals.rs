@@ -211,6 +211,9 @@ impl Engine {
                 vec![self.admit_caller(ticket, &requester, caller, now)]
             }
             OperatorAct::Enrol(key) => vec![self.enrol(ticket, &requester, key, now)],
+            OperatorAct::TakeOver { broker } => {
+                vec![self.take_over(ticket, requester, broker, now)]
+            }
             OperatorAct::Settle { order, exists } => {
                 vec![self.settle_by_statement(ticket, &requester, &order, exists, now)]
             }

@@ -1,5 +1,6 @@
 //! What goes in and what comes out. Effects carry permits and aren't `Clone`.
 
+use crate::engine::act::OperatorAct;
 use crate::engine::foreign::ForeignEntry;
 use crate::engine::notice::Notice;
 use crate::engine::state::{
@@ -9,10 +10,9 @@ use crate::engine::state::{
 use ibkr_agent_audit::{EventId, Recorded};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, CanonicalOrder, ClientOrderId,
-    Digest, ErrorCode, Execution, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record,
-    ScopeSet, Timestamp,
+    ErrorCode, Execution, IdempotencyKey, OrderState, PreviewId, Record, ScopeSet, Timestamp,
 };
-use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Question, Reply, Requester};
+use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Question, Reply, Requester, TakeOver};
 use rust_decimal::Decimal;
 use std::time::Duration;
 
@@ -180,58 +180,6 @@ pub enum CancelReport {
     },
 }
 
-/// An operator's act, its signature already verified where one is needed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OperatorAct {
-    /// Approve the order of this digest.
-    Approve {
-        /// Which approval.
-        approval: ApprovalId,
-        /// What was shown and signed.
-        digest: Digest,
-        /// The key that signed.
-        key: OperatorKeyId,
-    },
-    /// Deny, or take back.
-    Deny {
-        /// Which approval.
-        approval: ApprovalId,
-    },
-    /// Answer a broker's question.
-    Answer {
-        /// The order that it is about.
-        order: ClientOrderId,
-        /// Digest of the question's text, as shown.
-        text: Digest,
-        /// Yes or no.
-        confirmed: bool,
-    },
-    /// Stop trading.
-    Halt {
-        /// Why.
-        reason: String,
-    },
-    /// Allow trading again.
-    Resume {
-        /// Why.
-        reason: String,
-    },
-    /// Admit a caller to writes.
-    Admit {
-        /// The caller, as the log names it.
-        caller: String,
-    },
-    /// Enrol another operator key.
-    Enrol(OperatorKeyEntry),
-    /// State what became of an order in doubt.
-    Settle {
-        /// The order.
-        order: ClientOrderId,
-        /// Whether it exists at the broker.
-        exists: bool,
-    },
-}
-
 /// What comes in.
 #[derive(Debug)]
 pub enum Input {
@@ -353,6 +301,13 @@ pub enum Input {
         /// What it said.
         report: CancelReport,
     },
+    /// The brokerage session was taken, or why it wasn't.
+    TakenOver {
+        /// Who waits.
+        ticket: Ticket,
+        /// Why not.
+        refused: Option<Refusal>,
+    },
     /// The emergency file was asked to take a halt.
     EmergencyHalted {
         /// Who waits.
@@ -396,6 +351,8 @@ pub enum MintedPermit {
     Cancel(Recorded<Permit<Cancel>>),
     /// To answer.
     Reply(Recorded<Permit<Reply>>),
+    /// To take the brokerage session.
+    TakeOver(Recorded<Permit<TakeOver>>),
 }
 
 /// Why a commit had no effect.
@@ -460,6 +417,8 @@ pub enum Payload {
     Reply(Permit<Reply>),
     /// A permit to halt.
     Halt(Permit<Halt>),
+    /// A permit to take the brokerage session.
+    TakeOver(Permit<TakeOver>),
 }
 
 /// One atomic change of the store with its record.
@@ -562,6 +521,13 @@ pub enum Effect {
         ticket: Ticket,
         /// The permit.
         permit: Recorded<Permit<Cancel>>,
+    },
+    /// Take the brokerage session.
+    TakeOver {
+        /// Who waits.
+        ticket: Ticket,
+        /// The permit.
+        permit: Recorded<Permit<TakeOver>>,
     },
     /// The log can't be written: record this cancel in the emergency file, then send it.
     EmergencyCancel {

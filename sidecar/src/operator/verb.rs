@@ -65,6 +65,11 @@ pub enum Verb {
         /// IBKR's id.
         order: String,
     },
+    /// Take the brokerage session from another platform of the same username. Signed.
+    TakeOver {
+        /// The broker login.
+        broker: String,
+    },
     /// State what became of an order in doubt. Signed.
     Settle {
         /// Our order reference.
@@ -113,6 +118,7 @@ impl Verb {
             Self::Limits {} => "limits show",
             Self::Orders {} => "orders list",
             Self::Cancel { .. } => "orders cancel",
+            Self::TakeOver { .. } => "session take-over",
             Self::Settle { .. } => "orders settle",
             Self::Admit { .. } => "callers admit",
             Self::AuditTail { .. } => "audit tail",
@@ -130,6 +136,7 @@ impl Verb {
                 | Self::Answer { confirmed: true, .. }
                 | Self::Resume { .. }
                 | Self::Settle { .. }
+                | Self::TakeOver { .. }
                 | Self::Admit { .. }
                 | Self::EnrolKey { .. }
         )

@@ -68,8 +68,9 @@ pub fn instructions(health: &SessionHealth, base_url: &str, viewer: &Viewer) -> 
              the session is taken up again by itself."
                 .to_owned(),
             "Better: give the gateway a username of its own (Client Portal, Settings, Users & \
-             Access Rights). It is never taken from another platform."
+             Access Rights). It is never taken from another platform by itself."
                 .to_owned(),
+            "Or take it from there, as the operator: ibkr-agent session take-over.".to_owned(),
         ],
     }
 }

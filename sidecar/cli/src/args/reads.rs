@@ -16,6 +16,12 @@ pub(crate) enum SessionVerb {
     Requirements,
     /// Keep the session alive, or bring it up where no login is needed
     Renew,
+    /// Take the brokerage session from TWS, phone or browser of the same username; signed
+    TakeOver {
+        /// The broker login's name in the configuration, where there are several.
+        #[arg(long, value_name = "NAME")]
+        broker: Option<String>,
+    },
 }
 
 /// An account, and how much of it.

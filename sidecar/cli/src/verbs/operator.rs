@@ -5,6 +5,7 @@
 //! nothing elsewhere.
 
 use crate::args::{CallersVerb, KillSwitchVerb, OperatorVerb, QuestionsVerb, YesNo};
+use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::{self, Opened, OwnError, Owned, Plan};
 use crate::run::{Context, mistaken};
@@ -58,6 +59,31 @@ pub(crate) async fn callers(
     let CallersVerb::Admit { caller } = verb;
     check_caller(&caller)?;
     context.printer.value(&signed(context, opened, Act::Admit { caller }).await?)
+}
+
+/// `session take-over`: asks for the brokerage session whoever else holds it.
+pub(crate) async fn take_over(
+    context: &Context<'_>,
+    opened: &Opened,
+    broker: Option<String>,
+) -> Result<(), Failure> {
+    let broker = match broker {
+        Some(broker) => broker,
+        None => only_broker(opened).await?,
+    };
+    context.printer.value(&signed(context, opened, Act::TakeOver { broker }).await?)
+}
+
+async fn only_broker(opened: &Opened) -> Result<String, Failure> {
+    let status = opened.call("ibkr_backend_status", Arguments::new(), None).await?;
+    let status: Value = serde_json::from_str(status.get()).unwrap_or_default();
+    let brokers = status.get("brokers").and_then(Value::as_array).cloned().unwrap_or_default();
+    let names: Vec<&str> =
+        brokers.iter().filter_map(|broker| broker.get("name")?.as_str()).collect();
+    match names.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        names => Err(Failure::input(format!("give --broker, one of {}", names.join(", ")))),
+    }
 }
 
 /// `questions …`.

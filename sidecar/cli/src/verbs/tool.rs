@@ -67,6 +67,7 @@ pub(crate) fn planned(verb: &Verb) -> Option<Planned> {
                 .text("cursor", cursor.as_deref()),
         )),
         Verb::Status
+        | Verb::Session(SessionVerb::TakeOver { .. })
         | Verb::Approvals(_)
         | Verb::Questions(_)
         | Verb::KillSwitch(_)

@@ -217,6 +217,10 @@ impl World {
             }
             Effect::SendReply(permit) => Pending::Reply(permit),
             Effect::SendCancel { ticket, permit } => Pending::RecordedCancel(ticket, permit),
+            // No operator of the simulation takes a session; if one did, it would be answered.
+            Effect::TakeOver { ticket, .. } => {
+                Pending::Input(Box::new(Input::TakenOver { ticket, refused: None }))
+            }
             Effect::EmergencyCancel { ticket, permit } => {
                 self.count("emergency cancels");
                 Pending::Cancel(ticket, permit)

@@ -1,0 +1,61 @@
+//! What an operator can do to the engine.
+
+use crate::engine::state::OperatorKeyEntry;
+use ibkr_agent_domain::{ApprovalId, BrokerName, ClientOrderId, Digest, OperatorKeyId};
+
+/// An operator's act, its signature already verified where one is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperatorAct {
+    /// Approve the order of this digest.
+    Approve {
+        /// Which approval.
+        approval: ApprovalId,
+        /// What was shown and signed.
+        digest: Digest,
+        /// The key that signed.
+        key: OperatorKeyId,
+    },
+    /// Deny, or take back.
+    Deny {
+        /// Which approval.
+        approval: ApprovalId,
+    },
+    /// Answer a broker's question.
+    Answer {
+        /// The order that it is about.
+        order: ClientOrderId,
+        /// Digest of the question's text, as shown.
+        text: Digest,
+        /// Yes or no.
+        confirmed: bool,
+    },
+    /// Stop trading.
+    Halt {
+        /// Why.
+        reason: String,
+    },
+    /// Allow trading again.
+    Resume {
+        /// Why.
+        reason: String,
+    },
+    /// Admit a caller to writes.
+    Admit {
+        /// The caller, as the log names it.
+        caller: String,
+    },
+    /// Enrol another operator key.
+    Enrol(OperatorKeyEntry),
+    /// Take the brokerage session from another platform.
+    TakeOver {
+        /// The broker login.
+        broker: BrokerName,
+    },
+    /// State what became of an order in doubt.
+    Settle {
+        /// The order.
+        order: ClientOrderId,
+        /// Whether it exists at the broker.
+        exists: bool,
+    },
+}
