@@ -24,7 +24,7 @@ impl Download {
         for file in ["bin/run.sh", "dist/x.clientportal.gw.jar", "build/lib/runtime/vertx.jar"] {
             write(&home.path().join("gw").join(file), "");
         }
-        write(&home.path().join("gw/root/conf.yaml"), CONF);
+        write(&home.path().join("gw").join("root").join("conf.yaml"), CONF);
         let script = format!(
             "#!/bin/sh\nif [ \"$1\" = -version ]; then\n  \
              echo 'openjdk version \"17.0.1\"' >&2\n  exit 0\nfi\n\
@@ -163,7 +163,8 @@ fn run_starts_it_walled_in_and_says_that_paper_is_logged_in() {
     assert_eq!(std::fs::read_to_string(folder.join("root/conf.yaml")).unwrap(), CONF);
     let argv = std::fs::read_to_string(folder.join("argv")).unwrap();
     assert!(argv.contains("root:dist/*:build/lib/runtime/*\n"), "{argv}");
-    assert!(argv.ends_with("GatewayStart\n--conf\n../root/conf-ibkr-agent.yaml\n"), "{argv}");
+    let conf = ["..", "root", "conf-ibkr-agent.yaml"].join("/");
+    assert!(argv.ends_with(&format!("GatewayStart\n--conf\n{conf}\n")), "{argv}");
     let environment = std::fs::read_to_string(folder.join("environment")).unwrap();
     assert!(!environment.contains("canary"), "it gets no variable of ours: {environment}");
 
