@@ -8,6 +8,7 @@ use crate::changes::{self, Changes};
 use crate::clock::Clock;
 use crate::desk::OperatorDesk;
 use crate::driver::{self, DriverParts, EngineHandle};
+use crate::engine::store;
 use crate::engine::{
     Answer, CallBudget, Engine, EngineConfig, Input, OperatorAct, OperatorKeyEntry,
 };
@@ -16,7 +17,6 @@ use crate::operator::keys::{KeyError, NewKey, create_key, describe_key};
 use crate::operator::{OperatorDomain, OperatorPublicKey};
 use crate::relay::{CredentialsError, Identity};
 use crate::secrets::{self, Secrets, SecretsError};
-use crate::store;
 use crate::tools::{Agents, Ceilings, Core, Enabled, Journal, RefusalMeter};
 use ibkr_agent_audit::{Emergency, Ledger, LedgerConfig, OpenError};
 use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing};

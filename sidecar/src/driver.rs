@@ -9,12 +9,13 @@ mod report;
 use crate::brokers::Brokers;
 use crate::changes::Changes;
 use crate::clock::Clock;
+use crate::engine::store;
 use crate::engine::{
     Answer, Change, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted, Now, PlaceReport,
     Refusal, Ticket,
 };
+use crate::facts;
 use crate::notices::NoticeSender;
-use crate::{facts, store};
 use ibkr_agent_audit::{Emergency, Ledger, Recorded};
 use ibkr_agent_broker::{Asked, BrokerError, CancelOutcome, HaltLatch, PlaceOutcome, with_caller};
 use ibkr_agent_domain::{

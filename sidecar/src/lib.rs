@@ -6,9 +6,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`app`] | configuration in, a running sidecar out |
-//! | [`engine`] | the sans-IO core: admission, approvals, the order's way |
+//! | [`engine`] | a crate of its own: the sans-IO core and its journal |
 //! | [`driver`] | performs the engine's effects |
-//! | [`store`] | the engine's entries in the ledger's database |
 //! | [`tools`] | the agents' door |
 //! | [`operator`], [`desk`] | what only a human may do |
 //! | [`local`] | the agent socket: attach and take over |
@@ -25,7 +24,6 @@ pub mod clock;
 pub mod config;
 pub mod desk;
 pub mod driver;
-pub mod engine;
 pub mod facts;
 pub mod local;
 pub mod notices;
@@ -34,9 +32,9 @@ pub mod prelude;
 pub mod relay;
 pub mod sdk;
 pub mod secrets;
-pub mod store;
 pub mod tools;
 
 pub use ibkr_agent_audit as audit;
 pub use ibkr_agent_broker as broker;
+pub use ibkr_agent_engine as engine;
 pub use ibkr_agent_mcp as mcp;

@@ -34,6 +34,7 @@ const TOKEN: &str = "ibkr-agent-token";
 const MCP: &str = "ibkr-agent-mcp";
 const GATES: &str = "ibkr-agent-gates";
 const AUDIT: &str = "ibkr-agent-audit";
+const ENGINE: &str = "ibkr-agent-engine";
 const BROKER: &str = "ibkr-agent-broker";
 const GATEWAY: &str = "ibkr-agent-gateway";
 const REMOTE: &str = "ibkr-agent-remote";
@@ -51,6 +52,7 @@ const TABLE: &[(&str, &[Allowed])] = &[
     (MCP, &[Always(DOMAIN), Always(PROTOCOL)]),
     (GATES, &[Always(DOMAIN)]),
     (AUDIT, &[Always(DOMAIN), Always(TLOG)]),
+    (ENGINE, &[Always(DOMAIN), Always(PROTOCOL), Always(GATES), Always(AUDIT)]),
     (BROKER, &[Always(DOMAIN), Always(GATES), Always(AUDIT), DevOnly(SIMULATOR)]),
     (
         GATEWAY,
@@ -62,6 +64,7 @@ const TABLE: &[(&str, &[Allowed])] = &[
             Always(TLOG),
             Always(GATES),
             Always(AUDIT),
+            Always(ENGINE),
             Always(BROKER),
             Optional(SIMULATOR),
         ],
@@ -90,6 +93,7 @@ const TABLE: &[(&str, &[Allowed])] = &[
             Always(MCP),
             Always(GATES),
             Always(AUDIT),
+            Always(ENGINE),
             Always(BROKER),
             Always(GATEWAY),
             Always(REMOTE),
@@ -102,6 +106,9 @@ const TABLE: &[(&str, &[Allowed])] = &[
 
 /// Crates whose normal closure holds no I/O and no async runtime.
 const PURE: &[&str] = &[DOMAIN, TLOG, GATES];
+/// Crates that name no runtime and no I/O themselves: the ledger below them has a writer thread,
+/// but nothing here can wait for it.
+const SANS_IO: &[&str] = &[ENGINE];
 const IMPURE: &[&str] = &["tokio", "hyper", "axum", "reqwest", "rustls", "mio", "socket2"];
 /// What no path from the remote may reach, over dependencies of every kind.
 const NEVER_REMOTE: &[&str] = &[BROKER, GATES, AUDIT];
@@ -289,6 +296,7 @@ pub fn check(metadata: &str) -> Result<String, LayersError> {
     breaches.extend(packages.iter().flat_map(|package| serde_in_domain(package)));
     let resolve = resolve.ok_or(LayersError::NoGraph)?;
     breaches.extend(impure_closures(&metadata.packages, resolve, &members));
+    breaches.extend(packages.iter().flat_map(|package| runtime_named(package)));
     breaches.extend(remote_closure(&edges));
     if breaches.is_empty() {
         let count = edges.len();
@@ -389,6 +397,19 @@ fn impure_closures(
         }
     }
     breaches
+}
+
+/// What a sans-IO crate declares itself; its tests may run a runtime.
+fn runtime_named(package: &Package) -> Vec<Breach> {
+    let declared = package.dependencies.iter().filter(|dependency| !dependency.is_dev());
+    let impure = declared.filter(|dependency| IMPURE.contains(&dependency.name.as_str()));
+    let from = package.name.clone();
+    let found = impure.map(|dependency| Breach::Impure {
+        from: from.clone(),
+        to: dependency.name.clone(),
+        path: format!("{from} -> {}", dependency.name),
+    });
+    if SANS_IO.contains(&package.name.as_str()) { found.collect() } else { Vec::new() }
 }
 
 fn remote_closure(edges: &[Edge<'_>]) -> Vec<Breach> {

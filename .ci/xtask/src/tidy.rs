@@ -43,8 +43,6 @@ pub enum Rule {
     Printer,
     /// A clock read in a crate or module that takes `now` as an argument.
     Clock,
-    /// The engine uses a sibling module.
-    EngineSibling,
     /// Something that looks like a secret.
     Secret,
     /// A path of somebody's machine.
@@ -66,7 +64,6 @@ impl fmt::Display for Rule {
             Self::LockSource => "lock-source",
             Self::Printer => "printer",
             Self::Clock => "clock",
-            Self::EngineSibling => "engine-sibling",
             Self::Secret => "secret",
             Self::MachinePath => "machine-path",
         })

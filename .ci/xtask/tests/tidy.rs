@@ -194,7 +194,7 @@ fn only_the_printer_prints() {
 #[test]
 fn pure_code_reads_no_clock() {
     let folders = ["shared/domain/src/a.rs", "sidecar/gates/src/a.rs", "shared/tlog/src/a.rs"];
-    let engine = ["sidecar/src/engine.rs", "sidecar/src/engine/order.rs"];
+    let engine = ["sidecar/engine/src/lib.rs", "sidecar/engine/src/submit.rs"];
     for name in folders.iter().chain(&engine) {
         for clock in [concat!("Instant", "::now()"), concat!("std::time::SystemTime", "::now()")] {
             assert_eq!(rules(name, &rust(&format!("let a = {clock};"))), [Rule::Clock], "{name}");
@@ -203,39 +203,6 @@ fn pure_code_reads_no_clock() {
     }
     let driver = rust(concat!("let a = Instant", "::now();"));
     assert_eq!(rules("sidecar/src/driver.rs", &driver), []);
-}
-
-#[test]
-fn only_real_tests_of_the_engine_may_name_the_store() {
-    let named = rust("use crate::store;");
-    assert_eq!(rules("sidecar/src/engine/simulation/world.rs", &named), []);
-    assert_eq!(rules("sidecar/src/engine/attacks.rs", &named), []);
-    assert_eq!(rules("sidecar/src/engine/attack.rs", &named), [Rule::EngineSibling]);
-    let engine = |text: &str| rules("sidecar/src/engine.rs", &rust(text));
-    assert_eq!(engine("mod order;\n#[cfg(test)]\nmod attacks;\n#[cfg(test)]\nmod simulation;"), []);
-    assert_eq!(engine("#[cfg(test)]\nmod attacks;\nmod simulation;"), [Rule::EngineSibling]);
-    assert_eq!(engine("pub mod attacks;"), [Rule::EngineSibling]);
-}
-
-#[test]
-fn the_engine_uses_only_operator_of_its_siblings() {
-    let name = "sidecar/src/engine/order.rs";
-    let lawful = ["use crate::operator::Verb;", "use crate::engine::Effect;", "use super::Effect;"];
-    for line in lawful.iter().chain(&["use crate::{engine::{A, B}, operator::C};", "// crate::x"]) {
-        assert_eq!(rules(name, &rust(line)), [], "{line}");
-    }
-    let breaches = [
-        "use crate::store::Ledger;",
-        "    crate::driver::run();",
-        "use crate::{operator::Verb, relay};",
-        "use crate::{",
-        "use super::super::store;",
-    ];
-    for line in breaches {
-        assert_eq!(rules(name, &rust(line)), [Rule::EngineSibling], "{line}");
-        assert_eq!(rules("sidecar/src/driver/a.rs", &rust(line)), [], "{line}");
-    }
-    assert_eq!(rules("sidecar/src/engine.rs", &rust("use super::x;")), [Rule::EngineSibling]);
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! Taking the brokerage session from another platform: an operator's signed choice, recorded before
 //! it is asked for. Nothing here ever does it by itself.
 
-use crate::engine::{
-    After, Answer, Effect, Engine, Now, Payload, Refusal, Ticket, refuse, system_record,
-};
+use crate::{After, Answer, Effect, Engine, Now, Payload, Refusal, Ticket, refuse, system_record};
 use ibkr_agent_domain::{BrokerName, RecordKind, Reference};
 use ibkr_agent_gates::{Requester, permit_take_over};
 

@@ -1,6 +1,6 @@
 //! The kill switch: the latch first, the record after; only an operator resumes.
 
-use crate::engine::{
+use crate::{
     After, Answer, Effect, Engine, HaltEntry, Notice, Now, Payload, Row, Ticket, record_of, refuse,
 };
 use ibkr_agent_domain::{Decision, ErrorCode, RecordKind};

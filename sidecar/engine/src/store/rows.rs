@@ -1,7 +1,7 @@
 //! The stored form of the engine's entries: texts and integers, so that the format doesn't follow
 //! changes of the types by accident. Fields are only added, with a default.
 
-use crate::engine::{
+use crate::{
     ApprovalEntry, ApprovalStatus, ForeignEntry, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
     Owner, Preview as PreviewEntry, Speaker,
 };

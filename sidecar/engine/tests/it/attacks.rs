@@ -5,13 +5,13 @@
 mod bench;
 
 use self::bench::{Bench, LOCAL, OPERATOR, account, approval_of, order_of, refusal_of};
-use crate::engine::{
-    Answer, ApprovalStatus, BrokerFacts, CommitError, Effect, Input, OperatorAct, PlaceReport,
-    Standing, Work,
-};
 use ibkr_agent_audit::Emergency;
 use ibkr_agent_domain::{
     BrokerName, BrokerOrderId, ClientOrderId, ErrorCode, Execution, OrderState, Side, Untrusted,
+};
+use ibkr_agent_engine::{
+    Answer, ApprovalStatus, BrokerFacts, CommitError, Effect, Input, OperatorAct, PlaceReport,
+    Standing, Work,
 };
 use ibkr_agent_gates::Question;
 use rust_decimal::Decimal;

@@ -1,7 +1,7 @@
 //! Previews, asking for an approval, and the operator's yes and no.
 
-use crate::engine::submit::complete_facts;
-use crate::engine::{
+use crate::submit::complete_facts;
+use crate::{
     After, Answer, ApprovalEntry, ApprovalStatus, Caller, Effect, Engine, Expired,
     MAX_APPROVAL_TTL, Now, OperatorAct, OperatorKeyEntry, Payload, Precondition, Preview,
     PreviewDraft, Refusal, Row, Ticket, derived_id, owner_of, record_of, refuse, system_record,
@@ -309,7 +309,7 @@ impl Engine {
         self.admitted.insert(caller.clone());
         let mut record = record_of(requester, RecordKind::Admitted, Decision::Permitted);
         record.references.push(Reference::Caller(Untrusted::bounded(&caller, 2048)));
-        let row = Row::Admitted(crate::engine::Admitted { caller });
+        let row = Row::Admitted(crate::Admitted { caller });
         let after = After::Reply(ticket, Answer::Done, None);
         self.commit(Vec::new(), vec![row], Payload::Record(record), after, now)
     }
@@ -366,7 +366,8 @@ impl Engine {
     }
 
     /// Whether an undecided or unspent approval's time has passed.
-    pub(crate) fn has_expired(&self, entry: &ApprovalEntry, now: Now) -> Expired {
+    #[must_use]
+    pub fn has_expired(&self, entry: &ApprovalEntry, now: Now) -> Expired {
         let counts = matches!(entry.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
         if counts && self.is_over(entry, now) { Expired::Yes } else { Expired::No }
     }

@@ -1,13 +1,13 @@
 //! The fixed parts of a simulation: accounts, callers, orders, the policy, the market.
 
 use super::broker::KNOWN_QUESTION;
-use crate::engine::{BrokerFacts, CallBudget, Caller, EngineConfig, Owner, Standing};
 use ibkr_agent_audit::{Ledger, LedgerConfig};
 use ibkr_agent_domain::{
     AccountId, Actor, AssetClass, BrokerName, CallId, CanonicalOrder, Conid, Contract, Currency,
     DataStatus, Digest, Door, Mode, Money, OrderKind, OrderTarget, OrderTerms, Price, Quantity,
     Quote, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
 };
+use ibkr_agent_engine::{BrokerFacts, CallBudget, Caller, EngineConfig, Owner, Standing};
 use ibkr_agent_gates::{KnownQuestion, Policy, PolicyLimits, Requester};
 use rust_decimal::Decimal;
 use std::collections::BTreeSet;

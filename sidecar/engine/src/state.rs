@@ -249,7 +249,7 @@ pub struct Restored {
     /// Enrolled operator keys.
     pub operator_keys: Vec<OperatorKeyEntry>,
     /// Orders that aren't ours and were told of.
-    pub foreign: Vec<crate::engine::ForeignEntry>,
+    pub foreign: Vec<crate::ForeignEntry>,
     /// The time of the newest record: the clock never counts as earlier than this.
     pub newest_record: Option<Timestamp>,
 }

@@ -4,11 +4,11 @@
 //! The checker trusts nothing that the engine says of itself; it keeps its own books.
 
 use super::broker::{Broker, Fate, Sent};
-use crate::engine::{
-    Answer, ApprovalStatus, CommitJob, Engine, OrderEntry, Owner, Payload, Row, Ticket,
-};
 use ibkr_agent_domain::{
     ApprovalId, ClientOrderId, Digest, ErrorCode, IdempotencyKey, OrderState, Timestamp,
+};
+use ibkr_agent_engine::{
+    Answer, ApprovalStatus, CommitJob, Engine, OrderEntry, Owner, Payload, Row, Ticket,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -9,13 +9,13 @@ use super::broker::{Broker, Said, Sent};
 use super::checker::{Checked, Checker, Limits, Summary, Violation, rule};
 use super::random::Random;
 use super::setting::{self, Who};
-use super::store;
-use crate::engine::{
+use ibkr_agent_audit::{Emergency, Ledger, Recorded, TransactError};
+use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, OrderState, PreviewId, Timestamp};
+use ibkr_agent_engine::store;
+use ibkr_agent_engine::{
     Answer, BrokerFacts, CancelReport, CommitError, CommitJob, Effect, Engine, Input, Now,
     PlaceReport, Restored, Ticket,
 };
-use ibkr_agent_audit::{Emergency, Ledger, Recorded, TransactError};
-use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, OrderState, PreviewId, Timestamp};
 use ibkr_agent_gates::{Cancel, Halt, Permit, Place, Reply};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! What a human must hear of without asking. Telling is the driver's; a notice acts on nothing.
 
-use crate::engine::ApprovalEntry;
+use crate::ApprovalEntry;
 use ibkr_agent_domain::{AccountId, ApprovalId, ClientOrderId, Digest, Timestamp};
 
 /// Something that an operator must know.

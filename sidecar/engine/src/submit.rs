@@ -3,7 +3,7 @@
 //! The approval, the key and the limits are reserved in the step that makes the permit, so of any
 //! number of racing submissions one gets it. Until that step nothing has changed.
 
-use crate::engine::{
+use crate::{
     After, Answer, ApprovalEntry, ApprovalStatus, BrokerFacts, Caller, Effect, Engine, KeyEntry,
     Now, OrderEntry, Payload, Precondition, Refusal, Row, Speaker, Submission, Ticket, Used,
     owner_of, refuse,

@@ -5,7 +5,7 @@
 //! us. Nothing is done to it. What was told is remembered in the store, so that a restart tells
 //! nothing twice; the oldest are forgotten, since the broker shows a week at most.
 
-use crate::engine::{After, Effect, Engine, Notice, Now, Payload, Row, system_record};
+use crate::{After, Effect, Engine, Notice, Now, Payload, Row, system_record};
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Conid, Execution, RecordKind, Reference,
     Timestamp,

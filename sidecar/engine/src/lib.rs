@@ -7,13 +7,16 @@
 //! | `admission.rs` | who may call what, and how often |
 //! | `approvals.rs` | previews, asking, the operator's yes and no |
 //! | `submit.rs` | the order's way: screen, facts, decide, commit, place, commit |
-//! | `outcomes.rs` | what the broker answered, evidence, reconciliation |
+//! | `outcomes.rs` | what the broker answered, what an operator states, what is told of an order |
+//! | `questions.rs` | the broker's questions and their one answer |
+//! | `evidence.rs` | what the broker's orders and trades show of ours |
 //! | `cancel.rs` | cancels, which nothing refuses for risk |
 //! | `halt.rs` | the kill switch |
 //! | `limits.rs` | what the limits have used |
 //! | `takeover.rs` | taking the brokerage session, by an operator's choice |
 //! | `foreign.rs` | orders at the broker that aren't ours |
 //! | `notice.rs` | what a human must hear of |
+//! | `store.rs` | its journal: what is written in the ledger's one transaction, and read back |
 //!
 //! Invariants: an approval is reserved in the same step that makes the permit; nothing is placed
 //! without a [`Recorded`](ibkr_agent_audit::Recorded) permit, which only a commit makes; an order
@@ -25,19 +28,17 @@ mod admission;
 mod approvals;
 mod cancel;
 mod effect;
+mod evidence;
 mod foreign;
 mod halt;
 mod limits;
 mod notice;
 mod outcomes;
+mod questions;
 mod state;
+pub mod store;
 mod submit;
 mod takeover;
-
-#[cfg(test)]
-mod attacks;
-#[cfg(test)]
-mod simulation;
 
 pub use act::OperatorAct;
 pub use effect::{
@@ -468,12 +469,14 @@ impl Engine {
 }
 
 /// Whose things a requester may use.
-pub(crate) fn owner_of(requester: &Requester) -> Owner {
+#[must_use]
+pub fn owner_of(requester: &Requester) -> Owner {
     owner_of_actor(&requester.actor)
 }
 
 /// Whose things an actor may use.
-pub(crate) fn owner_of_actor(actor: &Actor) -> Owner {
+#[must_use]
+pub fn owner_of_actor(actor: &Actor) -> Owner {
     Owner(match actor {
         Actor::Token { issuer, subject, .. } => format!("{issuer}|{subject}"),
         Actor::Local { .. } | Actor::Operator { .. } | Actor::System => "local".to_owned(),

@@ -6,7 +6,7 @@
 
 mod rows;
 
-use crate::engine::{
+use crate::{
     ApprovalStatus, CommitJob, HaltEntry, Minted, MintedPermit, Payload, Precondition, Restored,
     Row,
 };
@@ -227,7 +227,7 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
     }
     for (caller, _) in snapshot.all(ADMITTED)? {
         let caller = String::from_utf8(caller).map_err(|_| StoreFailure::Damaged)?;
-        restored.admitted.push(crate::engine::Admitted { caller });
+        restored.admitted.push(crate::Admitted { caller });
     }
     Ok(restored)
 }

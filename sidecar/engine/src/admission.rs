@@ -1,6 +1,6 @@
 //! Who may call what, and how often. Scopes were intersected with every ceiling before this.
 
-use crate::engine::{Answer, Caller, Effect, Engine, Now, Refusal, Standing, Ticket, Work};
+use crate::{Answer, Caller, Effect, Engine, Now, Refusal, Standing, Ticket, Work};
 use ibkr_agent_domain::ErrorCode;
 
 impl Engine {

@@ -3,13 +3,13 @@
 use super::checker::{Asked, Checked};
 use super::setting::{self, Who};
 use super::world::{Pending, World};
-use crate::engine::{
-    ApprovalStatus, Cancellation, Input, OperatorAct, OutcomeQuery, Owner, PreviewDraft,
-    Submission, Ticket,
-};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, IdempotencyKey, OperatorKeyId,
     OrderState,
+};
+use ibkr_agent_engine::{
+    ApprovalStatus, Cancellation, Input, OperatorAct, OutcomeQuery, Owner, PreviewDraft,
+    Submission, Ticket,
 };
 
 /// An approval as somebody knows it.

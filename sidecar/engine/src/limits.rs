@@ -3,8 +3,8 @@
 //! Order counts are derived from the recorded orders themselves, so they can't drift from them and
 //! survive a restart.
 
-use crate::engine::effect::{Now, Work};
-use crate::engine::state::OrderEntry;
+use crate::effect::{Now, Work};
+use crate::state::OrderEntry;
 use ibkr_agent_domain::OrderState;
 use rust_decimal::Decimal;
 use std::collections::BTreeMap;

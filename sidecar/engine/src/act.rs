@@ -1,6 +1,6 @@
 //! What an operator can do to the engine.
 
-use crate::engine::state::OperatorKeyEntry;
+use crate::state::OperatorKeyEntry;
 use ibkr_agent_domain::{ApprovalId, BrokerName, ClientOrderId, Digest, OperatorKeyId};
 
 /// An operator's act, its signature already verified where one is needed.

@@ -1,17 +1,17 @@
 //! What the attacks are tried on: an engine, a ledger in memory, and every effect kept.
 
-use crate::engine::{
-    Answer, ApprovalEntry, BrokerFacts, CallBudget, Caller, Cancellation, CommitError, CommitJob,
-    Effect, Engine, EngineConfig, Input, Now, OperatorAct, OrderEntry, PreviewDraft, Restored,
-    Standing, Submission, Ticket,
-};
-use crate::store;
 use ibkr_agent_audit::{Entry, Ledger, LedgerConfig, TransactError};
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
     ClientOrderId, Conid, Contract, Currency, DataStatus, Door, ErrorCode, IdempotencyKey, Mode,
     Money, OperatorKeyId, OrderKind, OrderState, OrderTarget, OrderTerms, PreviewId, Price,
     Quantity, Quote, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
+};
+use ibkr_agent_engine::store;
+use ibkr_agent_engine::{
+    Answer, ApprovalEntry, BrokerFacts, CallBudget, Caller, Cancellation, CommitError, CommitJob,
+    Effect, Engine, EngineConfig, Input, Now, OperatorAct, OrderEntry, PreviewDraft, Restored,
+    Standing, Submission, Ticket,
 };
 use ibkr_agent_gates::{Policy, PolicyLimits, Requester};
 use rust_decimal::Decimal;

@@ -13,15 +13,12 @@ mod random;
 mod setting;
 mod world;
 
-#[cfg(test)]
-use super::super::store;
-
 use checker::Violation;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Tally, World};
 
-/// Seeds of the whole simulation, over all its tests.
-const SEEDS: u64 = 1000;
+/// Seeds of the whole simulation, over all its tests, unless `IBKR_AGENT_SEEDS` names a number.
+const SEEDS: u64 = 2000;
 /// What somebody does, per run.
 const ACTS: usize = 70;
 
@@ -68,10 +65,15 @@ fn caught(seed: u64, sabotage: Sabotage) -> Result<Tally, Violation> {
     run.unwrap_or_else(|_| Err(Violation("the engine panicked".to_owned())))
 }
 
+/// How many seeds to run: the tests' own number, or what a longer check asks for.
+fn seeds() -> u64 {
+    std::env::var("IBKR_AGENT_SEEDS").map_or(SEEDS, |text| text.parse().unwrap())
+}
+
 /// Runs every fourth seed; four tests share the work, so that they use several cores.
 fn quarter(first: u64) {
     let mut tally = Tally::new();
-    for seed in (first..SEEDS).step_by(4) {
+    for seed in (first..seeds()).step_by(4) {
         match caught(seed, Sabotage::None) {
             Ok(counts) => {
                 for (what, count) in counts {

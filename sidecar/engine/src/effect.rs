@@ -1,9 +1,9 @@
 //! What goes in and what comes out. Effects carry permits and aren't `Clone`.
 
-use crate::engine::act::OperatorAct;
-use crate::engine::foreign::ForeignEntry;
-use crate::engine::notice::Notice;
-use crate::engine::state::{
+use crate::act::OperatorAct;
+use crate::foreign::ForeignEntry;
+use crate::notice::Notice;
+use crate::state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
     OrderEntry, Owner, Preview,
 };

@@ -1,7 +1,7 @@
 //! Cancels: bound to scope, account and orders of this gateway; never refused for halt, limits or
 //! doubt; and when the log can't be written they go on through the emergency file.
 
-use crate::engine::{
+use crate::{
     After, Answer, Caller, CancelReport, Cancellation, Effect, Engine, Now, Payload, Refusal,
     Standing, Ticket, owner_of, refuse, system_record,
 };
@@ -128,7 +128,7 @@ impl Engine {
 
     /// Orders of an account that may still trade, for a cancel of everything.
     #[must_use]
-    pub fn open_orders(&self) -> Vec<&crate::engine::OrderEntry> {
+    pub fn open_orders(&self) -> Vec<&crate::OrderEntry> {
         let open = |state| matches!(state, OrderState::Working | OrderState::Unknown);
         self.orders.values().filter(|entry| open(entry.state)).collect()
     }

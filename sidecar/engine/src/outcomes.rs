@@ -1,0 +1,224 @@
+//! What the broker answered, what it shows, and what an operator states.
+//!
+//! A lost answer is unknown. Unknown ends by evidence that matches account, contract, side and
+//! reference, or by a named operator's signed statement; never by time.
+
+use crate::{
+    After, Answer, Caller, Change, Effect, Engine, Notice, Now, OrderEntry, OutcomeQuery, Payload,
+    PlaceReport, Refusal, Row, Speaker, Ticket, owner_of, record_of, refuse, system_record,
+};
+use ibkr_agent_domain::{
+    ClientOrderId, Decision, ErrorCode, OrderEvent, OrderState, Record, RecordKind, Reference,
+};
+use ibkr_agent_gates::Requester;
+
+impl Engine {
+    /// At start: an intent without an outcome, or a question whose permit is gone, is unknown.
+    pub(super) fn doubt_unfinished(&mut self, now: Now) -> Vec<Effect> {
+        let unfinished: Vec<ClientOrderId> = self
+            .orders
+            .values()
+            .filter(|order| matches!(order.state, OrderState::Intended | OrderState::Question))
+            .map(|order| order.id.clone())
+            .collect();
+        let mut effects = Vec::new();
+        for order in unfinished {
+            let why = "the gateway stopped before the broker's answer was recorded";
+            effects.extend(self.place_done(&order, PlaceReport::Unknown { why }, now));
+        }
+        let accounts = self.accounts_to_watch();
+        effects.extend(accounts.into_iter().map(|account| Effect::SeekEvidence { account }));
+        effects
+    }
+
+    pub(super) fn place_done(
+        &mut self,
+        order: &ClientOrderId,
+        report: PlaceReport,
+        now: Now,
+    ) -> Vec<Effect> {
+        let Some(before) = self.orders.get(order).map(|entry| entry.state) else {
+            return Vec::new();
+        };
+        match report {
+            PlaceReport::NotSent { why } if before == OrderState::Intended => {
+                self.hold_back(order, why, now)
+            }
+            PlaceReport::NotSent { why } => self.answer_not_sent(order, why, now),
+            PlaceReport::Question(question) => self.asked(order, question, now),
+            PlaceReport::Placed { order_id, message } => {
+                self.transition(order, OrderEvent::Accepted, now, |entry| {
+                    entry.broker_order_id = Some(order_id);
+                    entry.message = message;
+                    entry.said_by = Speaker::Broker;
+                })
+            }
+            PlaceReport::Rejected { message } => {
+                self.transition(order, OrderEvent::Refused, now, |entry| {
+                    entry.message = message;
+                    entry.said_by = Speaker::Broker;
+                })
+            }
+            PlaceReport::Unknown { why } => {
+                let mut effects = self.transition(order, OrderEvent::Lost, now, |entry| {
+                    why.clone_into(&mut entry.message);
+                });
+                effects.extend(self.seek(order));
+                effects
+            }
+        }
+    }
+
+    pub(super) fn seek(&self, order: &ClientOrderId) -> Option<Effect> {
+        let account = self.orders.get(order)?.account().clone();
+        Some(Effect::SeekEvidence { account })
+    }
+
+    /// Applies an event and writes it down; an event that can't happen changes nothing.
+    pub(super) fn transition(
+        &mut self,
+        order: &ClientOrderId,
+        event: OrderEvent,
+        now: Now,
+        change: impl FnOnce(&mut OrderEntry),
+    ) -> Vec<Effect> {
+        let Some(entry) = self.orders.get_mut(order) else {
+            return Vec::new();
+        };
+        if !entry.apply(event, now) {
+            return Vec::new();
+        }
+        change(entry);
+        let entry = entry.clone();
+        let record = outcome_record(&entry);
+        let after = After::Settled(entry.id.clone());
+        vec![self.commit(Vec::new(), vec![Row::Order(entry)], Payload::Record(record), after, now)]
+    }
+
+    /// An outcome is durable: whoever waited for the order is told.
+    pub(super) fn settled(&mut self, order: &ClientOrderId, event: Option<&String>) -> Vec<Effect> {
+        let Some(entry) = self.orders.get(order).cloned() else {
+            return Vec::new();
+        };
+        if entry.state == OrderState::Intended {
+            return Vec::new();
+        }
+        let mut effects = told(&entry, self.waiting_for(order), event);
+        effects.extend(notice_of(&entry).map(|notice| Effect::Notice(Box::new(notice))));
+        effects
+    }
+
+    pub(super) fn outcome(&self, ticket: Ticket, caller: &Caller, query: &OutcomeQuery) -> Effect {
+        let owner = owner_of(&caller.requester);
+        let found = self.orders.values().find(|entry| {
+            entry.owner == owner
+                && match query {
+                    OutcomeQuery::Call(call) => entry.call.as_str() == call,
+                    OutcomeQuery::Approval(approval) => entry.approval == *approval,
+                    OutcomeQuery::Key(key) => entry.key == *key,
+                    OutcomeQuery::Order(order) => entry.id == *order,
+                }
+        });
+        match found {
+            Some(entry) => {
+                let answer = Answer::Order(Box::new(entry.clone()));
+                Effect::Reply { ticket, answer, event: None }
+            }
+            None => refuse(ticket, ErrorCode::OrderNotFound, "no order was recorded for this"),
+        }
+    }
+
+    /// A named operator states what became of an order in doubt.
+    pub(super) fn settle_by_statement(
+        &mut self,
+        ticket: Ticket,
+        requester: &Requester,
+        order: &ClientOrderId,
+        exists: bool,
+        now: Now,
+    ) -> Effect {
+        let event = if exists { OrderEvent::Accepted } else { OrderEvent::AbsenceShown };
+        let Some(entry) = self.orders.get_mut(order) else {
+            return refuse(ticket, ErrorCode::OrderNotFound, "no such order");
+        };
+        if entry.state != OrderState::Unknown || !entry.apply(event, now) {
+            return refuse(ticket, ErrorCode::OrderValidationFailed, "this order isn't in doubt");
+        }
+        "settled by an operator's statement".clone_into(&mut entry.message);
+        let entry = entry.clone();
+        let mut record = record_of(requester, RecordKind::Outcome, Decision::Stated);
+        describe(&mut record, &entry);
+        record.details.push("operator_statement");
+        let changed = Some(format!("ibkr://orders/{order}"));
+        let after = After::Reply(ticket, Answer::Order(Box::new(entry.clone())), changed);
+        self.commit(Vec::new(), vec![Row::Order(entry)], Payload::Record(record), after, now)
+    }
+}
+
+/// What a human must hear of an order.
+fn notice_of(entry: &OrderEntry) -> Option<Notice> {
+    let (order, account) = (entry.id.clone(), entry.account().clone());
+    match entry.state {
+        OrderState::Unknown => Some(Notice::OutcomeUnknown { order, account }),
+        OrderState::Question => {
+            entry.question.is_some().then_some(Notice::QuestionAsked { order, account })
+        }
+        OrderState::Intended
+        | OrderState::Working
+        | OrderState::Filled
+        | OrderState::Cancelled
+        | OrderState::Rejected
+        | OrderState::NotSent => None,
+    }
+}
+
+/// Tells everyone who waited what became of an order.
+pub(super) fn told(
+    entry: &OrderEntry,
+    tickets: Vec<Ticket>,
+    event: Option<&String>,
+) -> Vec<Effect> {
+    let change = Change {
+        resource: format!("ibkr://orders/{}", entry.id),
+        owner: entry.owner.clone(),
+        account: entry.account().clone(),
+    };
+    let mut effects = vec![Effect::Changed(change)];
+    for ticket in tickets {
+        let answer = Answer::Order(Box::new(entry.clone()));
+        effects.push(Effect::Reply { ticket, answer, event: event.cloned() });
+    }
+    effects
+}
+
+fn outcome_record(entry: &OrderEntry) -> Record {
+    let mut record = system_record(RecordKind::Outcome);
+    describe(&mut record, entry);
+    record
+}
+
+fn describe(record: &mut Record, entry: &OrderEntry) {
+    record.account = Some(entry.account().clone());
+    record.references.push(Reference::ClientOrder(entry.id.clone()));
+    record.references.extend(entry.broker_order_id.clone().map(Reference::BrokerOrder));
+    record.references.push(Reference::Outcome(entry.state.as_str()));
+}
+
+/// Why a submission that ended badly is an error for its caller.
+#[must_use]
+pub fn refusal_of(entry: &OrderEntry) -> Option<Refusal> {
+    let code = match entry.state {
+        OrderState::Rejected => ErrorCode::BrokerRejected,
+        OrderState::NotSent => ErrorCode::OrderNotSent,
+        OrderState::Unknown => ErrorCode::OrderOutcomeUnknown,
+        OrderState::Intended
+        | OrderState::Question
+        | OrderState::Working
+        | OrderState::Filled
+        | OrderState::Cancelled => return None,
+    };
+    let mut refusal = Refusal::new(code, entry.message.clone());
+    refusal.details.push(format!("client_order_id={}", entry.id));
+    refusal.details.push(format!("approval_id={}", entry.approval));
+    Some(refusal)
+}

@@ -1,0 +1,6 @@
+//! The engine under attack, and in a world that crashes, doubles, loses and reorders.
+
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod simulation;
