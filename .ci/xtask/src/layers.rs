@@ -1,18 +1,23 @@
 //! `cargo xtask layers`: the closed table of internal edges, and what pure crates may never reach.
 //!
-//! Flow: `cargo metadata` -> every declared edge between workspace members (normal, dev and build;
-//! optional ones too) is looked up in the table -> the resolved graph is walked from each pure
-//! crate -> the internal closure of the remote is searched for crates that it may never hold.
+//! Flow: `cargo metadata --no-deps` -> every declared edge between workspace members (normal, dev
+//! and build; optional ones too) is looked up in the table -> the graph of the lock file is walked
+//! from each pure crate -> the internal closure of the remote is searched for crates that it may
+//! never hold.
 //!
 //! It doesn't judge external dependencies beyond the forbidden list: cargo-deny does.
 //! Invariants: a workspace member outside the table fails, and so does a crate of the table that is
-//! missing from the workspace (a renamed crate would lose its guard); no edges at all fails.
+//! missing from the workspace (a renamed crate would lose its guard); no edges at all fails, and so
+//! does a declared dependency that the lock file lacks. Every platform's edges count. Nothing but
+//! the checkout is read: no registry, no network, nothing that another command fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
+
+use crate::lock::{Lock, LockError, name_of};
 
 /// How an edge of the table may be declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,9 +133,12 @@ pub enum LayersError {
     /// Not one internal edge was seen, so nothing was checked.
     #[error("layers saw no internal edge: nothing was checked")]
     NoEdges,
-    /// The graph has no resolved nodes, so closures can't be walked.
-    #[error("layers saw no resolved graph: was metadata run with --no-deps?")]
-    NoGraph,
+    /// The lock file can't be read.
+    #[error("can't read Cargo.lock: {0}")]
+    LockFile(std::io::Error),
+    /// The lock file is no graph.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// Every breach found, in order.
     #[error("layers: {} breach(es)\n{}", .0.len(), lines(.0))]
     Breaches(Vec<Breach>),
@@ -162,6 +170,14 @@ pub enum Breach {
         to: String,
         /// normal, optional, dev or build.
         kind: String,
+    },
+    /// A member's dependency that the lock file doesn't list for it.
+    #[error("Cargo.lock lacks {from} -> {to}: run `cargo check` and commit it")]
+    NotLocked {
+        /// The crate that declares it.
+        from: String,
+        /// What it names.
+        to: String,
     },
     /// The domain crate asks for serde, itself or through a feature.
     #[error("{from} derives no serde, but its dependency {to} brings it in")]
@@ -201,7 +217,6 @@ fn lines(breaches: &[Breach]) -> String {
 struct Metadata {
     packages: Vec<Package>,
     workspace_members: Vec<String>,
-    resolve: Option<Resolve>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -236,28 +251,6 @@ impl Dependency {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Node {
-    id: String,
-    deps: Vec<NodeDependency>,
-}
-
-#[derive(Debug, Deserialize)]
-struct NodeDependency {
-    pkg: String,
-    dep_kinds: Vec<DependencyKind>,
-}
-
-#[derive(Debug, Deserialize)]
-struct DependencyKind {
-    kind: Option<String>,
-}
-
 /// Runs `cargo metadata` in `root` and checks what it says.
 ///
 /// # Errors
@@ -265,7 +258,7 @@ struct DependencyKind {
 pub fn run(root: &Path) -> Result<String, LayersError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1"])
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(root)
         .stdin(Stdio::null())
         .output()
@@ -274,19 +267,20 @@ pub fn run(root: &Path) -> Result<String, LayersError> {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(LayersError::Metadata(words));
     }
-    check(&String::from_utf8_lossy(&output.stdout))
+    let lock = std::fs::read_to_string(root.join("Cargo.lock")).map_err(LayersError::LockFile)?;
+    check(&String::from_utf8_lossy(&output.stdout), &lock)
 }
 
-/// Checks the JSON of `cargo metadata --format-version 1`; the summary says how much was seen.
+/// Checks the JSON of `cargo metadata --no-deps --format-version 1` and the text of the lock file;
+/// the summary says how much was seen.
 ///
 /// # Errors
 /// [`LayersError`] when the JSON isn't usable or a rule is broken.
-pub fn check(metadata: &str) -> Result<String, LayersError> {
+pub fn check(metadata: &str, lock: &str) -> Result<String, LayersError> {
     let metadata: Metadata = serde_json::from_str(metadata)?;
     let members: BTreeSet<&str> = metadata.workspace_members.iter().map(String::as_str).collect();
     let packages: Vec<&Package> =
         metadata.packages.iter().filter(|package| members.contains(package.id.as_str())).collect();
-    let resolve = metadata.resolve.as_ref().filter(|resolve| !resolve.nodes.is_empty());
     let mut breaches = membership(&packages);
     let edges = internal_edges(&packages, &mut breaches);
     if edges.is_empty() {
@@ -294,8 +288,7 @@ pub fn check(metadata: &str) -> Result<String, LayersError> {
     }
     breaches.extend(edges.iter().filter_map(edge_breach));
     breaches.extend(packages.iter().flat_map(|package| serde_in_domain(package)));
-    let resolve = resolve.ok_or(LayersError::NoGraph)?;
-    breaches.extend(impure_closures(&metadata.packages, resolve, &members));
+    breaches.extend(impure_closures(&packages, &Lock::parse(lock)?));
     breaches.extend(packages.iter().flat_map(|package| runtime_named(package)));
     breaches.extend(remote_closure(&edges));
     if breaches.is_empty() {
@@ -366,33 +359,35 @@ fn serde_in_domain(package: &Package) -> Vec<Breach> {
     if package.name == DOMAIN { found.collect() } else { Vec::new() }
 }
 
-fn impure_closures(
-    packages: &[Package],
-    resolve: &Resolve,
-    members: &BTreeSet<&str>,
-) -> Vec<Breach> {
-    let names: BTreeMap<&str, &str> =
-        packages.iter().map(|package| (package.id.as_str(), package.name.as_str())).collect();
-    let mut graph: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for node in &resolve.nodes {
-        let normal = node.deps.iter().filter(|dependency| {
-            dependency.dep_kinds.is_empty()
-                || dependency.dep_kinds.iter().any(|kind| kind.kind.is_none())
-        });
-        graph.insert(&node.id, normal.map(|dependency| dependency.pkg.as_str()).collect());
-    }
-    let name_of = |id: &str| names.get(id).copied().unwrap_or("?").to_owned();
-    let pure = packages.iter().filter(|package| {
-        members.contains(package.id.as_str()) && PURE.contains(&package.name.as_str())
-    });
+fn impure_closures(packages: &[&Package], lock: &Lock) -> Vec<Breach> {
+    let members: BTreeMap<&str, &Package> =
+        packages.iter().map(|package| (package.name.as_str(), *package)).collect();
     let mut breaches = Vec::new();
-    for package in pure {
-        for path in closure(&graph, &package.id) {
-            let to = path.last().map_or_else(String::new, |id| name_of(id));
-            if IMPURE.contains(&to.as_str()) {
-                let path: Vec<String> = path.iter().map(|id| name_of(id)).collect();
-                let from = package.name.clone();
+    let mut graph: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (id, edges) in lock.iter() {
+        let mut edges: Vec<&str> = edges.iter().map(String::as_str).collect();
+        if let Some(package) = members.get(name_of(id)) {
+            let normal = || package.dependencies.iter().filter(|declared| declared.kind.is_none());
+            edges.retain(|to| normal().any(|declared| declared.name == name_of(to)));
+        }
+        graph.insert(id, edges);
+    }
+    for package in packages.iter().filter(|package| PURE.contains(&package.name.as_str())) {
+        let start = graph.keys().copied().find(|id| name_of(id) == package.name);
+        let paths = start.map(|start| closure(&graph, start)).unwrap_or_default();
+        for path in &paths {
+            let to = path.last().copied().map_or("", name_of);
+            if IMPURE.contains(&to) {
+                let path: Vec<&str> = path.iter().copied().map(name_of).collect();
+                let (from, to) = (package.name.clone(), to.to_owned());
                 breaches.push(Breach::Impure { from, to, path: path.join(" -> ") });
+            }
+        }
+        for declared in package.dependencies.iter().filter(|declared| declared.kind.is_none()) {
+            let locked = start.and_then(|start| graph.get(start)).into_iter().flatten();
+            if !locked.into_iter().any(|to| name_of(to) == declared.name) {
+                let (from, to) = (package.name.clone(), declared.name.clone());
+                breaches.push(Breach::NotLocked { from, to });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! House checks of the workspace, as a library so that tests can sabotage each of them.
 //!
-//! * [`layers`]: which crate may depend on which, read from `cargo metadata`.
+//! * [`layers`]: which crate may depend on which, read from manifests and [`lock`] file.
 //! * [`tidy`]: the house rules over the tracked files.
 //! * [`docs`]: generated pages equal what the built binary prints.
 //!
@@ -9,4 +9,5 @@
 
 pub mod docs;
 pub mod layers;
+pub mod lock;
 pub mod tidy;

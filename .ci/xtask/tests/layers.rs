@@ -2,7 +2,9 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use xtask::layers::{self, Breach, LayersError};
@@ -57,8 +59,8 @@ fn lawful() -> Vec<Edge> {
 
 /// The JSON that cargo would print for `members` with these edges.
 fn metadata(members: &[&str], edges: &[Edge]) -> Value {
-    let everyone = || members.iter().chain(EXTERNAL);
-    let packages: Vec<Value> = everyone()
+    let packages: Vec<Value> = members
+        .iter()
         .map(|name| {
             let own = edges.iter().filter(|edge| edge.from == *name);
             let dependencies: Vec<Value> = own
@@ -71,23 +73,26 @@ fn metadata(members: &[&str], edges: &[Edge]) -> Value {
             json!({"id": format!("id {name}"), "name": name, "dependencies": dependencies})
         })
         .collect();
-    let nodes: Vec<Value> = everyone()
-        .map(|name| {
-            let own = edges.iter().filter(|edge| edge.from == *name);
-            let deps: Vec<Value> = own
-                .map(|edge| {
-                    json!({"pkg": format!("id {}", edge.to), "dep_kinds": [{"kind": edge.kind}]})
-                })
-                .collect();
-            json!({"id": format!("id {name}"), "deps": deps})
-        })
-        .collect();
     let ids: Vec<String> = members.iter().map(|name| format!("id {name}")).collect();
-    json!({"packages": packages, "workspace_members": ids, "resolve": {"nodes": nodes}})
+    json!({"packages": packages, "workspace_members": ids})
+}
+
+/// The lock file that cargo would write for them.
+fn lock(members: &[&str], edges: &[Edge]) -> String {
+    let package = |name: &&str| {
+        let own = edges.iter().filter(|edge| edge.from == *name);
+        let listed: String = own.map(|edge| format!(" \"{}\",\n", edge.to)).collect();
+        let dependencies =
+            if listed.is_empty() { listed } else { format!("dependencies = [\n{listed}]\n") };
+        format!("\n[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\n{dependencies}")
+    };
+    let named = edges.iter().map(|edge| &edge.to);
+    let everyone: BTreeSet<&&str> = members.iter().chain(EXTERNAL).chain(named).collect();
+    everyone.into_iter().map(package).collect()
 }
 
 fn check(edges: &[Edge]) -> Result<String, LayersError> {
-    layers::check(&metadata(MEMBERS, edges).to_string())
+    layers::check(&metadata(MEMBERS, edges).to_string(), &lock(MEMBERS, edges))
 }
 
 fn with(edge: Edge) -> Vec<Edge> {
@@ -203,7 +208,8 @@ fn an_unknown_crate_and_a_missing_crate_fail() {
     let mut members = MEMBERS.to_vec();
     members.retain(|name| *name != "ibkr-agent-token");
     members.push("ibkr-agent-tokens");
-    let found = breaches(layers::check(&metadata(&members, &lawful()).to_string()));
+    let metadata = metadata(&members, &lawful()).to_string();
+    let found = breaches(layers::check(&metadata, &lock(&members, &lawful())));
     let unknown = Breach::UnknownCrate("ibkr-agent-tokens".to_owned());
     assert_eq!(found, [unknown, Breach::MissingCrate("ibkr-agent-token".to_owned())]);
 }
@@ -217,10 +223,32 @@ fn a_path_dependency_outside_the_workspace_fails() {
 #[test]
 fn checking_nothing_fails() {
     assert!(matches!(check(&[]), Err(LayersError::NoEdges)));
-    let empty = json!({"packages": [], "workspace_members": [], "resolve": {"nodes": []}});
-    assert!(matches!(layers::check(&empty.to_string()), Err(LayersError::NoEdges)));
-    let mut bare = metadata(MEMBERS, &lawful());
-    bare["resolve"] = Value::Null;
-    assert!(matches!(layers::check(&bare.to_string()), Err(LayersError::NoGraph)));
-    assert!(matches!(layers::check("not json"), Err(LayersError::Parse(_))));
+    let empty = json!({"packages": [], "workspace_members": []});
+    assert!(matches!(layers::check(&empty.to_string(), ""), Err(LayersError::NoEdges)));
+    assert!(matches!(layers::check("not json", ""), Err(LayersError::Parse(_))));
+    let broken = lock(MEMBERS, &lawful()).replace("name = \"tokio\"", "name = \"tokyo\"");
+    let told = layers::check(&metadata(MEMBERS, &lawful()).to_string(), &broken);
+    assert!(matches!(told, Err(LayersError::Lock(_))), "{told:?}");
+}
+
+#[test]
+fn a_dependency_of_a_pure_crate_that_the_lock_file_lacks_fails() {
+    let declared = metadata(MEMBERS, &with(normal("ibkr-agent-gates", "innocent"))).to_string();
+    for lock in [lock(MEMBERS, &lawful()), String::new()] {
+        let error = layers::check(&declared, &lock).expect_err("not locked").to_string();
+        assert!(error.contains("Cargo.lock lacks ibkr-agent-gates -> innocent"), "{error}");
+    }
+}
+
+#[test]
+fn the_layers_are_read_where_no_package_was_ever_fetched() {
+    let empty = tempfile::tempdir().expect("folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
+        .arg("layers")
+        .env("CARGO_HOME", empty.path())
+        .env("HOME", empty.path())
+        .output()
+        .expect("started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).ends_with("ok\n"), "{output:?}");
 }
