@@ -14,7 +14,8 @@ def deep(*words, says="", code=0):
     """Runs the script with a stand-in for cargo, which prints what it was asked and then `says`."""
     with tempfile.TemporaryDirectory() as folder:
         cargo = pathlib.Path(folder) / "cargo"
-        cargo.write_text(f'#!/bin/sh\necho "seeds=$IBKR_AGENT_SEEDS $*"\necho "{says}"\nexit {code}\n')
+        asked = 'echo "seeds=$IBKR_AGENT_SEEDS $*"'
+        cargo.write_text(f'#!/bin/sh\n{asked}\necho "{says}"\nexit {code}\n')
         cargo.chmod(0o755)
         path = f"{folder}:{os.environ['PATH']}"
         env = {**os.environ, "PATH": path, "DEEP_OUT": f"{folder}/out"}
