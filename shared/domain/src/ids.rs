@@ -14,6 +14,12 @@ pub struct InvalidId {
     allowed: &'static str,
 }
 
+impl InvalidId {
+    pub(crate) const fn new(kind: &'static str, max: usize, allowed: &'static str) -> Self {
+        Self { kind, max, allowed }
+    }
+}
+
 fn plain(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
 }

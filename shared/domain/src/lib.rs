@@ -1,10 +1,11 @@
 //! The vocabulary of the gateway: values that every other crate speaks in.
 //!
 //! What is here: identifiers, decimals with units, instruments, orders and their canonical bytes,
-//! the order life cycle, scopes, error codes, read models, audit records, and text that came from
-//! outside. What is not: serialisation of wire or disk formats, async code, clocks, I/O. Every type
-//! with an invariant has private fields and one parsing constructor.
+//! approvals and theirs, the order life cycle, scopes, error codes, read models, audit records, and
+//! text that came from outside. What is not: serialisation of wire or disk formats, async code,
+//! clocks, I/O. Every type with an invariant has private fields and one parsing constructor.
 
+mod approval;
 mod caller;
 mod code;
 mod date;
@@ -19,6 +20,7 @@ mod text;
 mod time;
 mod value;
 
+pub use approval::{ApprovalTerms, OnApproval, OperatorSignature, operator_key_id};
 pub use code::{ErrorCode, Fault};
 pub use date::{Date, InvalidDate};
 pub use ids::{

@@ -3,7 +3,7 @@
 use crate::caller;
 use crate::{
     AccountId, ApprovalId, BrokerOrderId, CallId, ClientOrderId, Digest, ErrorCode, OperatorKeyId,
-    PreviewId, Timestamp, Untrusted,
+    OperatorSignature, PreviewId, Timestamp, Untrusted,
 };
 
 /// Through which door a request came.
@@ -35,6 +35,14 @@ impl Door {
             Self::Operator => "operator",
             Self::Internal => "internal",
         }
+    }
+
+    /// Parses our name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Stdio, Self::LocalHttp, Self::Relay, Self::Sdk, Self::Operator, Self::Internal]
+            .into_iter()
+            .find(|door| door.as_str() == text)
     }
 }
 
@@ -210,6 +218,12 @@ pub enum Reference {
     Order(Digest),
     /// The operator key that the record is about.
     OperatorKey(OperatorKeyId),
+    /// The whole public key of that operator key.
+    PublicKey([u8; 32]),
+    /// The digest of the bytes that an approval covers.
+    ApprovalBytes(Digest),
+    /// The operator's signature over them.
+    Signature(OperatorSignature),
     /// The label of the caller that the record is about.
     Caller(Untrusted),
     /// The digest of a broker's question, its exact text.
@@ -234,6 +248,9 @@ impl Reference {
             Self::BrokerOrder(id) => ("broker_order_id", id.to_string()),
             Self::Order(digest) => ("order_digest", digest.to_string()),
             Self::OperatorKey(id) => ("operator_key", id.to_string()),
+            Self::PublicKey(key) => ("public_key", Digest::from_bytes(*key).to_string()),
+            Self::ApprovalBytes(digest) => ("approval_digest", digest.to_string()),
+            Self::Signature(signature) => ("signature", signature.to_string()),
             Self::Caller(label) => ("caller", label.to_string()),
             Self::Question(digest) => ("question_digest", digest.to_string()),
             Self::Outcome(name) => ("outcome", (*name).to_owned()),

@@ -1,7 +1,9 @@
-//! The vocabulary: canonical bytes, references, values, the life of an order, outside text.
+//! The vocabulary: canonical and approval bytes, references, values, the life of an order, outside
+//! text.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod approval;
 mod canonical;
 mod lifecycle;
 mod text;
