@@ -56,13 +56,19 @@ const fn expected(what: Misbehaviour) -> Option<Seen> {
         | Misbehaviour::DuplicateAnswer
         | Misbehaviour::WrongContentType
         | Misbehaviour::ClockSkew(_)
-        | Misbehaviour::TwinOrder => seen("ok", "placed", 1),
+        | Misbehaviour::CancelList
+        | Misbehaviour::TwinOrder
+        | Misbehaviour::WorkingTwins => seen("ok", "placed", 1),
         // An empty list says nothing of the order.
         Misbehaviour::ThinReads => seen("ok", "unknown", 1),
         Misbehaviour::DeliveredTwice => seen("ok", "registered", 1),
         Misbehaviour::LookAlikeQuestion | Misbehaviour::HostileQuestion => {
             seen("ok", "question", 0)
         }
+        Misbehaviour::QueryAccountsFirst => seen("BROKER_SESSION_EXPIRED", "unknown", 0),
+        Misbehaviour::InvalidAttribute => seen(AWAY, "unknown", 0),
+        Misbehaviour::PlainQuestion => seen("ok", "unknown", 0),
+        Misbehaviour::PromptObject => seen("ok", "unknown", 1),
         Misbehaviour::SessionLoss
         | Misbehaviour::LoginLoss
         | Misbehaviour::Competing
