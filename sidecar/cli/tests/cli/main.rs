@@ -9,10 +9,12 @@
 )]
 
 mod doctor;
+mod elsewhere;
 mod gateway;
 mod http;
 mod orders;
 mod owners;
+mod played;
 mod reads;
 mod stdio;
 mod support;

@@ -83,10 +83,11 @@ fn last_json(shown: &str) -> Value {
     serde_json::from_str(line.trim_end()).unwrap_or_else(|error| panic!("{error}: {shown}"))
 }
 
-struct Paper {
+/// A home with a paper login.
+pub(crate) struct Paper {
     home: Home,
     config: String,
-    _broker: Server,
+    _broker: Option<Server>,
 }
 
 impl Paper {
@@ -95,17 +96,30 @@ impl Paper {
         let words = ["simulator", "run", "--bind", "127.0.0.1:0", "--json"];
         let mut broker = Server::start(&home, &words);
         let url = broker.line()["base_url"].as_str().unwrap().to_owned();
+        Self { _broker: Some(broker), ..Self::over(home, &url, "") }
+    }
+
+    /// Over a broker that somebody else started, with more lines of configuration.
+    pub(crate) fn over(home: Home, url: &str, more: &str) -> Self {
         let config = home.file(
             "paper.yaml",
             &format!(
                 "broker:\n  backend: client_portal_gateway\n  base_url: {url}\n  expect: paper\n\
-                 accounts:\n  allowed: [DU1234567]\npaper:\n  enabled: true\n"
+                 accounts:\n  allowed: [DU1234567]\npaper:\n  enabled: true\n{more}"
             ),
         );
-        Self { home, config, _broker: broker }
+        Self { home, config, _broker: None }
     }
 
-    fn json(&self, line: &str) -> crate::support::Ran {
+    /// A sidecar that runs and looks by itself.
+    pub(crate) fn sidecar(&self) -> Server {
+        let words = ["--config", &self.config, "sidecar", "run", "--json"];
+        let mut server = Server::start(&self.home, &words);
+        assert_eq!(server.line()["running"], true);
+        server
+    }
+
+    pub(crate) fn json(&self, line: &str) -> crate::support::Ran {
         self.home.json(&format!("--config {} {line}", self.config))
     }
 
@@ -113,7 +127,7 @@ impl Paper {
         Terminal::start(&self.home, &format!("--config {} {line} --json", self.config))
     }
 
-    fn init(&self) -> Value {
+    pub(crate) fn init(&self) -> Value {
         let mut terminal = self.terminal("operator init --label ann");
         terminal.answer("New passphrase: ", PASSPHRASE);
         terminal.answer("Again: ", PASSPHRASE);
@@ -129,21 +143,31 @@ impl Paper {
     }
 
     fn preview(&self) -> String {
-        let line = "orders preview --account DU1234567 --symbol AAPL --side buy --quantity 1 \
-            --limit-price 100 --enable-preview";
-        let preview = self.json(line).json();
+        self.preview_of("--quantity 1 --limit-price 100")
+    }
+
+    fn preview_of(&self, terms: &str) -> String {
+        let line = format!(
+            "orders preview --account DU1234567 --symbol AAPL --side buy {terms} --enable-preview"
+        );
+        let preview = self.json(&line).json();
         assert_eq!((&preview["mode"], &preview["would_pass"]), (&"paper".into(), &true.into()));
         preview["preview_id"].as_str().unwrap().to_owned()
     }
 
     fn approved(&self) -> String {
-        let preview = self.preview();
+        self.approve("BUY 1 AAPL", "--quantity 1 --limit-price 100")
+    }
+
+    /// Previews a purchase and approves it at a terminal that must show it; the approval's id.
+    pub(crate) fn approve(&self, shown_as: &str, terms: &str) -> String {
+        let preview = self.preview_of(terms);
         let line = format!("approvals create --account DU1234567 --preview-id {preview}");
         let mut terminal = self.terminal(&line);
         terminal.answer("Passphrase of the operator key: ", PASSPHRASE);
         let (code, shown) = terminal.finish();
         assert_eq!(code, 0, "{shown}");
-        let order = shown.find("BUY 1 AAPL").unwrap();
+        let order = shown.find(shown_as).unwrap();
         assert!(order < shown.find("Passphrase").unwrap(), "shown before it is signed: {shown}");
         let approval = last_json(&shown);
         assert_eq!(approval["status"], "approved");
