@@ -163,6 +163,8 @@ codes! {
     StoreLocked = "STORE_LOCKED", Config, true, "Another process holds the store; stop it, or let this one attach.";
     StoreDamaged = "STORE_DAMAGED", Config, false, "The store is empty, older than its anchor, damaged or newer than this program.";
     StoreUnavailable = "STORE_UNAVAILABLE", Config, true, "The state folder's files can't be used: check their owner and mode, and the disk.";
+    StateIncomplete = "STATE_INCOMPLETE", Config, false, "A file of the state folder is missing, unreadable or another installation's: put it back, or accept the loss, signed, with ibkr-agent state accept where the sidecar starts.";
+    StateRestored = "STATE_RESTORED", Config, false, "Files of the state folder are older than others remember: put the newer ones back, or compare with the broker and sign for it with ibkr-agent state accept.";
     LiveTradingDisabled = "LIVE_TRADING_DISABLED", Refused, false, "Live trading is not available.";
     InternalError = "INTERNAL_ERROR", Refused, false, "This is a defect: report it with the call id.";
 }

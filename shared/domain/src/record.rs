@@ -134,6 +134,8 @@ pub enum RecordKind {
     Halted,
     /// Trading was resumed.
     Resumed,
+    /// An operator accepted a state folder in doubt, and trading was resumed.
+    StateAccepted,
     /// An operator key was enrolled.
     KeyEnrolled,
     /// A caller was admitted to writes.
@@ -172,6 +174,7 @@ kind_names!(
     Outcome = "outcome",
     Halted = "halted",
     Resumed = "resumed",
+    StateAccepted = "state_accepted",
     KeyEnrolled = "key_enrolled",
     Admitted = "admitted",
     PolicySet = "policy_set",

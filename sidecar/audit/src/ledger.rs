@@ -1,17 +1,20 @@
 //! The handle of the log and its database: open, transact, read.
 
+use crate::anchor::{Anchor, Place};
 use crate::batch::{BY_ACTOR, Batch, Commit, LEAVES, META, NODES, StoreFailure, Table};
-use crate::writer::{Committed, Job, Writer};
+use crate::doubt::{Doubt, StateFile};
+use crate::files::{is_empty, set_aside};
+use crate::mark::{Generations, Witness};
+use crate::writer::{Committed, Job, Message, Writer};
 use ibkr_agent_domain::{AccountId, Actor, Decision, Door, Record, RecordKind, Timestamp};
 use ibkr_agent_tlog::{Checkpoint, Frontier, Hash, NodeSource, Signer, Verifier, parse_note};
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::{Arc, mpsc};
+use tokio::sync::{oneshot, watch};
 use zeroize::Zeroizing;
 
 /// The store's format version.
@@ -32,12 +35,24 @@ pub struct LedgerConfig {
     pub now: Timestamp,
 }
 
+/// What is known of a state folder before its log is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// It is being set up: nothing needs to be there.
+    New,
+    /// It was used before: a store and an anchor must be there.
+    Known,
+}
+
 /// Why a ledger can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
     #[error("another process holds the store {}", .0.display())]
     Locked(PathBuf),
+    /// The folder was used before, and its log is gone.
+    #[error("the store {} is missing or empty, and no anchor stands beside it", .0.display())]
+    Missing(PathBuf),
     /// The file is gone, empty, or older than the anchor beside it.
     #[error("the store has {found} records, but its anchor says it had {anchored}")]
     RolledBack {
@@ -100,7 +115,7 @@ pub struct Head {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pub(crate) database: Arc<Database>,
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::Sender<Message>,
     writable: Arc<AtomicBool>,
     committed: watch::Receiver<Committed>,
     verifier: Verifier,
@@ -108,20 +123,70 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens or creates a ledger.
+    /// Opens or creates a ledger on its own: an absent anchor is made anew.
     ///
     /// # Errors
     /// [`OpenError`] when it is locked, damaged, emptied, older than its anchor or newer than us.
     pub fn open(config: LedgerConfig) -> Result<Self, OpenError> {
-        let signer = Signer::from_seed(&config.origin, &config.signing_seed)
-            .map_err(|error| OpenError::Damaged(error.to_string()))?;
+        let signer = signer_of(&config)?;
         let anchor_path = config.path.as_ref().map(|path| path.with_extension("anchor"));
         let anchor = match &anchor_path {
-            Some(path) => read_anchor(path, signer.verifier())?,
-            None => None,
+            Some(path) => Anchor::read(path, signer.verifier())?,
+            None => Anchor::Missing,
         };
-        let database = open_database(config.path.as_deref(), anchor.as_ref())?;
-        Self::start(config, database, signer, anchor.as_ref(), anchor_path)
+        if matches!(anchor, Anchor::Unreadable) {
+            return Err(OpenError::Anchor);
+        }
+        let database = open_database(config.path.as_deref(), anchor.checkpoint())?;
+        let place = anchor_path.map_or(Place::Nowhere, Place::Alone);
+        Self::start(config, database, signer, anchor.checkpoint(), place)
+    }
+
+    /// Opens or creates a ledger in a state folder whose emergency file remembers it, and tells
+    /// what doesn't fit. Nothing on disk vouches for what was found until [`Self::stamp`].
+    ///
+    /// # Errors
+    /// [`OpenError`] as for [`Self::open`]; [`OpenError::Missing`] for a log that must be there.
+    pub fn open_witnessed(
+        config: LedgerConfig,
+        witness: Witness,
+        history: History,
+    ) -> Result<(Self, Vec<Doubt>), OpenError> {
+        let Some(path) = config.path.clone() else {
+            return Err(OpenError::Io(std::io::Error::other("a witness needs a store on disk")));
+        };
+        let signer = signer_of(&config)?;
+        let anchor_path = path.with_extension("anchor");
+        let anchor = Anchor::read(&anchor_path, signer.verifier())?;
+        if history == History::Known && anchor.checkpoint().is_none() && is_empty(&path) {
+            return Err(OpenError::Missing(path));
+        }
+        let database = open_database(Some(&path), anchor.checkpoint())?;
+        let generation = stored_generation(&database)?;
+        let size = load_frontier(&database)?.size();
+        if history == History::Known && size == 0 {
+            return Err(OpenError::Missing(path));
+        }
+        let mut doubts = match (&anchor, history) {
+            (Anchor::Found(_), _) | (Anchor::Missing, History::New) => Vec::new(),
+            (Anchor::Missing, History::Known) => vec![Doubt::Missing(StateFile::Anchor)],
+            (Anchor::Unreadable, _) => {
+                set_aside(&anchor_path)?;
+                vec![Doubt::Unreadable(StateFile::Anchor)]
+            }
+        };
+        let found = Generations {
+            origin: &config.origin,
+            store: generation,
+            anchor: anchor.generation(),
+            emergency: witness.found.as_ref(),
+            size,
+        };
+        doubts.extend(found.doubts());
+        let newest = found.newest();
+        let place = Place::Witnessed { path: anchor_path, witness, generation: newest, set: false };
+        let ledger = Self::start(config, database, signer, anchor.checkpoint(), place)?;
+        Ok((ledger, doubts))
     }
 
     /// Opens a ledger over a storage of the caller's, without an anchor: for simulated disks.
@@ -133,12 +198,11 @@ impl Ledger {
         config: LedgerConfig,
         storage: impl redb::StorageBackend,
     ) -> Result<Self, OpenError> {
-        let signer = Signer::from_seed(&config.origin, &config.signing_seed)
-            .map_err(|error| OpenError::Damaged(error.to_string()))?;
+        let signer = signer_of(&config)?;
         let database = Database::builder()
             .create_with_backend(storage)
             .map_err(|error| OpenError::Damaged(error.to_string()))?;
-        Self::start(config, Arc::new(database), signer, None, None)
+        Self::start(config, Arc::new(database), signer, None, Place::Nowhere)
     }
 
     fn start(
@@ -146,7 +210,7 @@ impl Ledger {
         database: Arc<Database>,
         signer: Signer,
         anchor: Option<&Checkpoint>,
-        anchor_path: Option<PathBuf>,
+        place: Place,
     ) -> Result<Self, OpenError> {
         prepare_tables(&database)?;
         let frontier = load_frontier(&database)?;
@@ -160,7 +224,7 @@ impl Ledger {
         let (committed_sender, committed) =
             watch::channel(Committed { size: frontier.size(), root: frontier.root(), checkpoint });
         // Bounded by admission: every job belongs to a call in flight.
-        let (jobs, receiver) = mpsc::unbounded_channel();
+        let (jobs, receiver) = mpsc::channel();
         let writable = Arc::new(AtomicBool::new(true));
         let account_key = Arc::new(config.account_key);
         let writer = Writer {
@@ -169,14 +233,14 @@ impl Ledger {
             signer,
             origin: config.origin,
             account_key: Zeroizing::new(account_key.to_vec()),
-            anchor: anchor_path,
+            place,
             writable: Arc::clone(&writable),
             committed: committed_sender,
             next_batch: 1,
         };
         std::thread::Builder::new()
             .name("ledger-writer".to_owned())
-            .spawn(move || writer.run(receiver))?;
+            .spawn(move || writer.run(&receiver))?;
         let ledger = Self { database, jobs, writable, committed, verifier, account_key };
         if is_new {
             ledger.write_genesis(config.now)?;
@@ -185,7 +249,7 @@ impl Ledger {
     }
 
     fn write_genesis(&self, now: Timestamp) -> Result<(), OpenError> {
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let record =
             Record::new(RecordKind::Genesis, Actor::System, Door::Internal, Decision::Stated);
         let job: Job = Box::new(move |batch| {
@@ -195,7 +259,8 @@ impl Ledger {
                 drop(sender.send(committed.and(appended)));
             })
         });
-        self.jobs.send(job).map_err(|_| OpenError::from(StoreFailure::Stopped))?;
+        let sent = self.jobs.send(Message::Job(job));
+        sent.map_err(|_| OpenError::from(StoreFailure::Stopped))?;
         receiver.recv().map_err(|_| OpenError::from(StoreFailure::Stopped))??;
         Ok(())
     }
@@ -233,7 +298,7 @@ impl Ledger {
                 drop(sender.send(answer));
             })
         });
-        let sent = self.jobs.send(job).is_ok();
+        let sent = self.jobs.send(Message::Job(job)).is_ok();
         async move {
             let stopped = || TransactError::Store(StoreFailure::Stopped);
             if !sent {
@@ -241,6 +306,17 @@ impl Ledger {
             }
             receiver.await.map_err(|_| stopped())?
         }
+    }
+
+    /// Begins a new generation: from here on store, anchor and emergency file vouch for each
+    /// other. To be called when what an opening found has been recorded, and at an orderly end.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when a file can't be written; the store has stopped then.
+    pub async fn stamp(&self) -> Result<(), StoreFailure> {
+        let (sender, receiver) = oneshot::channel();
+        self.jobs.send(Message::Stamp(sender)).map_err(|_| StoreFailure::Stopped)?;
+        receiver.await.map_err(|_| StoreFailure::Stopped)?
     }
 
     /// A consistent view of everything committed so far.
@@ -254,7 +330,7 @@ impl Ledger {
     /// Whether writes are still accepted.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.writable.load(Ordering::Acquire) && !self.jobs.is_closed()
+        self.writable.load(Ordering::Acquire)
     }
 
     /// The newest committed state.
@@ -333,25 +409,24 @@ impl NodeSource for Snapshot {
     }
 }
 
-/// Writes a file of mode 0600 in one step: a reader sees the old or the new content.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let partial = path.with_extension("partial");
-    let mut file: File =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    std::fs::rename(&partial, path)
+fn signer_of(config: &LedgerConfig) -> Result<Signer, OpenError> {
+    Signer::from_seed(&config.origin, &config.signing_seed)
+        .map_err(|error| OpenError::Damaged(error.to_string()))
 }
 
-fn read_anchor(path: &Path, verifier: &Verifier) -> Result<Option<Checkpoint>, OpenError> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
+/// The generation that the store was last stamped with; zero without one.
+fn stored_generation(database: &Database) -> Result<u64, OpenError> {
+    let txn = database.begin_read().map_err(StoreFailure::from)?;
+    let meta = match txn.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(0),
+        Err(error) => return Err(StoreFailure::from(error).into()),
     };
-    let note = parse_note(&bytes).map_err(|_| OpenError::Anchor)?;
-    note.verify_by(verifier).map_err(|_| OpenError::Anchor)?;
-    Checkpoint::parse(note.text()).map(Some).map_err(|_| OpenError::Anchor)
+    let Some(value) = meta.get("generation").map_err(StoreFailure::from)? else {
+        return Ok(0);
+    };
+    let bytes = <[u8; 8]>::try_from(value.value());
+    bytes.map(u64::from_be_bytes).map_err(|_| OpenError::Damaged("generation".to_owned()))
 }
 
 fn open_database(
@@ -363,8 +438,7 @@ fn open_database(
         let database = Database::builder().create_with_backend(backend);
         return database.map(Arc::new).map_err(|error| OpenError::Damaged(error.to_string()));
     };
-    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    if let (0, Some(anchor)) = (length, anchor) {
+    if let (true, Some(anchor)) = (is_empty(path), anchor) {
         return Err(OpenError::RolledBack { found: 0, anchored: anchor.size() });
     }
     let file = OpenOptions::new()
@@ -408,7 +482,11 @@ fn prepare_tables(database: &Database) -> Result<(), OpenError> {
 fn load_frontier(database: &Database) -> Result<Frontier, OpenError> {
     let txn = database.begin_read().map_err(StoreFailure::from)?;
     let snapshot = Snapshot { txn };
-    let leaves = snapshot.txn.open_table(LEAVES).map_err(StoreFailure::from)?;
+    let leaves = match snapshot.txn.open_table(LEAVES) {
+        Ok(leaves) => leaves,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Frontier::new()),
+        Err(error) => return Err(StoreFailure::from(error).into()),
+    };
     let last = leaves.last().map_err(StoreFailure::from)?;
     let size = last.map_or(0, |(index, _)| index.value().saturating_add(1));
     Frontier::from_source(size, &snapshot).map_err(|error| OpenError::Damaged(error.to_string()))

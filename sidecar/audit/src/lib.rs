@@ -11,17 +11,23 @@
 //! Not here: what is stored in the tables that [`Batch`] offers (the sidecar's store module), and
 //! any decision.
 
+mod anchor;
 mod batch;
+mod doubt;
 mod emergency;
 mod entry;
+mod files;
 mod ledger;
+mod mark;
 mod query;
 mod verify;
 mod writer;
 
 pub use batch::{Batch, Commit, Recorded, Slot, StoreFailure, Table, WrongBatch};
-pub use emergency::Emergency;
+pub use doubt::{Doubt, StateFile};
+pub use emergency::{Emergency, FoundEmergency};
 pub use entry::{Entry, EventId};
-pub use ledger::{Head, Ledger, LedgerConfig, OpenError, Pair, Snapshot, TransactError};
+pub use ledger::{Head, History, Ledger, LedgerConfig, OpenError, Pair, Snapshot, TransactError};
+pub use mark::Witness;
 pub use query::{Page, TailQuery};
 pub use verify::{VerifyError, VerifyReport};

@@ -1,7 +1,7 @@
 //! The emergency file: round trip, a torn line, the end of the room, and the folding into the log.
 
 use super::support::{config, runtime, time};
-use ibkr_agent_audit::{Emergency, Ledger, TransactError};
+use ibkr_agent_audit::{Doubt, Emergency, Ledger, StateFile, TransactError};
 use ibkr_agent_domain::{
     Actor, Decision, Door, Record, RecordKind, Recordable, Reference, RiskReducing,
 };
@@ -126,4 +126,65 @@ fn folded_records_keep_their_time_and_are_gone_from_the_file() {
     let entry = page.entries.first().unwrap();
     assert_eq!((entry.index, entry.time.as_str()), (1, time(7).to_string().as_str()));
     assert!(entry.details.contains(&"from_emergency_file".to_owned()));
+}
+
+#[test]
+fn whatever_is_not_the_file_as_it_was_written_is_kept_aside_and_told() {
+    let torn = |text: &[u8], start: usize| {
+        let mut bytes = vec![0_u8; 64 * 1024];
+        bytes[start..start + text.len()].copy_from_slice(text);
+        bytes
+    };
+    let cases: [(&str, Vec<u8>, bool); 9] = [
+        ("blank", vec![0; 64 * 1024], true),
+        ("the start of a record", torn(b"{\"v\":1,\"ind", 512), true),
+        ("emptied", Vec::new(), false),
+        ("cut", vec![0; 32 * 1024], false),
+        ("too long", vec![0; 64 * 1024 + 1], false),
+        ("no record at all", torn(b"hello", 512), false),
+        ("a line that is none", torn(b"{\"v\":1}\n", 512), false),
+        ("a record in the wrong place", torn(b"{\"v\":1,\"ind", 700), false),
+        ("a mark that is none", torn(b"{\"mark\":1,\"orig\n", 0), false),
+    ];
+    for (name, bytes, sound) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path());
+        std::fs::write(&path, &bytes).unwrap();
+        let found = Emergency::find(&path, KEY).unwrap();
+        let aside = folder.path().join("emergency.log.set-aside-1");
+        if sound {
+            assert_eq!((found.doubt, aside.exists()), (None, false), "{name}");
+        } else {
+            assert_eq!(found.doubt, Some(Doubt::Unreadable(StateFile::Emergency)), "{name}");
+            assert_eq!(std::fs::read(&aside).unwrap(), bytes, "{name}");
+        }
+        let mut emergency = found.emergency;
+        let _recorded = emergency.record(Cancel("after"), time(1)).unwrap();
+        drop(emergency);
+        assert_eq!(names(&path), ["after"], "{name}");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), SIZE, "{name}");
+    }
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_file_still_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path());
+    let (mut emergency, _) = Emergency::open(&path, KEY).unwrap();
+    let _whole = emergency.record(Cancel("whole"), time(1)).unwrap();
+    let _broken = emergency.record(Cancel("broken"), time(2)).unwrap();
+    let _last = emergency.record(Cancel("last"), time(3)).unwrap();
+    drop(emergency);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.windows(6).position(|window| window == b"broken").unwrap();
+    bytes[middle - 3] = 0;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(Emergency::open(&path, KEY).is_err(), "never ignored");
+    std::fs::write(&path, &bytes).unwrap();
+    let found = Emergency::find(&path, KEY).unwrap();
+    assert_eq!(found.doubt, Some(Doubt::Unreadable(StateFile::Emergency)));
+    let read: Vec<&str> =
+        found.waiting.iter().map(|entry| entry.references["outcome"].as_str()).collect();
+    assert_eq!(read, ["whole", "last"]);
+    assert!(folder.path().join("emergency.log.set-aside-2").exists());
 }

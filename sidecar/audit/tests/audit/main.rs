@@ -16,3 +16,4 @@ mod power;
 mod support;
 mod tail;
 mod tampering;
+mod witness;
