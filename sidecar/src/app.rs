@@ -8,17 +8,18 @@ use crate::changes::{self, Changes};
 use crate::clock::Clock;
 use crate::desk::OperatorDesk;
 use crate::driver::{self, DriverParts, EngineHandle};
-use crate::engine::store;
 use crate::engine::{
-    Answer, CallBudget, Engine, EngineConfig, Input, OperatorAct, OperatorKeyEntry,
+    Answer, CallBudget, Engine, EngineConfig, HaltEntry, Input, Notice, OperatorAct,
+    OperatorKeyEntry,
 };
+use crate::folder::{DEMO_KEY_FILE, FolderError, StateFolder};
 use crate::notices::{self, NoticeSender, NoticeSettings};
+use crate::opening::{self, OpenState};
 use crate::operator::keys::{KeyError, NewKey, create_key, describe_key};
 use crate::operator::{OperatorDomain, OperatorPublicKey};
-use crate::relay::{CredentialsError, Identity};
-use crate::secrets::{self, Secrets, SecretsError};
+use crate::relay::CredentialsError;
 use crate::tools::{Agents, Ceilings, Core, Enabled, Journal, RefusalMeter};
-use ibkr_agent_audit::{Emergency, Ledger, LedgerConfig, OpenError};
+use ibkr_agent_audit::{Ledger, OpenError};
 use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing};
 use ibkr_agent_domain::{
     AccountId, Actor, AssetClass, BrokerName, Currency, Decision, Door, ErrorCode, Mode, Money,
@@ -42,12 +43,6 @@ const SESSION_WAIT: Duration = Duration::from_secs(10);
 const SURVEY_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
-/// The store's file in the state folder.
-const STORE_FILE: &str = "store.redb";
-/// The emergency file in the state folder.
-const EMERGENCY_FILE: &str = "emergency.log";
-/// The simulator's open operator key in its state folder.
-const DEMO_KEY_FILE: &str = "operator-demo.key";
 
 /// How a sidecar is set up.
 #[derive(Debug, Clone)]
@@ -144,15 +139,18 @@ pub enum StartError {
     /// The state folder can't be made or read.
     #[error("the state folder can't be used: {0}")]
     Folder(#[from] std::io::Error),
-    /// The installation's secrets can't be read.
+    /// The folder is another process's, or its keys are missing or can't be read.
     #[error(transparent)]
-    Secrets(#[from] SecretsError),
+    State(#[from] FolderError),
     /// The identity key can't be read.
     #[error(transparent)]
     Identity(#[from] CredentialsError),
     /// The store can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// What the start found can't be written to the log.
+    #[error("what was found in the state folder can't be recorded; is the disk full?")]
+    Unrecorded,
     /// What is in the store can't be read back.
     #[error("the store's contents can't be read back")]
     Restore,
@@ -178,12 +176,15 @@ impl StartError {
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self {
+            Self::State(error) => error.code(),
             Self::Store(OpenError::Locked(_)) => ErrorCode::StoreLocked,
+            Self::Store(OpenError::Missing(_))
+            | Self::Identity(CredentialsError::Damaged { .. }) => ErrorCode::StateIncomplete,
             // Nothing was read, so nothing can be said about what stands there.
-            Self::Folder(_)
-            | Self::Store(OpenError::Io(_))
-            | Self::Secrets(SecretsError::Io(_)) => ErrorCode::StoreUnavailable,
-            Self::Store(_) | Self::Restore | Self::Secrets(_) => ErrorCode::StoreDamaged,
+            Self::Folder(_) | Self::Unrecorded | Self::Store(OpenError::Io(_)) => {
+                ErrorCode::StoreUnavailable
+            }
+            Self::Store(_) | Self::Restore => ErrorCode::StoreDamaged,
             Self::Broker(error) => error.code(),
             Self::Identity(_) | Self::Policy(_) | Self::Key(_) | Self::Clock | Self::Domain => {
                 ErrorCode::ConfigInvalid
@@ -201,6 +202,7 @@ pub struct Sidecar {
     engine: EngineHandle,
     shutdown: CancellationToken,
     tracker: TaskTracker,
+    folder: StateFolder,
 }
 
 impl Sidecar {
@@ -221,26 +223,21 @@ impl Sidecar {
         own: Vec<Arc<dyn Broker>>,
     ) -> Result<Self, StartError> {
         check_domain(&config)?;
-        secrets::make_folder(&config.state_dir)?;
         let clock = clock_of(&config).map_err(|_| StartError::Clock)?;
-        let secrets = Secrets::load_or_create(&config.state_dir)?;
-        let ledger = open_ledger(&config.state_dir, &secrets, &clock)?;
-        let identity = Identity::load_or_create(&config.state_dir)?;
-        let emergency = open_emergency(&config.state_dir, &secrets, &ledger).await?;
+        let OpenState { folder, ledger, emergency, identity, restored } =
+            opening::open(&config, &clock).await?;
         let policy = Policy::new(config.limits.clone())?;
         let latch = HaltLatch::default();
         let shutdown = CancellationToken::new();
         let tracker = TaskTracker::new();
         let brokers = connect(&config, own, &latch, &clock, (&shutdown, &tracker))?;
         bring_up(&brokers).await;
-        let engine_config = engine_config(&config, policy, secrets.sidecar().clone());
-        let snapshot = ledger.snapshot().map_err(|_| StartError::Restore)?;
-        let restored = store::restore(&snapshot).map_err(|_| StartError::Restore)?;
-        drop(snapshot);
+        let engine_config = engine_config(&config, policy, folder.secrets().sidecar().clone());
         let (engine, first) = Engine::restore(engine_config, restored, clock.now());
         let changes = Arc::new(Changes::new());
         let (notices, told) = NoticeSender::channel();
         notices::spawn(&config.notices, Arc::clone(&brokers), told, shutdown.clone(), &tracker);
+        tell_doubt(engine.halt_entry(), &notices);
         let parts = DriverParts {
             ledger: ledger.clone(),
             emergency: Some(emergency),
@@ -276,10 +273,10 @@ impl Sidecar {
         if config.domain == OperatorDomain::Simulator {
             enrol_demo_key(&config.state_dir, &engine).await?;
         }
-        let sidecar = secrets.sidecar().clone();
+        let sidecar = folder.secrets().sidecar().clone();
         let desk = OperatorDesk::new(Arc::clone(&core), sidecar, config.domain).await;
         let agents = Arc::new(Agents { core });
-        Ok(Self { agents, desk: Arc::new(desk), ledger, engine, shutdown, tracker })
+        Ok(Self { agents, desk: Arc::new(desk), ledger, engine, shutdown, tracker, folder })
     }
 
     /// The agents' door.
@@ -313,6 +310,7 @@ impl Sidecar {
         if tokio::time::timeout(STOP_TIMEOUT, self.tracker.wait()).await.is_err() {
             tracing::warn!("sidecar.stop_timed_out");
         }
+        opening::seal(&self.folder, &self.ledger).await;
     }
 }
 
@@ -352,35 +350,6 @@ fn check_domain(config: &SidecarConfig) -> Result<(), StartError> {
     } else {
         Err(StartError::Domain)
     }
-}
-
-fn open_ledger(state_dir: &Path, secrets: &Secrets, clock: &Clock) -> Result<Ledger, OpenError> {
-    Ledger::open(LedgerConfig {
-        path: Some(state_dir.join(STORE_FILE)),
-        origin: format!("ibkr-agent/{}", secrets.sidecar()),
-        signing_seed: secrets.log_seed(),
-        account_key: secrets.account_key(),
-        now: clock.now().wall,
-    })
-}
-
-/// Opens the emergency file and folds what waits in it into the log.
-async fn open_emergency(
-    state_dir: &Path,
-    secrets: &Secrets,
-    ledger: &Ledger,
-) -> Result<Emergency, StartError> {
-    let path = state_dir.join(EMERGENCY_FILE);
-    let (mut emergency, waiting) = Emergency::open(&path, &secrets.account_key())?;
-    if !waiting.is_empty() {
-        let folded = ledger.transact::<(), (), _>(move |batch| {
-            store::take_over(batch, waiting)?;
-            Ok(())
-        });
-        folded.await.map_err(|_| StartError::Restore)?;
-        emergency.clear()?;
-    }
-    Ok(emergency)
 }
 
 fn connect(
@@ -445,6 +414,13 @@ fn engine_config(config: &SidecarConfig, policy: Policy, sidecar: SidecarId) -> 
     }
 }
 
+/// A human hears of a start that halted, at each start until it is accepted.
+fn tell_doubt(halt: &HaltEntry, notices: &NoticeSender) {
+    if halt.is_of_state() {
+        notices.tell(Notice::Halted { by: halt.by.clone(), since: halt.since });
+    }
+}
+
 async fn record_start(engine: &EngineHandle) {
     let mut record =
         Record::new(RecordKind::Started, Actor::System, Door::Internal, Decision::Stated);
@@ -454,6 +430,11 @@ async fn record_start(engine: &EngineHandle) {
 
 /// Makes and enrols the simulator's open key, once.
 async fn enrol_demo_key(state_dir: &Path, engine: &EngineHandle) -> Result<(), StartError> {
+    let is_first = engine.look(|engine, _| engine.operator_keys().next().is_none()).await;
+    if !matches!(is_first, Ok(true)) {
+        // A key that is missing by now is a doubt, not a reason to make another.
+        return Ok(());
+    }
     let path = demo_key_path(state_dir);
     let public_key = if path.exists() {
         describe_key(&path)?.public_key

@@ -118,6 +118,7 @@ impl OperatorDesk {
             | Verb::Answer { .. }
             | Verb::Halt { .. }
             | Verb::Resume { .. }
+            | Verb::AcceptState { .. }
             | Verb::Cancel { .. }
             | Verb::Settle { .. }
             | Verb::TakeOver { .. }
@@ -181,7 +182,15 @@ impl OperatorDesk {
             "by": Untrusted::bounded(&halt.by, 128).as_str(),
             "reason": Untrusted::bounded(&halt.reason, 200).as_str(),
             "audit_event_id": halt.audit_event_id,
+            "state_doubt": halt.is_of_state().then_some(halt.reason.as_str()),
         }))
+    }
+
+    /// What a start found amiss in the state folder, until an operator accepts it.
+    async fn state_doubt(&self) -> Result<Option<String>, ErrorBody> {
+        let halt = self.core.engine.look(|engine, _| engine.halt_entry().clone()).await;
+        let halt = halt.map_err(refusal_body)?;
+        Ok(halt.is_of_state().then_some(halt.reason))
     }
 
     async fn halt_status(&self) -> Result<Value, ErrorBody> {
@@ -295,6 +304,7 @@ impl OperatorDesk {
                 "root": report.root,
                 "key": self.core.ledger.verifier().to_string(),
                 "checkpoint": report.checkpoint,
+                "state_doubt": self.state_doubt().await?,
             })),
             Err(error) => Err(ErrorBody::new(ErrorCode::AuditChainInvalid, error.to_string())),
         }
@@ -373,6 +383,9 @@ impl OperatorDesk {
             },
             Verb::Halt { reason } => OperatorAct::Halt { reason: reason_of(reason) },
             Verb::Resume { reason } => OperatorAct::Resume { reason: reason_of(reason) },
+            Verb::AcceptState { cause, reason } => {
+                OperatorAct::Accept { cause: cause.clone(), reason: reason_of(reason) }
+            }
             Verb::TakeOver { broker } => {
                 OperatorAct::TakeOver { broker: parse(BrokerName::parse(broker))? }
             }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`app`] | configuration in, a running sidecar out |
 //! | [`engine`] | a crate of its own: the sans-IO core and its journal |
+//! | [`folder`], `opening` | who owns the state folder, and whether its files fit each other |
 //! | [`driver`] | performs the engine's effects |
 //! | [`tools`] | the agents' door |
 //! | [`operator`], [`desk`] | what only a human may do |
@@ -25,8 +26,10 @@ pub mod config;
 pub mod desk;
 pub mod driver;
 pub mod facts;
+pub mod folder;
 pub mod local;
 pub mod notices;
+mod opening;
 pub mod operator;
 pub mod prelude;
 pub mod relay;

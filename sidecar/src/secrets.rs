@@ -1,5 +1,6 @@
 //! The installation's own secrets: the log's signing key, the key of the account hashes, and the
-//! name that both belong to. One file, 0600, made once.
+//! name that both belong to. One file, 0600, made once and never changed. Which file that is, and
+//! when one may be made, is for [`crate::folder`] to say.
 
 use ibkr_agent_domain::SidecarId;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,6 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::Path;
 use zeroize::{Zeroize as _, Zeroizing};
 
-const FILE: &str = "installation.json";
 const VERSION: u8 = 1;
 
 /// Why the secrets can't be had.
@@ -19,7 +19,7 @@ pub enum SecretsError {
     #[error("the installation's secrets can't be read or written: {0}")]
     Io(#[from] std::io::Error),
     /// The file isn't what this program wrote.
-    #[error("the installation's secrets are damaged")]
+    #[error("installation.json is damaged: put it back from a backup")]
     Damaged,
     /// No randomness.
     #[error("the system gives no random numbers")]
@@ -56,15 +56,14 @@ impl core::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Reads the secrets of a state folder, making them if there are none.
+    /// Reads the secrets in a file; `None` without one.
     ///
     /// # Errors
     /// [`SecretsError`].
-    pub fn load_or_create(state_dir: &Path) -> Result<Self, SecretsError> {
-        let path = state_dir.join(FILE);
-        match std::fs::read(&path) {
-            Ok(bytes) => Self::parse(&Zeroizing::new(bytes)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::create(&path),
+    pub(crate) fn load(path: &Path) -> Result<Option<Self>, SecretsError> {
+        match std::fs::read(path) {
+            Ok(bytes) => Self::parse(&Zeroizing::new(bytes)).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -85,7 +84,11 @@ impl Secrets {
         })
     }
 
-    fn create(path: &Path) -> Result<Self, SecretsError> {
+    /// Makes new ones in a file that isn't there yet.
+    ///
+    /// # Errors
+    /// [`SecretsError`].
+    pub(crate) fn create(path: &Path) -> Result<Self, SecretsError> {
         let random = || {
             let mut bytes = Zeroizing::new([0_u8; 32]);
             let filled = aws_lc_rs::rand::fill(bytes.as_mut_slice());

@@ -15,7 +15,7 @@ pub(crate) use doctor::DoctorArgs;
 pub(crate) use gateway::{GatewayFolder, GatewayRunArgs, GatewayVerb};
 pub(crate) use operator::{
     ApprovalsVerb, AuditVerb, CallersVerb, KillSwitchVerb, LimitsVerb, OperatorVerb, QuestionsVerb,
-    TailArgs, YesNo,
+    StateVerb, TailArgs, YesNo,
 };
 pub(crate) use orders::{
     CancelArgs, ExecutionsVerb, Finding, OrderFilter, OrdersVerb, OutcomeArgs, PreviewArgs,
@@ -173,6 +173,9 @@ pub(crate) enum Verb {
     /// Stop trading at once, and allow it again
     #[command(subcommand)]
     KillSwitch(KillSwitchVerb),
+    /// The state folder, when a start found that its files don't fit each other
+    #[command(subcommand)]
+    State(StateVerb),
     /// Limits and what they have used
     #[command(subcommand)]
     Limits(LimitsVerb),

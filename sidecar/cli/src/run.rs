@@ -2,7 +2,7 @@
 
 use crate::args::{
     AuditVerb, Cli, ConfigVerb, DemoArgs, Global, LogFormat, OrdersVerb, SessionVerb,
-    SimulatorVerb, Verb,
+    SimulatorVerb, StateVerb, Verb,
 };
 use crate::demo::{self, DemoOptions};
 use crate::failure::Failure;
@@ -187,6 +187,7 @@ async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
         | Verb::Approvals(_)
         | Verb::Questions(_)
         | Verb::KillSwitch(_)
+        | Verb::State(_)
         | Verb::Limits(_)
         | Verb::Callers(_)
         | Verb::Audit(_)) => Box::pin(with_sidecar(context, verb)).await,
@@ -237,6 +238,9 @@ async fn ask(context: &Context<'_>, opened: &open::Opened, verb: Verb) -> Result
         Verb::Status => operator::status(context, opened).await,
         Verb::Questions(verb) => operator::questions(context, opened, verb).await,
         Verb::KillSwitch(verb) => operator::kill_switch(context, opened, verb).await,
+        Verb::State(StateVerb::Accept(why)) => {
+            operator::accept_state(context, opened, why.reason).await
+        }
         Verb::Callers(verb) => operator::callers(context, opened, verb).await,
         Verb::Session(SessionVerb::TakeOver { broker }) => {
             operator::take_over(context, opened, broker).await

@@ -39,6 +39,13 @@ pub enum OperatorAct {
         /// Why.
         reason: String,
     },
+    /// Accept a state folder in doubt, and allow trading again.
+    Accept {
+        /// The halt's reason, as shown and signed.
+        cause: String,
+        /// Why.
+        reason: String,
+    },
     /// Admit a caller to writes.
     Admit {
         /// The caller, as the log names it.

@@ -207,6 +207,9 @@ impl Engine {
             }
             OperatorAct::Halt { reason } => self.stop(ticket, requester, reason, now),
             OperatorAct::Resume { reason } => vec![self.resume(ticket, &requester, reason, now)],
+            OperatorAct::Accept { cause, reason } => {
+                vec![self.accept_state(ticket, &requester, &cause, reason, now)]
+            }
             OperatorAct::Admit { caller } => {
                 vec![self.admit_caller(ticket, &requester, caller, now)]
             }

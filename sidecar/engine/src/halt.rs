@@ -3,7 +3,7 @@
 use crate::{
     After, Answer, Effect, Engine, HaltEntry, Notice, Now, Payload, Row, Ticket, record_of, refuse,
 };
-use ibkr_agent_domain::{Decision, ErrorCode, RecordKind};
+use ibkr_agent_domain::{Decision, Digest, ErrorCode, Record, RecordKind};
 use ibkr_agent_gates::{Requester, permit_halt};
 
 impl Engine {
@@ -16,18 +16,20 @@ impl Engine {
         now: Now,
     ) -> Vec<Effect> {
         self.halt_generation = self.halt_generation.saturating_add(1);
-        self.halt = HaltEntry {
+        let by = requester.actor.label();
+        let halt = HaltEntry {
             halted: true,
             since: now.wall,
-            by: requester.actor.label(),
+            by: by.clone(),
             reason,
             audit_event_id: None,
         };
+        self.halt = self.halt.clone().followed_by(halt);
         let row = Row::Halt(self.halt.clone());
         let after = After::Halt { ticket, requester: Box::new(requester.clone()) };
         let permit = permit_halt(&self.config.policy, "kill_switch", requester, now.wall);
         let commit = self.commit(Vec::new(), vec![row], Payload::Halt(permit), after, now);
-        let notice = Notice::Halted { by: self.halt.by.clone(), since: self.halt.since };
+        let notice = Notice::Halted { by, since: now.wall };
         vec![Effect::SetLatch { halted: true }, Effect::Notice(Box::new(notice)), commit]
     }
 
@@ -54,12 +56,52 @@ impl Engine {
     }
 
     /// Allows trading again; the latch opens only after the record is durable, and not at all when
-    /// somebody halted meanwhile.
+    /// somebody halted meanwhile. A halt of the start needs its cause signed.
     pub(super) fn resume(
         &mut self,
         ticket: Ticket,
         requester: &Requester,
         reason: String,
+        now: Now,
+    ) -> Effect {
+        if self.halt.is_of_state() {
+            let sentence = "the state folder is in doubt: sign its cause with ibkr-agent state \
+                            accept";
+            return refuse(ticket, ErrorCode::KillSwitchClosed, sentence);
+        }
+        let record = record_of(requester, RecordKind::Resumed, Decision::Permitted);
+        self.reopen(ticket, requester, reason, record, now)
+    }
+
+    /// Accepts a state folder in doubt: exactly the cause that was shown and signed.
+    pub(super) fn accept_state(
+        &mut self,
+        ticket: Ticket,
+        requester: &Requester,
+        cause: &str,
+        reason: String,
+        now: Now,
+    ) -> Effect {
+        if !self.halt.is_of_state() {
+            let sentence = "the state folder is in no doubt";
+            return refuse(ticket, ErrorCode::InputInvalid, sentence);
+        }
+        if self.halt.reason != cause {
+            let sentence = "what was signed is not the cause of this halt";
+            return refuse(ticket, ErrorCode::SignatureInvalid, sentence);
+        }
+        let mut record = record_of(requester, RecordKind::StateAccepted, Decision::Permitted);
+        record.input = Some(Digest::of(cause.as_bytes()));
+        record.codes.extend(cause.split(':').next().and_then(ErrorCode::parse));
+        self.reopen(ticket, requester, reason, record, now)
+    }
+
+    fn reopen(
+        &mut self,
+        ticket: Ticket,
+        requester: &Requester,
+        reason: String,
+        record: Record,
         now: Now,
     ) -> Effect {
         let entry = HaltEntry {
@@ -70,7 +112,6 @@ impl Engine {
             audit_event_id: None,
         };
         let row = Row::Halt(entry.clone());
-        let record = record_of(requester, RecordKind::Resumed, Decision::Permitted);
         let after =
             After::Resume { ticket, entry: Box::new(entry), generation: self.halt_generation };
         self.commit(Vec::new(), vec![row], Payload::Record(record), after, now)

@@ -200,6 +200,25 @@ pub struct HaltEntry {
     pub audit_event_id: Option<String>,
 }
 
+impl HaltEntry {
+    /// Whether the start halted, because the files of the state folder don't fit each other.
+    #[must_use]
+    pub fn is_of_state(&self) -> bool {
+        self.halted && self.by == "system" && self.reason.starts_with("STATE_")
+    }
+
+    /// A later halt. It never hides the cause of a halt of the start, which is what an operator
+    /// signs to end that.
+    #[must_use]
+    pub fn followed_by(self, later: Self) -> Self {
+        if !self.is_of_state() {
+            return later;
+        }
+        let reason = format!("{}; halted by {}: {}", self.reason, later.by, later.reason);
+        Self { reason, ..self }
+    }
+}
+
 /// A caller that an operator admitted to writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Admitted {

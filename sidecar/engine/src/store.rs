@@ -13,7 +13,7 @@ use crate::{
 use ibkr_agent_audit::{
     Batch, Commit, Entry, EventId, Slot, Snapshot, StoreFailure, Table, TailQuery, TransactError,
 };
-use ibkr_agent_domain::{ClientOrderId, OrderState, RecordKind, Timestamp};
+use ibkr_agent_domain::{ClientOrderId, OrderState, Record, RecordKind, Timestamp};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -186,11 +186,52 @@ pub fn take_over(batch: &mut Batch<'_>, waiting: Vec<Entry>) -> Result<(), Store
                 reason: "halted while the log could not be written".to_owned(),
                 audit_event_id: None,
             };
-            write(batch, &Row::Halt(halt))?;
+            write_halt(batch, halt)?;
         }
         batch.fold(entry)?;
     }
     Ok(())
+}
+
+/// Halts at the start, because the files of the state folder don't fit each other: row and record.
+///
+/// # Errors
+/// [`StoreFailure`] when the store fails.
+pub fn halt_at_start(
+    batch: &mut Batch<'_>,
+    cause: &str,
+    record: Record,
+    now: Timestamp,
+) -> Result<(), StoreFailure> {
+    let halt = HaltEntry {
+        halted: true,
+        since: now,
+        by: record.actor.label(),
+        reason: cause.to_owned(),
+        audit_event_id: None,
+    };
+    let before = halt_row(batch)?.filter(|before| before.halted);
+    let halt = match before {
+        Some(before) if before.reason == halt.reason => before,
+        Some(before) => halt.followed_by(before),
+        None => halt,
+    };
+    write(batch, &Row::Halt(halt))?;
+    batch.append(record, now).map(drop)
+}
+
+/// A halt that comes after what the row says.
+fn write_halt(batch: &mut Batch<'_>, halt: HaltEntry) -> Result<(), StoreFailure> {
+    let halt = match halt_row(batch)? {
+        Some(before) => before.followed_by(halt),
+        None => halt,
+    };
+    write(batch, &Row::Halt(halt))
+}
+
+fn halt_row(batch: &Batch<'_>) -> Result<Option<HaltEntry>, StoreFailure> {
+    let found: Option<rows::Halt> = decode_option(batch.get(HALT, b"now")?.as_deref())?;
+    Ok(found.map(HaltEntry::from))
 }
 
 /// Reads back everything that the engine needs.

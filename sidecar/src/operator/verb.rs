@@ -52,6 +52,13 @@ pub enum Verb {
         /// Why.
         reason: String,
     },
+    /// Accept a state folder in doubt and allow trading again. Signed, with the cause.
+    AcceptState {
+        /// The halt's reason, exactly as the kill switch shows it.
+        cause: String,
+        /// Why.
+        reason: String,
+    },
     /// The kill switch.
     HaltStatus {},
     /// The limits and what they have used.
@@ -114,6 +121,7 @@ impl Verb {
             Self::Answer { .. } => "questions answer",
             Self::Halt { .. } => "kill-switch close",
             Self::Resume { .. } => "kill-switch open",
+            Self::AcceptState { .. } => "state accept",
             Self::HaltStatus {} => "kill-switch status",
             Self::Limits {} => "limits show",
             Self::Orders {} => "orders list",
@@ -135,6 +143,7 @@ impl Verb {
             Self::Approve { .. }
                 | Self::Answer { confirmed: true, .. }
                 | Self::Resume { .. }
+                | Self::AcceptState { .. }
                 | Self::Settle { .. }
                 | Self::TakeOver { .. }
                 | Self::Admit { .. }

@@ -40,7 +40,7 @@ pub enum CredentialsError {
         source: std::io::Error,
     },
     /// A file doesn't hold what it should.
-    #[error("{file} is damaged; pair the sidecar again")]
+    #[error("{file} is damaged: put it back, or move it away and pair the sidecar again")]
     Damaged {
         /// The file.
         file: String,
@@ -121,21 +121,29 @@ impl Identity {
     /// # Errors
     /// [`CredentialsError`] if the file is unreadable or damaged.
     pub fn load_or_create(state_dir: &Path) -> Result<Self, CredentialsError> {
+        if let Some(identity) = Self::load(state_dir)? {
+            return Ok(identity);
+        }
+        make_dir(state_dir)?;
+        let key = Ed25519KeyPair::generate().map_err(|_| CredentialsError::Key)?;
+        let document = key.to_pkcs8().map_err(|_| CredentialsError::Key)?;
+        write_private(&state_dir.join(IDENTITY_FILE), document.as_ref())?;
+        Ok(Self(key))
+    }
+
+    /// Reads the key of a state folder; `None` without one.
+    ///
+    /// # Errors
+    /// [`CredentialsError`] if the file is unreadable or damaged.
+    pub(crate) fn load(state_dir: &Path) -> Result<Option<Self>, CredentialsError> {
         let path = state_dir.join(IDENTITY_FILE);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => Zeroizing::new(bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                make_dir(state_dir)?;
-                let key = Ed25519KeyPair::generate().map_err(|_| CredentialsError::Key)?;
-                let document = key.to_pkcs8().map_err(|_| CredentialsError::Key)?;
-                let bytes = Zeroizing::new(document.as_ref().to_vec());
-                write_private(&path, &bytes)?;
-                bytes
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(failed(&path)(source)),
         };
         let damaged = || CredentialsError::Damaged { file: path.display().to_string() };
-        Ed25519KeyPair::from_pkcs8(&bytes).map(Self).map_err(|_| damaged())
+        Ed25519KeyPair::from_pkcs8(&bytes).map(|key| Some(Self(key))).map_err(|_| damaged())
     }
 
     /// The public key, hexadecimal.
@@ -249,6 +257,11 @@ impl Credentials {
     #[must_use]
     pub const fn expires_at(&self) -> SystemTime {
         self.expires_at
+    }
+
+    /// When the certificate was issued, in seconds of the Unix epoch.
+    pub(crate) fn issued_unix(&self) -> u64 {
+        unix(self.issued_at)
     }
 
     /// When a renewal is due: at half of the certificate's life.

@@ -21,7 +21,9 @@ use rustls::{
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::credentials::{Credentials, CredentialsError, FreshKey, Identity, RelayUrl, make_dir};
+use crate::folder::FolderError;
+
+use super::credentials::{Credentials, CredentialsError, FreshKey, Identity, RelayUrl};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,6 +34,9 @@ pub enum PairError {
     /// A key or file can't be had.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// The state folder can't be used.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// TLS can't be set up.
     #[error("TLS can't be set up")]
     Tls(#[source] Error),
@@ -71,6 +76,7 @@ impl PairError {
             Self::Unreachable { .. } => ErrorCode::SidecarUnavailable,
             Self::Answer | Self::WrongCa => ErrorCode::SidecarSessionInvalid,
             Self::Credentials(CredentialsError::Url) => ErrorCode::InputInvalid,
+            Self::Folder(error) => error.code(),
             Self::Credentials(_) | Self::Tls(_) => ErrorCode::ConfigInvalid,
         }
     }
@@ -94,7 +100,7 @@ pub struct Paired {
 /// [`PairError`].
 pub async fn pair(join: &JoinToken, url: &str, state_dir: &Path) -> Result<Paired, PairError> {
     let url = RelayUrl::parse(url)?;
-    make_dir(state_dir)?;
+    crate::folder::begin(state_dir)?;
     let identity = Identity::load_or_create(state_dir)?;
     let key = FreshKey::generate()?;
     let request = EnrolRequest {

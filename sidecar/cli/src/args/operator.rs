@@ -95,6 +95,13 @@ pub(crate) enum KillSwitchVerb {
     Open(ReasonArgs),
 }
 
+/// `state …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateVerb {
+    /// Accept a state folder in doubt as it is now and allow trading again; signed
+    Accept(ReasonArgs),
+}
+
 /// Why.
 #[derive(Debug, Args)]
 pub(crate) struct ReasonArgs {

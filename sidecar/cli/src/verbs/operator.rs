@@ -50,6 +50,24 @@ pub(crate) async fn kill_switch(
     context.printer.value(&answer)
 }
 
+/// `state accept`: shows what is in doubt and signs exactly that.
+pub(crate) async fn accept_state(
+    context: &Context<'_>,
+    opened: &Opened,
+    reason: String,
+) -> Result<(), Failure> {
+    let halt = opened.perform(Act::HaltStatus {}, None).await?;
+    let Some(cause) = halt.get("state_doubt").and_then(Value::as_str).map(str::to_owned) else {
+        return Err(Failure::input("the state folder is in no doubt")
+            .next_step("kill-switch status tells whether and why trading is halted."));
+    };
+    if shows(context, opened) {
+        context.printer.notice("The start found, and you accept:");
+        context.printer.show(&halt);
+    }
+    context.printer.value(&signed(context, opened, Act::AcceptState { cause, reason }).await?)
+}
+
 /// `callers …`.
 pub(crate) async fn callers(
     context: &Context<'_>,

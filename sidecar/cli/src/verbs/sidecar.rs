@@ -10,6 +10,7 @@ use crate::run::Context;
 use crate::signals;
 use ibkr_agent_domain::{ErrorCode, Timestamp};
 use ibkr_agent_gateway::config::RelaySettings;
+use ibkr_agent_gateway::folder;
 use ibkr_agent_gateway::local::{open_agent_door, serve_agents};
 use ibkr_agent_gateway::operator::OperatorClient;
 use ibkr_agent_gateway::relay::{
@@ -201,6 +202,8 @@ fn token_text(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
 
 fn identity(context: &Context<'_>) -> Result<(), Failure> {
     let plan = open::prepared(context)?;
+    folder::begin(&plan.state_dir)
+        .map_err(|error| Failure::because(error.code(), "the state folder", &error))?;
     let identity =
         Identity::load_or_create(&plan.state_dir).map_err(|error| credentials_failure(&error))?;
     context.printer.value(&json!({ "identity_key": identity.public_hex() }))

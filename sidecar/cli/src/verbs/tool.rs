@@ -71,6 +71,7 @@ pub(crate) fn planned(verb: &Verb) -> Option<Planned> {
         | Verb::Approvals(_)
         | Verb::Questions(_)
         | Verb::KillSwitch(_)
+        | Verb::State(_)
         | Verb::Callers(_)
         | Verb::Audit(_)
         | Verb::Operator(_)

@@ -16,6 +16,7 @@ mod orders;
 mod owners;
 mod played;
 mod reads;
+mod state;
 mod stdio;
 mod support;
 mod terminal;

@@ -93,8 +93,10 @@ fn halt(health: &Value) -> Finding {
     if health.get("halted").and_then(Value::as_bool) == Some(false) {
         return Finding::ok(CHECK, "Trading isn't halted.");
     }
-    Finding::warn(CHECK, "Trading is halted; reads and cancels pass.")
-        .next("ibkr-agent kill-switch status tells why, kill-switch open ends it.")
+    Finding::warn(CHECK, "Trading is halted; reads and cancels pass.").next(
+        "ibkr-agent kill-switch status tells why; kill-switch open ends it, or state accept when \
+               it names files of the state folder.",
+    )
 }
 
 /// The session of one login.

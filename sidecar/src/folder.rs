@@ -1,0 +1,211 @@
+//! The state folder: who owns it, and whether it was used before.
+//!
+//! ```text
+//! nothing of ours there → installation.new → store, anchor, emergency file, identity
+//!                       → installation.json: from here on every one of them must be there
+//! ```
+//!
+//! `installation.json` holds the keys and is the mark of a folder in use. While it is called
+//! `installation.new` the first start isn't done, and what is missing may be made. Without either,
+//! anything else of ours is what is left of an installation, and nothing starts over it. The folder
+//! itself is locked for as long as a sidecar owns it.
+
+use crate::secrets::{Secrets, SecretsError, make_folder};
+use ibkr_agent_audit::History;
+use ibkr_agent_domain::ErrorCode;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// The store's file.
+pub(crate) const STORE_FILE: &str = "store.redb";
+/// The emergency file.
+pub(crate) const EMERGENCY_FILE: &str = "emergency.log";
+/// The simulator's open operator key.
+pub(crate) const DEMO_KEY_FILE: &str = "operator-demo.key";
+/// The operator's sealed key for a real broker.
+pub(crate) const KEY_FILE: &str = "operator.key";
+/// The secrets of a folder in use.
+const INSTALLATION_FILE: &str = "installation.json";
+/// The secrets of a folder whose first start isn't done.
+const SETUP_FILE: &str = "installation.new";
+/// What no new folder holds. The simulator's own file isn't ours.
+const REMAINS: [&str; 7] = [
+    STORE_FILE,
+    "store.anchor",
+    EMERGENCY_FILE,
+    "identity.pk8",
+    "relay.json",
+    DEMO_KEY_FILE,
+    KEY_FILE,
+];
+
+/// Why a state folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// Another process owns it.
+    #[error("another process owns the state folder {}", .0.display())]
+    Locked(PathBuf),
+    /// The keys are gone, and other files aren't.
+    #[error(
+        "installation.json is missing, but {} is there: put it back from a backup, or name \
+         another state folder and keep this one",
+        found.join(", ")
+    )]
+    Remains {
+        /// What is there.
+        found: Vec<&'static str>,
+    },
+    /// It can't be read.
+    #[error("the state folder can't be used: {0}")]
+    Io(#[from] std::io::Error),
+    /// The keys can't be read.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+}
+
+impl FolderError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Locked(_) => ErrorCode::StoreLocked,
+            Self::Remains { .. } => ErrorCode::StateIncomplete,
+            // Nothing was read, so nothing can be said about what stands there.
+            Self::Io(_) | Self::Secrets(SecretsError::Io(_)) => ErrorCode::StoreUnavailable,
+            Self::Secrets(SecretsError::Damaged | SecretsError::Random) => ErrorCode::StoreDamaged,
+        }
+    }
+}
+
+/// A state folder that this process owns.
+#[derive(Debug)]
+pub(crate) struct StateFolder {
+    path: PathBuf,
+    secrets: Secrets,
+    history: History,
+    _lock: File,
+}
+
+impl StateFolder {
+    /// Makes or takes the folder.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub(crate) fn take(path: &Path) -> Result<Self, FolderError> {
+        make_folder(path)?;
+        let lock = lock(path)?;
+        let (secrets, history) = find(path)?;
+        Ok(Self { path: path.to_owned(), secrets, history, _lock: lock })
+    }
+
+    pub(crate) const fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    pub(crate) const fn history(&self) -> History {
+        self.history
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The first start is done: from here on every file must be there.
+    ///
+    /// # Errors
+    /// An I/O error.
+    pub(crate) fn complete(&mut self) -> std::io::Result<()> {
+        if self.history == History::New {
+            std::fs::rename(self.file(SETUP_FILE), self.file(INSTALLATION_FILE))?;
+            File::open(&self.path)?.sync_all()?;
+            self.history = History::Known;
+        }
+        Ok(())
+    }
+}
+
+/// Begins an installation for a verb that makes keys before the first start; nothing to do in a
+/// folder that has begun.
+///
+/// # Errors
+/// [`FolderError`].
+pub fn begin(path: &Path) -> Result<(), FolderError> {
+    make_folder(path)?;
+    find(path).map(drop)
+}
+
+fn lock(path: &Path) -> Result<File, FolderError> {
+    let folder = File::open(path)?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => Err(FolderError::Locked(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+fn find(path: &Path) -> Result<(Secrets, History), FolderError> {
+    if let Some(secrets) = Secrets::load(&path.join(INSTALLATION_FILE))? {
+        return Ok((secrets, History::Known));
+    }
+    let setup = path.join(SETUP_FILE);
+    let found: Vec<&str> =
+        REMAINS.into_iter().filter(|name| path.join(name).symlink_metadata().is_ok()).collect();
+    match Secrets::load(&setup) {
+        Ok(Some(secrets)) => return Ok((secrets, History::New)),
+        // A start that ended while it wrote its very first file.
+        Err(SecretsError::Damaged) if found.is_empty() => std::fs::remove_file(&setup)?,
+        Err(error) => return Err(error.into()),
+        Ok(None) => {}
+    }
+    if found.is_empty() {
+        return Ok((Secrets::create(&setup)?, History::New));
+    }
+    Err(FolderError::Remains { found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_folder_needs_nothing_and_one_with_remains_does_not_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = StateFolder::take(folder.path()).unwrap();
+        assert_eq!(taken.history(), History::New);
+        assert!(matches!(StateFolder::take(folder.path()), Err(FolderError::Locked(_))));
+        drop(taken);
+        // Until it is complete, the next start goes on with the same keys.
+        let mut again = StateFolder::take(folder.path()).unwrap();
+        assert_eq!(again.history(), History::New);
+        let name = again.secrets().sidecar().clone();
+        again.complete().unwrap();
+        drop(again);
+        let known = StateFolder::take(folder.path()).unwrap();
+        assert_eq!((known.history(), known.secrets().sidecar()), (History::Known, &name));
+        drop(known);
+        std::fs::remove_file(folder.path().join(INSTALLATION_FILE)).unwrap();
+        for name in REMAINS {
+            std::fs::write(folder.path().join(name), b"x").unwrap();
+            let refused = StateFolder::take(folder.path());
+            assert!(
+                matches!(&refused, Err(FolderError::Remains { found }) if found == &[name]),
+                "{name}: {refused:?}"
+            );
+            std::fs::remove_file(folder.path().join(name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_start_that_died_while_it_wrote_its_keys_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(SETUP_FILE), b"{\"ver").unwrap();
+        assert_eq!(StateFolder::take(folder.path()).unwrap().history(), History::New);
+        std::fs::write(folder.path().join(SETUP_FILE), b"").unwrap();
+        std::fs::write(folder.path().join(STORE_FILE), b"x").unwrap();
+        assert!(matches!(StateFolder::take(folder.path()), Err(FolderError::Secrets(_))));
+    }
+}
