@@ -104,7 +104,7 @@ fn outside_text_in_a_refusal_is_escaped_and_bounded() {
 fn one_instrument_is_named_in_one_way() {
     let named = |extra: &str| {
         let order = ORDER.replace(r#""symbol":"AAPL""#, extra);
-        read::<Preview>(&order).unwrap().instrument()
+        read::<Preview>(&order).unwrap().named().instrument()
     };
     let apple = Conid::new(265_598).unwrap();
     assert!(matches!(named(r#""contract_id":"265598""#), Ok(Instrument::Conid(id)) if id == apple));

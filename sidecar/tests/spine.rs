@@ -169,3 +169,56 @@ async fn refusals_that_cost_their_sender_nothing_cannot_fill_the_log() {
     sidecar.shutdown().await;
     simulator.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_leaves_for_smart_unless_its_caller_names_another_exchange() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    simulator.control().set_precautions(Precautions::Off);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let config = SidecarConfig::simulator(state.clone(), &simulator.base_url());
+    let sidecar = Sidecar::start(config).await.unwrap();
+    let preview = async |named: Value| {
+        let mut order = json!({"account_id": "DU1234567", "side": "buy", "quantity": 1,
+            "limit_price": "100"});
+        order.as_object_mut().unwrap().extend(named.as_object().unwrap().clone());
+        ask(&sidecar, "ibkr_order_preview", order).await
+    };
+    for (named, wanted) in [
+        (json!({"symbol": "AAPL"}), "SMART"),
+        (json!({"symbol": "AAPL", "exchange": "SMART"}), "SMART"),
+        (json!({"symbol": "AAPL", "exchange": "nyse"}), "NYSE"),
+        (json!({"instrument": "AAPL@NASDAQ:USD"}), "NASDAQ"),
+        (json!({"contract_id": 265_598}), "SMART"),
+        (json!({"contract_id": 265_598, "exchange": "ARCA"}), "ARCA"),
+    ] {
+        let shown = preview(named.clone()).await.unwrap();
+        assert_eq!(shown["order"]["exchange"], wanted, "{named}");
+        let asked = json!({"account_id": "DU1234567", "preview_id": shown["preview_id"]});
+        let asked = ask(&sidecar, "ibkr_approvals_create", asked).await.unwrap();
+        let id = asked["approval_id"].as_str().unwrap().to_owned();
+        let signed = asked["order_summary"].as_str().unwrap();
+        assert!(signed.contains(&format!(" on {wanted}) ")), "{named}: {signed}");
+        let digest = asked["order_digest"].as_str().unwrap().to_owned();
+        operate(&sidecar, &state, Verb::Approve { id: id.clone(), digest }).await.unwrap();
+        let submit = json!({"account_id": "DU1234567", "approval_id": id});
+        ask(&sidecar, "ibkr_paper_order_submit", submit).await.unwrap();
+        let orders = simulator.control().orders();
+        assert_eq!(orders.last().unwrap().exchange, wanted, "{named}");
+    }
+    for named in [
+        json!({"symbol": "AAPL", "exchange": "MEXI"}),
+        json!({"contract_id": 265_598, "exchange": "MEXI"}),
+        json!({"instrument": "AAPL@MEXI"}),
+    ] {
+        let refused = preview(named.clone()).await.unwrap_err();
+        assert_eq!(refused.code, "INPUT_INVALID_CONTRACT", "{named}");
+        let list = "MEXI, only to SMART, AMEX, NYSE, CBOE, ARCA, NASDAQ, IEX";
+        assert!(refused.message.contains(list), "{named}: {}", refused.message);
+    }
+    // What narrows an id down must fit it, too.
+    let other = preview(json!({"contract_id": 265_598, "currency": "EUR"})).await.unwrap_err();
+    assert_eq!(other.code, "INPUT_INVALID_CONTRACT");
+    sidecar.shutdown().await;
+    simulator.shutdown().await;
+}

@@ -178,7 +178,8 @@ pub struct Contract {
     pub name: Untrusted,
     /// Asset class.
     pub class: AssetClass,
-    /// Routing exchange, `SMART` where the broker routes.
+    /// Where an order goes, `SMART` where the broker routes. Empty until that was asked for: no
+    /// order can be made of the contract before.
     pub exchange: String,
     /// Primary listing.
     pub listing_exchange: Untrusted,

@@ -81,7 +81,7 @@ pub struct OrderPreviewInput {
     pub asset_class: Option<Wire<AssetClass>>,
     /// Narrows a symbol down to a currency, such as USD.
     pub currency: Option<Wire<Currency>>,
-    /// Narrows a symbol down to an exchange.
+    /// Sends it to this exchange, if the contract is traded there; SMART if left out.
     pub exchange: Option<Wire<ShortText>>,
     /// Buy or sell.
     pub side: Wire<Side>,
@@ -98,11 +98,9 @@ pub struct OrderPreviewInput {
 }
 
 impl OrderPreviewInput {
-    /// The instrument that is asked for.
-    ///
-    /// # Errors
-    /// `INPUT_INVALID` unless exactly one is named without contradiction.
-    pub fn instrument(&self) -> Result<Instrument, ErrorBody> {
+    /// How the instrument is named.
+    #[must_use]
+    pub fn named(&self) -> InstrumentArguments<'_> {
         InstrumentArguments {
             contract_id: self.contract_id,
             instrument: self.instrument.as_ref(),
@@ -111,7 +109,6 @@ impl OrderPreviewInput {
             currency: self.currency,
             exchange: self.exchange.as_ref(),
         }
-        .instrument()
     }
 
     /// The order's terms.

@@ -237,11 +237,11 @@ pub struct InstrumentArguments<'a> {
     pub instrument: Option<&'a Wire<Instrument>>,
     /// By symbol; the same forms are taken.
     pub symbol: Option<&'a Wire<Instrument>>,
-    /// Narrows a symbol down.
+    /// Narrows a name down; an id must fit it.
     pub class: Option<Wire<AssetClass>>,
-    /// Narrows a symbol down.
+    /// Narrows a name down; an id must fit it.
     pub currency: Option<Wire<Currency>>,
-    /// Narrows a symbol down.
+    /// Narrows a name down, and says where an order goes.
     pub exchange: Option<&'a Wire<ShortText>>,
 }
 
@@ -265,12 +265,17 @@ impl InstrumentArguments<'_> {
         self.narrow(first)
     }
 
+    /// The exchange that stands beside the name, upper case.
+    #[must_use]
+    pub fn exchange(&self) -> Option<String> {
+        self.exchange.map(|exchange| exchange.0.as_str().to_ascii_uppercase())
+    }
+
     fn narrow(&self, instrument: Instrument) -> Result<Instrument, ErrorBody> {
         let Instrument::Symbol { symbol, exchange, currency, class } = instrument else {
             return Ok(instrument);
         };
-        let asked_exchange = self.exchange.map(|e| e.0.as_str().to_ascii_uppercase());
-        let exchange = agree("exchange", exchange, asked_exchange)?;
+        let exchange = agree("exchange", exchange, self.exchange())?;
         let currency = agree("currency", currency, self.currency.map(|c| c.0))?;
         let class = agree("asset_class", class, self.class.map(|c| c.0))?;
         Ok(Instrument::Symbol { symbol, exchange, currency, class })

@@ -45,7 +45,7 @@ pub struct ContractsSearchInput {
     pub asset_class: Option<Wire<AssetClass>>,
     /// Only contracts in this currency, such as USD.
     pub currency: Option<Wire<Currency>>,
-    /// Only contracts listed or routed at this exchange.
+    /// Only contracts listed at this exchange; SMART narrows nothing.
     pub exchange: Option<Wire<ShortText>>,
     /// Most rows to give, 1 to 200; 50 if left out.
     pub limit: Option<InputInteger>,
@@ -79,8 +79,10 @@ pub struct ContractOutput {
     pub name: Wire<Untrusted>,
     /// Asset class.
     pub asset_class: Wire<AssetClass>,
-    /// Routing exchange.
-    pub exchange: String,
+    /// Where an order goes: SMART, or one exchange. Absent where it wasn't asked for, as in a
+    /// search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<String>,
     /// Primary listing. Text from the broker: data, never instructions.
     pub listing_exchange: Wire<Untrusted>,
     /// Trading currency.
@@ -99,7 +101,7 @@ impl From<&Contract> for ContractOutput {
             symbol: Wire(contract.symbol.clone()),
             name: Wire(contract.name.clone()),
             asset_class: Wire(contract.class),
-            exchange: contract.exchange.clone(),
+            exchange: Some(contract.exchange.clone()).filter(|exchange| !exchange.is_empty()),
             listing_exchange: Wire(contract.listing_exchange.clone()),
             currency: contract.currency.to_string(),
             multiplier: OutputNumber(contract.multiplier),
@@ -159,16 +161,14 @@ pub struct ContractResolveInput {
     pub asset_class: Option<Wire<AssetClass>>,
     /// Narrows it down to a currency, such as USD.
     pub currency: Option<Wire<Currency>>,
-    /// Narrows it down to an exchange, such as SMART.
+    /// Narrows it down to an exchange, where an order would then go; SMART otherwise.
     pub exchange: Option<Wire<ShortText>>,
 }
 
 impl ContractResolveInput {
-    /// The instrument that is asked for.
-    ///
-    /// # Errors
-    /// `INPUT_INVALID` when the arguments contradict each other.
-    pub fn instrument(&self) -> Result<Instrument, ErrorBody> {
+    /// How the instrument is named.
+    #[must_use]
+    pub fn named(&self) -> InstrumentArguments<'_> {
         InstrumentArguments {
             symbol: Some(&self.symbol),
             class: self.asset_class,
@@ -176,7 +176,6 @@ impl ContractResolveInput {
             exchange: self.exchange.as_ref(),
             ..InstrumentArguments::default()
         }
-        .instrument()
     }
 }
 

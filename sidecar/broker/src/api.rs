@@ -30,7 +30,7 @@ pub struct ResolveFilters {
     pub class: Option<AssetClass>,
     /// Trading currency.
     pub currency: Option<Currency>,
-    /// Primary or routing exchange.
+    /// An exchange that lists it, or that takes orders on it.
     pub exchange: Option<String>,
 }
 
@@ -167,6 +167,16 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         instrument: &'a Instrument,
         filters: &'a ResolveFilters,
     ) -> BrokerFuture<'a, Result<Resolution, BrokerError>>;
+
+    /// Decides where an order on a contract goes: `SMART`, unless the caller names another
+    /// exchange that takes orders on it. No order can be made of a contract before that.
+    fn route<'a>(
+        &'a self,
+        _contract: &'a Contract,
+        _exchange: Option<&'a str>,
+    ) -> BrokerFuture<'a, Result<Contract, BrokerError>> {
+        unsupported()
+    }
 
     /// A contract by id.
     fn contract(&self, conid: Conid) -> BrokerFuture<'_, Result<Contract, BrokerError>>;

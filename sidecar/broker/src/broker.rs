@@ -82,6 +82,14 @@ impl Broker for ClientPortal {
         Box::pin(self.resolve_instrument(instrument, filters))
     }
 
+    fn route<'a>(
+        &'a self,
+        contract: &'a Contract,
+        exchange: Option<&'a str>,
+    ) -> Read<'a, Contract> {
+        Box::pin(self.route_contract(contract, exchange))
+    }
+
     fn contract(&self, conid: Conid) -> Read<'_, Contract> {
         Box::pin(self.read_contract(conid))
     }

@@ -3,6 +3,7 @@
 //!
 //! A kept answer tells when it was read. Bounded in number and age; the age is monotonic.
 
+use crate::wire::routes::Routes;
 use core::fmt;
 use core::time::Duration;
 use ibkr_agent_domain::{
@@ -17,7 +18,7 @@ const LONG: Duration = Duration::from_secs(15 * 60);
 /// How long a search counts as made. A lost session forgets it sooner: then the quotes stay empty
 /// and the search is made again.
 const SEARCHED: Duration = Duration::from_secs(5 * 60);
-/// How long it is known what kind a contract is.
+/// How long it is known what kind a contract is, and which exchanges take orders on it.
 const KINDS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Where an underlying's options are asked for.
@@ -49,6 +50,7 @@ pub(crate) struct Caches {
     pub(crate) searched: Kept<String, ()>,
     pub(crate) option_roots: Kept<Conid, OptionRoot>,
     pub(crate) openings: Kept<Conid, Opening>,
+    pub(crate) routes: Kept<Conid, Routes>,
 }
 
 impl Default for Caches {
@@ -60,6 +62,7 @@ impl Default for Caches {
             searched: Kept::new(512, SEARCHED),
             option_roots: Kept::new(512, KINDS),
             openings: Kept::new(8_192, KINDS),
+            routes: Kept::new(512, KINDS),
         }
     }
 }

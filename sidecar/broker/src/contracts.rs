@@ -10,6 +10,7 @@ use crate::reads::derivatives::option_section;
 use crate::transport::Request;
 use crate::wire::contracts::{Definition, Definitions, SearchRow, Stocks};
 use crate::wire::parse_list;
+use crate::wire::routes::SMART;
 use crate::{BrokerError, Resolution, ResolveFilters};
 use ibkr_agent_domain::{
     AssetClass, Conid, Contract, Currency, Date, FutureContract, Instrument, OptionRight,
@@ -19,6 +20,8 @@ use std::collections::BTreeMap;
 
 /// Most candidates that are told.
 const MAX_CANDIDATES: usize = 20;
+/// Most candidates whose exchanges are asked for.
+const MAX_ROUTED: usize = 8;
 /// Most contracts that one search tells.
 const MAX_FOUND: usize = 50;
 /// Most contracts whose definitions one request asks for.
@@ -96,7 +99,47 @@ impl ClientPortal {
                 (found, ResolveFilters { class: None, ..filters.clone() })
             }
         };
-        choose(&found, &filters)
+        match choose(&found, &filters)? {
+            Resolution::NotFound => self.choose_by_route(&found, &filters).await,
+            chosen @ (Resolution::One(_) | Resolution::Ambiguous(_)) => Ok(chosen),
+        }
+    }
+
+    /// What fits by where orders can be sent, where no definition names the exchange that is
+    /// asked for. A single contract that takes none there is refused with those that it takes.
+    async fn choose_by_route(
+        &self,
+        found: &[Definition],
+        filters: &ResolveFilters,
+    ) -> Result<Resolution, BrokerError> {
+        let Some(asked) = filters.exchange.as_deref() else {
+            return Ok(Resolution::NotFound);
+        };
+        let anywhere = ResolveFilters { exchange: None, ..filters.clone() };
+        let mut candidates = match choose(found, &anywhere)? {
+            Resolution::One(contract) => vec![contract],
+            Resolution::Ambiguous(all) => all,
+            Resolution::NotFound => return Ok(Resolution::NotFound),
+        };
+        candidates.truncate(MAX_ROUTED);
+        let is_one = candidates.len() == 1;
+        let mut allowed = Vec::new();
+        for candidate in candidates {
+            let routes = self.read_routes(candidate.conid).await?;
+            if routes.allows(asked) {
+                allowed.push(candidate);
+            } else if is_one {
+                return Err(routes.refusal(asked));
+            }
+        }
+        Ok(match (allowed.pop(), allowed.is_empty()) {
+            (None, _) => Resolution::NotFound,
+            (Some(only), true) => Resolution::One(only),
+            (Some(last), false) => {
+                allowed.push(last);
+                Resolution::Ambiguous(allowed)
+            }
+        })
     }
 
     async fn define_symbol(
@@ -358,7 +401,7 @@ enum ExchangeRule {
 
 fn fits(row: &Definition, filters: &ResolveFilters, rule: ExchangeRule) -> bool {
     let on_exchange = match (filters.exchange.as_deref(), rule) {
-        (None | Some("SMART"), _) => true,
+        (None | Some(SMART), _) => true,
         (Some(name), ExchangeRule::Listing) => row.is_listed_on(name),
         (Some(name), ExchangeRule::Any) => row.trades_on(name),
     };
@@ -437,9 +480,9 @@ mod tests {
 
     const LISTINGS: &str = r#"[
         {"conid":1,"ticker":"X","assetClass":"STK","currency":"EUR","listingExchange":"IBIS",
-         "allExchanges":"SMART,IBIS","isUS":false},
+         "allExchanges":"IBIS","isUS":false},
         {"conid":2,"ticker":"X","assetClass":"STK","currency":"USD","listingExchange":"NASDAQ.NMS",
-         "allExchanges":"SMART,ARCA,IBIS","isUS":true},
+         "allExchanges":"ARCA,IBIS","isUS":true},
         {"conid":3,"ticker":"X","assetClass":"STK","currency":"MXN","listingExchange":"MEXI",
          "allExchanges":"MEXI"}]"#;
 
@@ -475,12 +518,11 @@ mod tests {
 
     #[test]
     fn a_candidate_that_cannot_be_read_does_not_make_another_the_only_one() {
-        let rows = r#"[{"conid":1,"ticker":"X","assetClass":"STK","currency":"USD",
-            "allExchanges":"SMART"},{"conid":2,"ticker":"X","assetClass":"STK",
-            "currency":"USD"}]"#;
+        let rows = r#"[{"conid":1,"ticker":"X","assetClass":"STK","currency":"USD"},
+            {"conid":2,"ticker":"X","assetClass":"STK"}]"#;
         let choice = choose(&definitions(rows), &ResolveFilters::default()).unwrap();
         assert!(matches!(choice, Resolution::Ambiguous(all) if all.len() == 1));
-        let broken = r#"[{"conid":2,"ticker":"X","assetClass":"STK","currency":"USD"}]"#;
+        let broken = r#"[{"conid":2,"ticker":"X","assetClass":"STK"}]"#;
         assert!(choose(&definitions(broken), &ResolveFilters::default()).is_err());
     }
 }

@@ -71,6 +71,14 @@ pub enum BrokerError {
     /// There is no such contract.
     #[error("there is no such contract")]
     UnknownContract,
+    /// No order on this contract can be sent to the exchange that was named.
+    #[error("no order on this contract can be sent to {asked}, only to {}", listed(allowed))]
+    ExchangeNotAllowed {
+        /// The exchange that was named.
+        asked: Untrusted,
+        /// Those that take one.
+        allowed: Vec<Untrusted>,
+    },
     /// There is no price history of this contract over this time.
     #[error("the broker has no price history of this contract over this time")]
     NoHistory,
@@ -107,7 +115,9 @@ impl BrokerError {
             Self::InvalidResponse { .. } => ErrorCode::BrokerResponseInvalid,
             Self::Rejected { .. } => ErrorCode::BrokerRejected,
             Self::UnknownAccount => ErrorCode::InputUnauthorizedAccount,
-            Self::UnknownContract => ErrorCode::InputInvalidContract,
+            Self::UnknownContract | Self::ExchangeNotAllowed { .. } => {
+                ErrorCode::InputInvalidContract
+            }
             Self::NoHistory => ErrorCode::HistoricalBarsUnavailable,
             Self::UnknownOrder => ErrorCode::OrderNotFound,
             Self::Unsupported { .. } => ErrorCode::BrokerCapabilityUnavailable,
@@ -131,6 +141,7 @@ impl BrokerError {
             | Self::InvalidResponse { .. }
             | Self::UnknownAccount
             | Self::UnknownContract
+            | Self::ExchangeNotAllowed { .. }
             | Self::NoHistory
             | Self::UnknownOrder
             | Self::Unsupported { .. }
@@ -155,12 +166,21 @@ impl BrokerError {
             | Self::Rejected { .. }
             | Self::UnknownAccount
             | Self::UnknownContract
+            | Self::ExchangeNotAllowed { .. }
             | Self::NoHistory
             | Self::UnknownOrder
             | Self::Unsupported { .. }
             | Self::InvalidRequest { .. } => None,
         }
     }
+}
+
+fn listed(names: &[Untrusted]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let names: Vec<&str> = names.iter().map(Untrusted::as_str).collect();
+    names.join(", ")
 }
 
 /// Why a configuration makes no broker. Nothing was sent.

@@ -128,6 +128,7 @@ pub(crate) fn judge(error: &BrokerError) -> Option<Cause> {
         BrokerError::RateLimited { .. }
         | BrokerError::UnknownAccount
         | BrokerError::UnknownContract
+        | BrokerError::ExchangeNotAllowed { .. }
         | BrokerError::UnknownOrder
         | BrokerError::NoHistory
         | BrokerError::Unsupported { .. }

@@ -19,6 +19,7 @@ pub(crate) mod parsers;
 pub(crate) mod performance;
 pub(crate) mod portfolio;
 pub(crate) mod replies;
+pub(crate) mod routes;
 pub(crate) mod rules;
 pub(crate) mod scalar;
 pub(crate) mod scanner;

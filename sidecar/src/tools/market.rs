@@ -10,7 +10,9 @@ use ibkr_agent_protocol::catalogue::market::{
     ContractOutput, ContractResolve, ContractResolveOutput, ContractsSearch, ContractsSearchOutput,
     MarketSnapshot, MarketSnapshotOutput, QuoteError, contracts_table,
 };
-use ibkr_agent_protocol::catalogue::{Detail, ResolvedOutput, Wire, row_limit};
+use ibkr_agent_protocol::catalogue::{
+    Detail, InstrumentArguments, ResolvedOutput, Wire, row_limit,
+};
 use ibkr_agent_protocol::service::ErrorBody;
 
 /// Candidates of an ambiguity that are listed.
@@ -50,8 +52,7 @@ impl Asked<'_> {
 
     pub(super) async fn contract_resolve(&self) -> Result<Done, ErrorBody> {
         let input = self.input::<ContractResolve>()?;
-        let instrument = input.instrument()?;
-        let contract = self.resolve(&instrument).await?;
+        let (instrument, contract) = self.tradable(&input.named()).await?;
         let output = ContractResolveOutput {
             backend: Wire(self.core.backend),
             asked: Wire(Untrusted::bounded(&named(&instrument), 64)),
@@ -111,11 +112,40 @@ impl Asked<'_> {
         }
     }
 
-    /// Exactly one contract, or the candidates.
-    pub(super) async fn resolve(&self, instrument: &Instrument) -> Result<Contract, ErrorBody> {
+    /// Exactly one contract with where an order on it goes, and the name that it has.
+    pub(super) async fn tradable(
+        &self,
+        named: &InstrumentArguments<'_>,
+    ) -> Result<(Instrument, Contract), ErrorBody> {
+        let instrument = named.instrument()?;
+        let filters = ResolveFilters {
+            class: named.class.map(|class| class.0),
+            currency: named.currency.map(|currency| currency.0),
+            exchange: named.exchange(),
+        };
+        let contract = self.resolve_as(&instrument, &filters).await?;
+        let in_name = match &instrument {
+            Instrument::Symbol { exchange, .. } => exchange.as_deref(),
+            Instrument::Conid(_) | Instrument::Option { .. } => None,
+        };
+        let asked = filters.exchange.as_deref().or(in_name);
         let broker = self.core.brokers.market()?;
-        let filters = ResolveFilters::default();
-        let resolution = broker.resolve(instrument, &filters).await;
+        let contract = broker.route(&contract, asked).await.map_err(|error| error_body(&error))?;
+        Ok((instrument, contract))
+    }
+
+    /// Exactly one contract, or the candidates. It isn't known where an order on it goes.
+    pub(super) async fn resolve(&self, instrument: &Instrument) -> Result<Contract, ErrorBody> {
+        self.resolve_as(instrument, &ResolveFilters::default()).await
+    }
+
+    async fn resolve_as(
+        &self,
+        instrument: &Instrument,
+        filters: &ResolveFilters,
+    ) -> Result<Contract, ErrorBody> {
+        let broker = self.core.brokers.market()?;
+        let resolution = broker.resolve(instrument, filters).await;
         match resolution.map_err(|error| error_body(&error))? {
             Resolution::One(contract) => Ok(contract),
             Resolution::NotFound => {
@@ -133,8 +163,10 @@ impl Asked<'_> {
 }
 
 fn is_on(contract: &Contract, exchange: &str) -> bool {
-    contract.exchange.eq_ignore_ascii_case(exchange)
-        || contract.listing_exchange.as_str().eq_ignore_ascii_case(exchange)
+    let listing = contract.listing_exchange.as_str();
+    // Listings at NASDAQ are named NASDAQ.NMS and the like.
+    let main = listing.split('.').next().unwrap_or(listing);
+    [listing, main, "SMART"].iter().any(|name| name.eq_ignore_ascii_case(exchange))
 }
 
 fn candidate(contract: &Contract) -> String {

@@ -37,10 +37,10 @@ impl Asked<'_> {
             return Err(ErrorBody::new(ErrorCode::OrderPreviewDisabled, message));
         }
         let input = self.input::<OrderPreview>()?;
-        let (instrument, terms) = (input.instrument()?, input.terms()?);
+        let terms = input.terms()?;
         let routed = self.core.brokers.account(Some(&input.account_id.0)).await?;
         self.progress.report(1, "resolving the contract");
-        let contract = self.resolve(&instrument).await?;
+        let (_, contract) = self.tradable(&input.named()).await?;
         if contract.class != AssetClass::Stock {
             let message = format!("{} orders are not supported yet", contract.class);
             return Err(ErrorBody::new(ErrorCode::InputUnsupportedAssetClass, message));

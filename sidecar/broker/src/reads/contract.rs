@@ -3,6 +3,7 @@
 use crate::BrokerError;
 use crate::client::ClientPortal;
 use crate::transport::Request;
+use crate::wire::routes::Routes;
 use crate::wire::rules::{ContractInfo, Rules, Schedule};
 use ibkr_agent_domain::{Conid, Contract, ContractDetails, ContractRules, Side, TradingHours};
 use serde::Serialize;
@@ -26,12 +27,34 @@ impl ClientPortal {
     ) -> Result<ContractDetails, BrokerError> {
         let found = self.define(vec![conid]).await?;
         let definition = found.first().ok_or(BrokerError::UnknownContract)?;
+        self.read_contract_info(conid).await?.into_details(definition)
+    }
+
+    async fn read_contract_info(&self, conid: Conid) -> Result<ContractInfo, BrokerError> {
         let request = Request::get(format!("/iserver/contract/{conid}/info"));
         let info: ContractInfo = match self.fetch_as(&request, "contract").await {
             Err(BrokerError::Rejected { .. }) => return Err(BrokerError::UnknownContract),
             other => other?,
         };
-        info.into_details(definition)
+        self.caches().routes.keep(conid, Routes::from(&info));
+        Ok(info)
+    }
+
+    /// The exchanges that take an order on a contract.
+    pub(crate) async fn read_routes(&self, conid: Conid) -> Result<Routes, BrokerError> {
+        if let Some(routes) = self.caches().routes.find(&conid) {
+            return Ok(routes);
+        }
+        Ok(Routes::from(&self.read_contract_info(conid).await?))
+    }
+
+    pub(crate) async fn route_contract(
+        &self,
+        contract: &Contract,
+        asked: Option<&str>,
+    ) -> Result<Contract, BrokerError> {
+        let exchange = self.read_routes(contract.conid).await?.decide(asked)?;
+        Ok(Contract { exchange, ..contract.clone() })
     }
 
     pub(crate) async fn read_contract_rules(

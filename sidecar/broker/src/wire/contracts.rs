@@ -1,5 +1,6 @@
 //! Contract search and definitions.
 
+use super::routes::SMART;
 use super::{Many, Scalar, unreadable};
 use crate::BrokerError;
 use ibkr_agent_domain::{AssetClass, Contract, Currency, Date};
@@ -99,8 +100,6 @@ struct Increment {
     increment: Scalar,
 }
 
-/// Where the broker routes itself.
-const SMART: &str = "SMART";
 /// Most months or exchanges of one section.
 const MAX_WORDS: usize = 200;
 
@@ -153,15 +152,6 @@ impl Definition {
         })
     }
 
-    fn routing(&self) -> Option<String> {
-        let all = self.all_exchanges.as_str().unwrap_or_default();
-        if all.split(',').any(|name| name.trim() == SMART) {
-            return Some(SMART.to_owned());
-        }
-        let first = all.split(',').map(str::trim).find(|name| !name.is_empty());
-        self.listing_exchange.as_str().or(first).map(str::to_owned)
-    }
-
     /// Units per contract. A derivative that doesn't say has no safe default.
     fn units(&self, class: AssetClass) -> Option<Decimal> {
         let told = self.multiplier.decimal().filter(|units| *units > Decimal::ZERO);
@@ -192,7 +182,8 @@ impl TryFrom<&Definition> for Contract {
             symbol: raw.ticker.untrusted().ok_or(unreadable("symbol of a contract"))?,
             name: raw.name.named().unwrap_or_else(|| raw.full_name.shown()),
             class,
-            exchange: raw.routing().ok_or(unreadable("exchange of a contract"))?,
+            // No definition tells where orders go: `routes` does.
+            exchange: String::new(),
             listing_exchange: raw.listing_exchange.shown(),
             currency: raw.currency().ok_or(unreadable("currency of a contract"))?,
             multiplier: raw.units(class).ok_or(unreadable("multiplier of a contract"))?,

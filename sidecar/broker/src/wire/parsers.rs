@@ -193,7 +193,7 @@ fn currency_pairs(body: &[u8]) -> Result<(), BrokerError> {
 fn definitions(body: &[u8]) -> Result<(), BrokerError> {
     let all: Definitions = parse(body, "definitions")?;
     all.secdef.into_iter().try_for_each(|row| {
-        let _ = (row.expiry(), row.is_us(), row.is_derivative(), row.trades_on("SMART"));
+        let _ = (row.expiry(), row.is_us(), row.is_derivative(), row.trades_on("NYSE"));
         Contract::try_from(&row).map(drop)
     })
 }
@@ -209,7 +209,7 @@ fn options(body: &[u8]) -> Result<(), BrokerError> {
 fn contract(body: &[u8]) -> Result<(), BrokerError> {
     let info: ContractInfo = parse(body, "contract")?;
     let definition = br#"{"conid":1,"ticker":"X","assetClass":"STK","currency":"USD",
-        "allExchanges":"SMART"}"#;
+        "allExchanges":"NYSE"}"#;
     info.into_details(&parse(definition, "definition")?).map(drop)
 }
 

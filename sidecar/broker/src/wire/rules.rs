@@ -2,6 +2,7 @@
 //! `/contract/trading-schedule`.
 
 use super::contracts::Definition;
+use super::routes::Routes;
 use super::{Many, Scalar, unreadable};
 use crate::BrokerError;
 use ibkr_agent_domain::{
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 /// Most days of a schedule, and spans of one day.
 const MAX_DAYS: usize = 400;
 const MAX_SPANS: usize = 16;
+/// Most exchanges of one contract.
+const MAX_EXCHANGES: usize = 200;
 /// Seconds since the epoch stay below this; what is above it are milliseconds.
 const SECONDS_BELOW: i64 = 100_000_000_000;
 
@@ -28,21 +31,30 @@ pub(crate) struct ContractInfo {
     maturity_date: Scalar,
     underlying_con_id: Scalar,
     valid_exchanges: Scalar,
+    pub(crate) smart_available: Scalar,
+    pub(crate) exchange: Scalar,
     industry: Scalar,
     category: Scalar,
     r_t_h: Scalar,
 }
 
 impl ContractInfo {
+    /// Where an order can be sent, as the broker lists it.
+    pub(crate) fn exchanges(&self) -> Vec<String> {
+        let names = self.valid_exchanges.as_str().unwrap_or_default().split(',');
+        let names = names.map(str::trim).filter(|name| !name.is_empty()).take(MAX_EXCHANGES);
+        names.map(str::to_owned).collect()
+    }
+
     pub(crate) fn into_details(
         self,
         definition: &Definition,
     ) -> Result<ContractDetails, BrokerError> {
-        let exchanges = self.valid_exchanges.as_str().unwrap_or_default().split(',');
-        let exchanges = exchanges.map(str::trim).filter(|name| !name.is_empty());
+        let exchanges = self.exchanges();
+        let exchange = Routes::from(&self).decide(None).unwrap_or_default();
         let right = definition.put_or_call.as_str();
         Ok(ContractDetails {
-            contract: Contract::try_from(definition)?,
+            contract: Contract { exchange, ..Contract::try_from(definition)? },
             local_symbol: self.local_symbol.untrusted(),
             trading_class: self.trading_class.untrusted(),
             contract_month: self.contract_month.untrusted(),
@@ -50,7 +62,7 @@ impl ContractInfo {
             underlying: self.underlying_con_id.conid().or_else(|| definition.und_conid.conid()),
             strike: definition.strike.decimal().filter(|strike| *strike > Decimal::ZERO),
             right: right.and_then(OptionRight::parse),
-            exchanges: exchanges.map(str::to_owned).collect(),
+            exchanges,
             industry: self.industry.named(),
             category: self.category.named(),
             outside_rth: self.r_t_h.is_true(),

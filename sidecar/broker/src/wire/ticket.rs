@@ -1,7 +1,11 @@
 //! The order ticket, made of a canonical order and nothing else.
 //!
 //! Price and quantity are JSON numbers with the decimal's own digits; they never pass a float.
+//! With `conid` the broker routes the order itself (SMART), even beside a `conidex`: an order for
+//! one exchange is named by `conidex` alone. `listingExchange` tells where a contract is listed;
+//! it is never sent, since IBKR's texts disagree on whether it routes.
 
+use super::routes::SMART;
 use ibkr_agent_domain::{CanonicalOrder, ClientOrderId, OrderKind, Side, TimeInForce};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -16,7 +20,11 @@ struct Body<'a> {
 #[serde(rename_all = "camelCase")]
 struct Ticket<'a> {
     acct_id: &'a str,
-    conid: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conid: Option<u64>,
+    /// `265598@NYSE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conidex: Option<String>,
     sec_type: String,
     #[serde(rename = "cOID", skip_serializing_if = "Option::is_none")]
     client_order_id: Option<&'a str>,
@@ -27,8 +35,6 @@ struct Ticket<'a> {
     tif: &'static str,
     #[serde(rename = "outsideRTH")]
     outside_rth: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listing_exchange: Option<&'a str>,
 }
 
 /// The body of a placement; with a reference for a real order, without one for a what-if.
@@ -38,9 +44,11 @@ pub(crate) fn orders(
 ) -> Result<Vec<u8>, serde_json::Error> {
     let terms = order.terms();
     let OrderKind::Limit(limit) = terms.kind;
+    let is_smart = order.exchange() == SMART;
     let ticket = Ticket {
         acct_id: order.account().as_str(),
-        conid: order.conid().get(),
+        conid: is_smart.then(|| order.conid().get()),
+        conidex: (!is_smart).then(|| format!("{}@{}", order.conid(), order.exchange())),
         sec_type: format!("{}:{}", order.conid(), order.class().broker_name()),
         client_order_id: reference.map(ClientOrderId::as_str),
         order_type: "LMT",
@@ -55,7 +63,6 @@ pub(crate) fn orders(
             TimeInForce::GoodTillCancelled => "GTC",
         },
         outside_rth: terms.outside_rth,
-        listing_exchange: Some(order.exchange()).filter(|exchange| *exchange != "SMART"),
     };
     serde_json::to_vec(&Body { orders: [ticket] })
 }
@@ -118,7 +125,15 @@ mod tests {
         let precise = dec!(123456789.123456789);
         let body = String::from_utf8(orders(&order("AEB", precise), None).unwrap()).unwrap();
         assert!(body.contains(r#""price":123456789.123456789,"#), "{body}");
-        assert!(body.contains(r#""listingExchange":"AEB""#), "{body}");
         assert!(!body.contains("cOID"), "{body}");
+    }
+
+    #[test]
+    fn an_order_for_one_exchange_names_it_and_no_conid_that_would_route_it_elsewhere() {
+        let body = String::from_utf8(orders(&order("AEB", dec!(1)), None).unwrap()).unwrap();
+        assert!(body.contains(r#""conidex":"265598@AEB","#), "{body}");
+        assert!(!body.contains(r#""conid":"#) && !body.contains("listingExchange"), "{body}");
+        let body = String::from_utf8(orders(&order("SMART", dec!(1)), None).unwrap()).unwrap();
+        assert!(body.contains(r#""conid":265598,"#) && !body.contains("conidex"), "{body}");
     }
 }

@@ -23,6 +23,8 @@ mod reads_contracts;
 #[cfg(test)]
 mod reads_market;
 #[cfg(test)]
+mod routing;
+#[cfg(test)]
 mod scripted;
 #[cfg(test)]
 mod session;

@@ -105,7 +105,7 @@ async fn contracts_are_found_by_symbol_by_name_and_by_id() {
     let futures = world.broker.search("ES", Some(AssetClass::Future)).await.unwrap();
     assert!(futures.len() >= 2 && futures.iter().all(|row| row.multiplier == dec!(50)));
     let apple = world.broker.contract(conid(AAPL)).await.unwrap();
-    assert_eq!((apple.symbol.as_str(), apple.exchange.as_str()), ("AAPL", "SMART"));
+    assert_eq!((apple.symbol.as_str(), apple.exchange.as_str()), ("AAPL", ""));
     assert_eq!(apple.price_increment, Some(dec!(0.01)));
     let unknown = world.broker.contract(conid(999_999_999)).await.unwrap_err();
     assert_eq!(unknown, BrokerError::UnknownContract);

@@ -81,7 +81,7 @@ async fn foreign_listings_are_narrowed_by_currency_and_never_guessed_between() {
     let row = |id: u64, currency: &str, venue: &str, is_us: bool| {
         format!(
             r#"{{"conid":{id},"ticker":"AAPL","name":"APPLE","assetClass":"STK","isUS":{is_us},
-            "currency":"{currency}","listingExchange":"{venue}","allExchanges":"SMART,{venue}"}}"#
+            "currency":"{currency}","listingExchange":"{venue}","allExchanges":"{venue}"}}"#
         )
     };
     let secdef = format!(

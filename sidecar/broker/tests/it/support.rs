@@ -159,19 +159,34 @@ async fn recorded<T: Recordable + Send + 'static>(ledger: &Ledger, permit: T) ->
     commit.redeem(slot).unwrap()
 }
 
-/// One share of Apple at a limit.
+/// One share of Apple at a limit, routed by the broker.
 pub(crate) fn order(account_id: &str, mode: Mode, limit: Decimal) -> CanonicalOrder {
-    let contract = Contract {
+    let contract = apple("SMART");
+    order_of(&contract, account_id, mode, limit)
+}
+
+/// Apple, its orders sent to an exchange.
+pub(crate) fn apple(exchange: &str) -> Contract {
+    Contract {
         conid: conid(AAPL),
         symbol: Untrusted::new("AAPL"),
         name: Untrusted::new("APPLE INC"),
         class: AssetClass::Stock,
-        exchange: "SMART".to_owned(),
+        exchange: exchange.to_owned(),
         listing_exchange: Untrusted::new("NASDAQ"),
         currency: Currency::USD,
         multiplier: Decimal::ONE,
         price_increment: None,
-    };
+    }
+}
+
+/// One share at a limit.
+pub(crate) fn order_of(
+    contract: &Contract,
+    account_id: &str,
+    mode: Mode,
+    limit: Decimal,
+) -> CanonicalOrder {
     let target = OrderTarget { broker: name(), mode, account: account(account_id) };
     let terms = OrderTerms {
         side: Side::Buy,
@@ -180,7 +195,7 @@ pub(crate) fn order(account_id: &str, mode: Mode, limit: Decimal) -> CanonicalOr
         time_in_force: TimeInForce::Day,
         outside_rth: false,
     };
-    CanonicalOrder::new(target, &contract, terms).unwrap()
+    CanonicalOrder::new(target, contract, terms).unwrap()
 }
 
 fn policy() -> Policy {
