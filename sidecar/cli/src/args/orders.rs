@@ -193,7 +193,7 @@ pub(crate) struct PreviewArgs {
     /// Narrows the symbol down to a currency.
     #[arg(long, value_name = "CODE")]
     pub(crate) currency: Option<String>,
-    /// Narrows the symbol down to an exchange.
+    /// Sends it to this exchange instead of SMART.
     #[arg(long)]
     pub(crate) exchange: Option<String>,
     /// Asserts that previews are enabled; grants nothing.
