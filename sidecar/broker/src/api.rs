@@ -5,6 +5,7 @@
 use crate::{Asked, BrokerError, CancelOutcome, PlaceOutcome, StreamHealth, Viewer, instructions};
 use core::fmt;
 use core::pin::Pin;
+use core::time::Duration;
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, Alert, Allocation, AssetClass, Bars, BarsRequest,
@@ -13,7 +14,7 @@ use ibkr_agent_domain::{
     Fundamentals, FutureContract, Instrument, LedgerLine, Mode, Notification, OptionContract,
     OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod, Position,
     ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side, Strikes,
-    TradingHours, Transactions, Untrusted, Watch, Watchlist,
+    Timestamp, TradingHours, Transactions, Untrusted, Watch, Watchlist,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use rust_decimal::Decimal;
@@ -60,6 +61,15 @@ pub struct WhatIf {
     pub warning: Option<Untrusted>,
 }
 
+/// What a broker told, and when it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dated<T> {
+    /// What it told.
+    pub value: T,
+    /// When it was asked for, by our clock; nothing where it was asked for after the call began.
+    pub as_of: Option<Timestamp>,
+}
+
 /// Something that is undone when it is dropped: a watch that ends.
 #[must_use = "the watch ends when this is dropped"]
 pub struct WatchGuard(Option<Box<dyn FnOnce() + Send + Sync>>);
@@ -101,8 +111,9 @@ fn unsupported<'a, T: Send + 'a>() -> BrokerFuture<'a, Result<T, BrokerError>> {
 /// Reads beyond the order path have a default that says `BROKER_CAPABILITY_UNAVAILABLE`, so that a
 /// broker of one's own need not serve everything.
 ///
-/// Every future ends within the configured request time-out per request it makes; a dropped read
-/// has no effect, a dropped effect may have had one.
+/// Every future ends within the configured request time-out per request it makes, or on an
+/// [`Errand`](crate::Errand) with an end, soon after that; a dropped read has no effect, a dropped
+/// effect may have had one.
 pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// The configured name.
     fn name(&self) -> &BrokerName;
@@ -201,6 +212,17 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         &'a self,
         account: &'a AccountId,
     ) -> BrokerFuture<'a, Result<Vec<BrokerOrder>, BrokerError>>;
+
+    /// The same, or a list that was asked for at most `age` ago, if neither a write of ours on the
+    /// account nor the stream made another look due since. Such a list shows nothing of what was
+    /// done after [`Dated::as_of`].
+    fn orders_within<'a>(
+        &'a self,
+        account: &'a AccountId,
+        _age: Duration,
+    ) -> BrokerFuture<'a, Result<Dated<Vec<BrokerOrder>>, BrokerError>> {
+        Box::pin(async { Ok(Dated { value: self.orders(account).await?, as_of: None }) })
+    }
 
     /// One order.
     fn order<'a>(

@@ -2,9 +2,10 @@
 
 use crate::client::ClientPortal;
 use crate::{
-    Asked, Broker, BrokerError, BrokerFuture, CancelOutcome, PlaceOutcome, Resolution,
+    Asked, Broker, BrokerError, BrokerFuture, CancelOutcome, Dated, PlaceOutcome, Resolution,
     ResolveFilters, StreamHealth, Viewer, WatchGuard, WhatIf, instructions,
 };
+use core::time::Duration;
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, Alert, Allocation, AssetClass, Bars, BarsRequest,
@@ -103,10 +104,20 @@ impl Broker for ClientPortal {
     }
 
     fn orders<'a>(&'a self, account: &'a AccountId) -> Read<'a, Vec<BrokerOrder>> {
-        Box::pin(async {
-            let orders = self.read_orders(account).await?;
-            self.learn_orders(&orders);
-            Ok(orders)
+        Box::pin(async { Ok(self.read_orders(account, None).await?.value) })
+    }
+
+    fn orders_within<'a>(
+        &'a self,
+        account: &'a AccountId,
+        age: Duration,
+    ) -> Read<'a, Dated<Vec<BrokerOrder>>> {
+        Box::pin(async move {
+            let oldest = self.lists().oldest(account, age);
+            match self.lists().find(account, oldest) {
+                Some(list) => Ok(list),
+                None => self.read_orders(account, Some(oldest)).await,
+            }
         })
     }
 

@@ -7,6 +7,7 @@
 use crate::cache::Caches;
 use crate::config::{BrokerConfig, Pacing};
 use crate::keeper::{Cause, judge};
+use crate::lists::OrderLists;
 use crate::session::{Fault, Known, Primed, Session, check};
 use crate::stream::Streams;
 use crate::transport::{Answer, Request, Transport};
@@ -46,6 +47,7 @@ struct Inner {
     transport: Transport,
     session: Session,
     caches: Caches,
+    lists: OrderLists,
     streams: Arc<Streams>,
     latch: HaltLatch,
 }
@@ -81,6 +83,7 @@ pub fn connect(
             transport,
             session: Session::new(config.region, now, events.clone()),
             caches: Caches::default(),
+            lists: OrderLists::default(),
             streams: Arc::new(Streams::new(events)),
             latch,
         }),
@@ -110,6 +113,10 @@ impl ClientPortal {
 
     pub(crate) fn caches(&self) -> &Caches {
         &self.inner.caches
+    }
+
+    pub(crate) fn lists(&self) -> &OrderLists {
+        &self.inner.lists
     }
 
     pub(crate) fn latch(&self) -> &HaltLatch {
@@ -362,12 +369,20 @@ impl ClientPortal {
 
     /// Sends a read; makes a missing pre-flight once and asks again.
     pub(crate) async fn fetch(&self, request: &Request) -> Result<Answer, BrokerError> {
+        self.fetch_dated(request).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, and when it was asked for.
+    pub(crate) async fn fetch_dated(
+        &self,
+        request: &Request,
+    ) -> Result<(Answer, Instant), BrokerError> {
         self.known().await?;
-        match self.ask(request).await {
+        match self.ask_dated(request).await {
             Err(Fault::PreflightMissing) => {
                 self.session().forget();
                 self.known().await?;
-                self.ask(request).await.map_err(|fault| self.give_up(fault))
+                self.ask_dated(request).await.map_err(|fault| self.give_up(fault))
             }
             other => other.map_err(|fault| self.give_up(fault)),
         }
@@ -392,8 +407,12 @@ impl ClientPortal {
 
     /// One request, one answer, understood; the session learns from a failure.
     async fn ask(&self, request: &Request) -> Result<Answer, Fault> {
+        self.ask_dated(request).await.map(|(answer, _)| answer)
+    }
+
+    async fn ask_dated(&self, request: &Request) -> Result<(Answer, Instant), Fault> {
         let result = match self.transport().read(request).await {
-            Ok(answer) => check(&answer).map(|()| answer),
+            Ok((answer, sent)) => check(&answer).map(|()| (answer, sent)),
             Err(error) => Err(Fault::Error(error)),
         };
         result.inspect_err(|fault| {
@@ -420,6 +439,9 @@ impl ClientPortal {
     }
 
     pub(crate) fn note(&self, cause: Cause) {
+        if cause.state() != SessionState::Ready {
+            self.lists().forget();
+        }
         let transport = self.transport();
         self.session().note(cause, transport.clock().now(), transport.skew_ms());
     }

@@ -52,12 +52,15 @@ pub struct BrokerConfig {
     pub tls: TlsPolicy,
     /// What the login must be.
     pub expect: Mode,
-    /// Longest time for one request, its wait for pacing included.
+    /// Longest time for one request, its wait for pacing included where no errand has an end.
     pub request_timeout: Duration,
     /// Longest time to establish a connection.
     pub connect_timeout: Duration,
     /// Whether limits are kept.
     pub pacing: Pacing,
+    /// Where it is kept when paths with narrow limits were last asked, so that a restart doesn't
+    /// ask too soon; nowhere if not given.
+    pub pacing_file: Option<PathBuf>,
     /// Whose midnight ends the session.
     pub region: Region,
     /// How long before its end a human is reminded.
@@ -76,6 +79,7 @@ impl BrokerConfig {
             request_timeout: REQUEST_TIMEOUT,
             connect_timeout: CONNECT_TIMEOUT,
             pacing: Pacing::default(),
+            pacing_file: None,
             region: Region::default(),
             remind_before: REMIND_BEFORE,
         }

@@ -4,13 +4,26 @@
 //! login shows, and the login is of the expected kind. What fails here is `NotSent`.
 
 use crate::client::ClientPortal;
+use crate::lists::OrderLists;
 use crate::transport::{Answer, Delivery, Method, Request};
 use crate::wire::replies::{cancellation, is_reply_id, placement};
 use crate::wire::{scalar, ticket};
 use crate::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
 use ibkr_agent_audit::Recorded;
-use ibkr_agent_domain::{CanonicalOrder, ClientOrderId, Mode};
+use ibkr_agent_domain::{AccountId, CanonicalOrder, ClientOrderId, Mode};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
+
+/// Ends an account's list of orders when it is dropped, whatever became of a write.
+struct Touch<'a> {
+    lists: &'a OrderLists,
+    account: &'a AccountId,
+}
+
+impl Drop for Touch<'_> {
+    fn drop(&mut self) {
+        self.lists.touch(self.account);
+    }
+}
 
 impl ClientPortal {
     pub(crate) async fn place_once(&self, permit: Recorded<Permit<Place>>) -> PlaceOutcome {
@@ -26,7 +39,7 @@ impl ClientPortal {
         };
         let path = format!("/iserver/account/{}/orders", order.account());
         let request = Request::post(path).json(body);
-        let sent = self.transport().send_once(&request, Some(self.latch())).await;
+        let sent = self.write(order.account(), &request, Some(self.latch())).await;
         self.settle(sent, &reference, |question| {
             PlaceOutcome::Question(Asked::new(question, permit))
         })
@@ -64,7 +77,7 @@ impl ClientPortal {
         let request =
             Request::post(format!("/iserver/reply/{}", reply.reply_id())).json(body.to_vec());
         let reference = place.client_order_id().clone();
-        let sent = self.transport().send_once(&request, latch).await;
+        let sent = self.write(place.order().account(), &request, latch).await;
         self.settle(sent, &reference, |question| {
             PlaceOutcome::Question(asked.followed_by(question, next))
         })
@@ -88,7 +101,7 @@ impl ClientPortal {
         }
         let path = format!("/iserver/account/{}/order/{order}", cancel.account());
         let request = Request::new(Method::Delete, path);
-        match self.transport().send_once(&request, None).await {
+        match self.write(cancel.account(), &request, None).await {
             Delivery::NotSent(why) => CancelOutcome::NotSent { why },
             Delivery::Unknown(why) => CancelOutcome::Unknown { why },
             Delivery::Answered(answer) => {
@@ -96,6 +109,18 @@ impl ClientPortal {
                 cancellation(&answer, &order)
             }
         }
+    }
+
+    /// The one write; what was read of the account's orders before it ends counts no more.
+    async fn write(
+        &self,
+        account: &AccountId,
+        request: &Request,
+        latch: Option<&HaltLatch>,
+    ) -> Delivery {
+        let _ended = Touch { lists: self.lists(), account };
+        self.lists().touch(account);
+        self.transport().send_once(request, latch).await
     }
 
     fn settle(

@@ -18,13 +18,14 @@ use crate::wire::orders::{OrderStatus, Orders, TradeRow, WhatIfAnswer, execution
 use crate::wire::portfolio::{Figure, LedgerBlock, PositionRow, ledger, summary};
 use crate::wire::{accounts::PortfolioAccount, contracts::Rate};
 use crate::wire::{parse, parse_list, ticket};
-use crate::{BrokerError, WhatIf};
+use crate::{BrokerError, Dated, WhatIf};
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, BrokerOrder, BrokerOrderId, CanonicalOrder, Currency,
     Execution, LedgerLine, Position,
 };
 use rust_decimal::Decimal;
 use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// Rows per page and most pages of the older position list.
 const PAGE_ROWS: usize = 100;
@@ -120,20 +121,28 @@ impl ClientPortal {
         Err(BrokerError::InvalidResponse { what: "number of positions" })
     }
 
+    /// From a request that is sent from now on, or was sent after `asked_after`.
     pub(crate) async fn read_orders(
         &self,
         account: &AccountId,
-    ) -> Result<Vec<BrokerOrder>, BrokerError> {
+        asked_after: Option<Instant>,
+    ) -> Result<Dated<Vec<BrokerOrder>>, BrokerError> {
         self.require(account).await?;
         let request = Request::get("/iserver/account/orders")
             .param("accountId", account.as_str())
-            .lane(Lane::Orders);
+            .lane(Lane::Orders)
+            .asked_after(asked_after);
         if !self.session().is_primed(Primed::Orders) {
-            self.fetch(&request).await?;
+            self.fetch(&request.cold()).await?;
             self.session().note_primed(Primed::Orders);
         }
-        let list: Orders = self.fetch_as(&request, "orders").await?;
-        orders(list.orders.unwrap_or_default(), account)
+        let (answer, asked) = self.fetch_dated(&request).await?;
+        let list: Orders = parse(&answer.body, "orders")?;
+        let value = orders(list.orders.unwrap_or_default(), account)?;
+        self.learn_orders(&value);
+        let list = Dated { value, as_of: Some(answer.sent_at) };
+        self.lists().keep(account, asked, &list);
+        Ok(list)
     }
 
     pub(crate) async fn read_order(
@@ -161,7 +170,7 @@ impl ClientPortal {
             .param("accountId", account.as_str())
             .lane(Lane::Trades);
         if !self.session().is_primed(Primed::Trades) {
-            self.fetch(&request).await?;
+            self.fetch(&request.cold()).await?;
             self.session().note_primed(Primed::Trades);
         }
         let answer = self.fetch(&request).await?;

@@ -11,8 +11,11 @@
 //! Invariants: a time-out on everything; bodies are buffered, with their length, and bounded; no
 //! redirects, proxies or cookies; headers of answers are dropped but for `Date` and `Retry-After`.
 
+mod flights;
+
+use self::flights::{Flight, Flights, Sharing};
 use crate::config::{BrokerConfig, Endpoint};
-use crate::pacing::{Lane, Limiter};
+use crate::pacing::{Errand, Lane, Limiter, Place, Turn};
 use crate::{BrokerError, Clock, ConnectError, HaltLatch, tls};
 use bytes::{Bytes, BytesMut};
 use core::fmt;
@@ -24,13 +27,11 @@ use http::header::{
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Largest answer to a read.
@@ -70,6 +71,11 @@ pub(crate) struct Request {
     pub(crate) query: Vec<(&'static str, String)>,
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) lane: Lane,
+    /// An answer that was asked for after this moment serves too; without it, only one that is
+    /// asked for from now on.
+    pub(crate) asked_after: Option<Instant>,
+    /// Only opens a subscription: nobody who wants the contents shares its answer.
+    is_cold: bool,
 }
 
 impl Request {
@@ -84,7 +90,15 @@ impl Request {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
         let path = path.into();
         let lane = Lane::of(method, &path);
-        Self { method, path, query: Vec::new(), body: None, lane }
+        Self {
+            method,
+            path,
+            query: Vec::new(),
+            body: None,
+            lane,
+            asked_after: None,
+            is_cold: false,
+        }
     }
 
     pub(crate) fn param(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -100,6 +114,16 @@ impl Request {
     pub(crate) const fn lane(mut self, lane: Lane) -> Self {
         self.lane = lane;
         self
+    }
+
+    pub(crate) const fn asked_after(mut self, moment: Option<Instant>) -> Self {
+        self.asked_after = moment;
+        self
+    }
+
+    /// The same as a first read, whose answer is thrown away.
+    pub(crate) fn cold(&self) -> Self {
+        Self { is_cold: true, asked_after: None, ..self.clone() }
     }
 
     /// Path and query, percent-encoded; a space is `%20`, never `+`.
@@ -121,7 +145,7 @@ impl Request {
 
     /// Says the same to the broker.
     fn key(&self) -> String {
-        format!("{} {:?} {:?}", self.path, self.query, self.body)
+        format!("{} {:?} {:?} {}", self.path, self.query, self.body, self.is_cold)
     }
 }
 
@@ -156,36 +180,6 @@ pub(crate) enum Delivery {
     Answered(Answer),
 }
 
-type Flight = Arc<OnceCell<Result<Answer, BrokerError>>>;
-
-/// A place in a request that callers share.
-struct Boarded<'a> {
-    transport: &'a Transport,
-    key: String,
-    flight: Flight,
-}
-
-impl Boarded<'_> {
-    /// Lets nobody else join.
-    fn close(&self) {
-        let mut flights = self.transport.lock_flights();
-        if flights.get(&self.key).is_some_and(|open| Arc::ptr_eq(open, &self.flight)) {
-            flights.remove(&self.key);
-        }
-    }
-}
-
-impl Drop for Boarded<'_> {
-    fn drop(&mut self) {
-        // The last one to give up leaves nothing behind; the map's own is the second.
-        let mut flights = self.transport.lock_flights();
-        let is_ours = flights.get(&self.key).is_some_and(|open| Arc::ptr_eq(open, &self.flight));
-        if is_ours && Arc::strong_count(&self.flight) <= 2 {
-            flights.remove(&self.key);
-        }
-    }
-}
-
 /// The way to one gateway.
 pub(crate) struct Transport {
     http: reqwest::Client,
@@ -196,7 +190,7 @@ pub(crate) struct Transport {
     request_timeout: Duration,
     connect_timeout: Duration,
     skew_ms: AtomicI64,
-    flights: Mutex<HashMap<String, Flight>>,
+    flights: Flights,
 }
 
 impl fmt::Debug for Transport {
@@ -230,12 +224,15 @@ impl Transport {
             http,
             tls: Arc::new(tls).into(),
             endpoint,
-            limiter: Limiter::new(config.pacing),
+            limiter: match &config.pacing_file {
+                Some(file) => Limiter::remembering(config.pacing, file.clone(), Arc::clone(&clock)),
+                None => Limiter::new(config.pacing),
+            },
             clock,
             request_timeout: config.request_timeout,
             connect_timeout: config.connect_timeout,
             skew_ms: AtomicI64::new(NO_SKEW),
-            flights: Mutex::default(),
+            flights: Flights::default(),
         })
     }
 
@@ -272,46 +269,76 @@ impl Transport {
         self.request_timeout
     }
 
-    /// Sends a read. Callers of the same GET share one request: for an account's own facts only as
-    /// long as it hasn't been sent, so that nobody is told what was true before it asked.
-    pub(crate) async fn read(&self, request: &Request) -> Result<Answer, BrokerError> {
-        let deadline = Instant::now() + self.request_timeout;
+    /// Sends a read; its answer, and when it was asked for. Callers of the same GET share one
+    /// request, on the most pressing of their errands: for an account's own facts only as long as
+    /// it hasn't been sent, or as [`Request::asked_after`] allows, so that nobody is told what was
+    /// true before it asked unless it said so.
+    pub(crate) async fn read(&self, request: &Request) -> Result<(Answer, Instant), BrokerError> {
+        let place = Errand::current().place(self.request_timeout);
+        let end = Errand::current().until();
+        let end = end.unwrap_or_else(|| Instant::now() + self.request_timeout);
         if request.method != Method::Get {
-            return self.send_read(request, deadline, || {}).await;
+            let turn = self.limiter.enter(request.lane, place)?.turn().await?;
+            return self.answer(request, turn, end).await;
         }
-        let boarded = self.board(request.key());
-        let before_sending = || {
-            if request.tells_account() {
-                boarded.close();
-            }
+        let sharing = match request.asked_after {
+            _ if !request.tells_account() => Sharing::Sent,
+            Some(moment) => Sharing::SentAfter(moment),
+            None => Sharing::Unsent,
         };
-        let lead = || async { self.send_read(request, deadline, before_sending).await };
-        let answer = timeout_at(deadline, boarded.flight.get_or_init(lead)).await;
-        // Whoever comes from now on asks anew. An error before sending had left the flight open.
-        boarded.close();
-        answer.map_err(|_| BrokerError::TimedOut)?.clone()
+        loop {
+            let boarded = self.flights.board(request.key(), sharing, place, &self.limiter);
+            let mut is_leader = false;
+            let lead = || {
+                is_leader = true;
+                self.lead(request, boarded.flight(), place, end)
+            };
+            // One whose turn came late still gets the time for its answer.
+            let latest = end + self.request_timeout / 5;
+            let answer = timeout_at(latest, boarded.flight().answer(lead)).await;
+            // Whoever comes from now on asks anew.
+            boarded.close();
+            match answer {
+                // Somebody with less patience led and was refused before it was sent.
+                Ok(Err(BrokerError::RateLimited { .. }))
+                    if !is_leader
+                        && boarded.flight().sent().is_none()
+                        && Instant::now() < place.turn_by => {}
+                Ok(answer) => return answer,
+                Err(_) if boarded.flight().sent().is_none() => {
+                    return Err(BrokerError::RateLimited { retry_after: Duration::from_secs(1) });
+                }
+                Err(_) => return Err(BrokerError::TimedOut),
+            }
+        }
     }
 
-    fn board(&self, key: String) -> Boarded<'_> {
-        let flight = Arc::clone(self.lock_flights().entry(key.clone()).or_default());
-        Boarded { transport: self, key, flight }
-    }
-
-    fn lock_flights(&self) -> MutexGuard<'_, HashMap<String, Flight>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn send_read(
+    /// Waits for the turn of all who share a request, and sends it.
+    async fn lead(
         &self,
         request: &Request,
-        deadline: Instant,
-        before_sending: impl FnOnce(),
-    ) -> Result<Answer, BrokerError> {
-        // A turn that leaves no time for the answer would end as a time-out, not as a wait.
-        let turn_by = deadline - self.request_timeout / 5;
-        let _turn = self.limiter.acquire(request.lane, turn_by).await?;
-        before_sending();
-        timeout_at(deadline, self.exchange(request)).await.map_err(|_| BrokerError::TimedOut)?
+        flight: &Flight,
+        place: Place,
+        end: Instant,
+    ) -> Result<(Answer, Instant), BrokerError> {
+        let entered = flight.enter(place, |place| self.limiter.enter(request.lane, place))?;
+        let turn = entered.turn().await?;
+        let sent = flight.note_sent();
+        let (answer, _) = self.answer(request, turn, end).await?;
+        Ok((answer, sent))
+    }
+
+    /// One exchange, in a request's time at most; a fifth of that at least.
+    async fn answer(
+        &self,
+        request: &Request,
+        _turn: Turn<'_>,
+        end: Instant,
+    ) -> Result<(Answer, Instant), BrokerError> {
+        let sent = Instant::now();
+        let end = end.max(sent + self.request_timeout / 5).min(sent + self.request_timeout);
+        let answer = timeout_at(end, self.exchange(request)).await;
+        Ok((answer.map_err(|_| BrokerError::TimedOut)??, sent))
     }
 
     async fn exchange(&self, request: &Request) -> Result<Answer, BrokerError> {

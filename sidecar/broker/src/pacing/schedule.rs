@@ -2,11 +2,14 @@
 //! argument.
 //!
 //! Per tier the callers form a ring; each grant goes to the next caller that has a request whose
-//! windows are free, so a long queue of one caller costs another one turn.
+//! windows are free, so a long queue of one caller costs another one turn. A waiting request goes
+//! up when somebody with a more pressing errand shares it, and when it has waited for [`AGED`]: no
+//! stream of decisions or questions can blind the looks around.
 //!
 //! Bounds: [`MAX_PER_CALLER`] and [`MAX_PER_TIER`] waiting requests; a window remembers as many
 //! requests as it allows.
 
+use super::Place;
 use super::windows::{GLOBAL, Lane, Tier, Window};
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +20,10 @@ use tokio::time::Instant;
 const MAX_PER_CALLER: usize = 256;
 /// Most waiting requests of a tier.
 const MAX_PER_TIER: usize = 1_024;
+/// How long a look around waits behind everybody else before it takes its turn among decisions.
+const AGED: Duration = Duration::from_secs(20);
+/// A process that asked a narrow path so lately may have asked anything since.
+const RECENT: Duration = Duration::from_secs(10);
 /// How far ahead "no need to look" is.
 const FAR: Duration = Duration::from_secs(3_600);
 
@@ -28,6 +35,8 @@ pub(crate) struct Ticket(u64);
 struct Waiting {
     ticket: Ticket,
     lane: Lane,
+    since: Instant,
+    turn_by: Instant,
     grant: oneshot::Sender<()>,
 }
 
@@ -51,28 +60,95 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
+    /// Starts as a process that ended left it: paths that were asked, and how long ago. If that was
+    /// moments ago, the window of all requests counts as used by reads too.
+    pub(crate) fn after(ages: BTreeMap<Lane, Duration>, now: Instant) -> Self {
+        let mut schedule = Self::default();
+        if ages.values().any(|age| *age < RECENT) {
+            schedule.all = core::iter::repeat_n(now, Tier::Read.share()).collect();
+        }
+        for (lane, age) in ages {
+            if let Some(sent) = now.checked_sub(age) {
+                schedule.lanes.entry(lane).or_default().push_back(sent);
+            }
+        }
+        schedule
+    }
+
     /// Joins the queue, unless the turn would come too late: then how long to wait.
     pub(crate) fn enter(
         &mut self,
         lane: Lane,
-        caller: u64,
-        deadline: Instant,
+        place: Place,
         grant: oneshot::Sender<()>,
         now: Instant,
     ) -> Result<Ticket, Duration> {
-        let turn = self.estimate(lane, caller, now);
-        let ring = self.ring(lane.tier());
+        let Place { caller, urgency, turn_by } = place;
+        let tier = lane.tier(urgency);
+        let turn = self.estimate(lane, tier, caller, now);
+        let ring = self.ring(tier);
         let waiting: usize = ring.callers.values().map(VecDeque::len).sum();
         let own = ring.callers.get(&caller).map_or(0, VecDeque::len);
-        if turn > deadline || own >= MAX_PER_CALLER || waiting >= MAX_PER_TIER {
+        if turn > turn_by || own >= MAX_PER_CALLER || waiting >= MAX_PER_TIER {
             return Err(turn.saturating_duration_since(now).max(GLOBAL.per));
         }
         self.tickets = self.tickets.wrapping_add(1);
         let ticket = Ticket(self.tickets);
-        let queue = self.ring_mut(lane.tier()).callers.entry(caller).or_default();
-        queue.push_back(Waiting { ticket, lane, grant });
+        let waiting = Waiting { ticket, lane, since: now, turn_by, grant };
+        self.ring_mut(tier).callers.entry(caller).or_default().push_back(waiting);
         self.next_at = None;
         Ok(ticket)
+    }
+
+    /// A more pressing or more patient errand shares a waiting request.
+    pub(crate) fn press(&mut self, ticket: Ticket, place: Place, now: Instant) {
+        let mut found = None;
+        for tier in Tier::ALL {
+            for (caller, queue) in &mut self.ring_mut(tier).callers {
+                if let Some(at) = queue.iter().position(|waiting| waiting.ticket == ticket) {
+                    found = queue.remove(at).map(|waiting| (tier, *caller, waiting));
+                }
+            }
+        }
+        let Some((tier, caller, mut waiting)) = found else {
+            return;
+        };
+        waiting.turn_by = waiting.turn_by.max(place.turn_by);
+        let pressed = waiting.lane.tier(place.urgency);
+        if pressed < tier {
+            self.ring_mut(pressed).callers.entry(place.caller).or_default().push_back(waiting);
+        } else {
+            let queue = self.ring_mut(tier).callers.entry(caller).or_default();
+            let at = queue.partition_point(|other| other.ticket.0 < waiting.ticket.0);
+            queue.insert(at, waiting);
+        }
+        self.drop_empty();
+        self.next_at = None;
+        self.dispatch(now);
+    }
+
+    /// Looks around that waited too long take turns with decisions.
+    fn age(&mut self, now: Instant) {
+        let mut aged = Vec::new();
+        for (caller, queue) in &mut self.ring_mut(Tier::Survey).callers {
+            let is_old = |waiting: &mut Waiting| now.duration_since(waiting.since) >= AGED;
+            while let Some(old) = queue.pop_front_if(is_old) {
+                aged.push((*caller, old));
+            }
+        }
+        if aged.is_empty() {
+            return;
+        }
+        for (caller, old) in aged {
+            self.ring_mut(Tier::Decision).callers.entry(caller).or_default().push_back(old);
+        }
+        self.drop_empty();
+    }
+
+    fn drop_empty(&mut self) {
+        for ring in &mut self.rings {
+            ring.callers.retain(|_, queue| !queue.is_empty());
+        }
     }
 
     /// Counts a request that is sent without waiting.
@@ -98,13 +174,14 @@ impl Schedule {
             for queue in ring.callers.values_mut() {
                 queue.retain(|waiting| waiting.ticket != ticket);
             }
-            ring.callers.retain(|_, queue| !queue.is_empty());
         }
+        self.drop_empty();
     }
 
-    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
+    /// Until when a waiting request wants its turn.
+    pub(crate) fn turn_by(&self, ticket: Ticket) -> Option<Instant> {
         let mut waiting = self.rings.iter().flat_map(|ring| ring.callers.values().flatten());
-        waiting.any(|waiting| waiting.ticket == ticket)
+        waiting.find(|waiting| waiting.ticket == ticket).map(|waiting| waiting.turn_by)
     }
 
     /// How many requests wait.
@@ -123,6 +200,7 @@ impl Schedule {
         if self.next_at.is_some_and(|next| now < next) {
             return;
         }
+        self.age(now);
         for tier in Tier::ALL {
             while self.global_free(tier, now) <= now {
                 let Some(waiting) = self.pick(tier, now) else {
@@ -143,8 +221,8 @@ impl Schedule {
             for queue in ring.callers.values_mut() {
                 queue.retain(|waiting| waiting.lane.ignores_penalty());
             }
-            ring.callers.retain(|_, queue| !queue.is_empty());
         }
+        self.drop_empty();
         self.next_at = None;
     }
 
@@ -157,22 +235,26 @@ impl Schedule {
     }
 
     fn ring(&self, tier: Tier) -> &Ring {
-        let [cancel, effect, evidence, read] = &self.rings;
+        let [cancel, effect, decision, evidence, read, survey] = &self.rings;
         match tier {
             Tier::Cancel => cancel,
             Tier::Effect => effect,
+            Tier::Decision => decision,
             Tier::Evidence => evidence,
             Tier::Read => read,
+            Tier::Survey => survey,
         }
     }
 
     fn ring_mut(&mut self, tier: Tier) -> &mut Ring {
-        let [cancel, effect, evidence, read] = &mut self.rings;
+        let [cancel, effect, decision, evidence, read, survey] = &mut self.rings;
         match tier {
             Tier::Cancel => cancel,
             Tier::Effect => effect,
+            Tier::Decision => decision,
             Tier::Evidence => evidence,
             Tier::Read => read,
+            Tier::Survey => survey,
         }
     }
 
@@ -238,25 +320,22 @@ impl Schedule {
     }
 
     /// When a new request of a caller would have its turn, if nobody joined after it.
-    fn estimate(&self, lane: Lane, caller: u64, now: Instant) -> Instant {
-        let ahead = |tier: Tier, is_counted: &dyn Fn(&Waiting) -> bool| -> usize {
+    fn estimate(&self, lane: Lane, tier: Tier, caller: u64, now: Instant) -> Instant {
+        let ahead = |is_counted: &dyn Fn(&Waiting) -> bool| -> usize {
             let count = |queue: &VecDeque<Waiting>| {
                 queue.iter().filter(|waiting| is_counted(waiting)).count()
             };
+            let higher = Tier::ALL.into_iter().take_while(|other| *other < tier);
+            let higher = higher.flat_map(|other| self.ring(other).callers.values()).map(count);
             let callers = &self.ring(tier).callers;
             let own = callers.get(&caller).map_or(0, count);
             let others = callers.iter().filter(|(other, _)| **other != caller);
-            others.map(|(_, queue)| count(queue).min(own.saturating_add(1))).sum::<usize>() + own
+            let others = others.map(|(_, queue)| count(queue).min(own.saturating_add(1)));
+            higher.chain(others).sum::<usize>().saturating_add(own)
         };
-        let tier = lane.tier();
-        let mut all = 0;
-        for higher in Tier::ALL.into_iter().take_while(|other| *other < tier) {
-            all += self.ring(higher).callers.values().map(VecDeque::len).sum::<usize>();
-        }
-        all += ahead(tier, &|_| true);
         let share = Window { most: tier.share(), per: GLOBAL.per };
-        let mut turn = after(&self.all, share, all, now);
-        let same = ahead(tier, &|waiting| waiting.lane == lane);
+        let mut turn = after(&self.all, share, ahead(&|_| true), now);
+        let same = ahead(&|waiting| waiting.lane == lane);
         let none = VecDeque::new();
         let sent = self.lanes.get(&lane).unwrap_or(&none);
         for window in lane.windows() {

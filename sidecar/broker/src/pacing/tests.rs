@@ -227,3 +227,102 @@ async fn one_caller_cannot_wait_without_bound() {
     // 8 go at once, 256 wait.
     assert_eq!(refused, 400 - 8 - 256);
 }
+
+/// Joins a queue on an errand, in a task of its own; tells when it had its turn.
+fn queued(
+    limiter: &Arc<Limiter>,
+    lane: Lane,
+    errand: Errand,
+) -> tokio::task::JoinHandle<Result<Instant, BrokerError>> {
+    let limiter = Arc::clone(limiter);
+    tokio::spawn(errand.run(async move {
+        let place = errand.place(Duration::from_secs(10));
+        let turn = limiter.enter(lane, place)?.turn().await;
+        turn.map(|_turn| Instant::now())
+    }))
+}
+
+fn survey() -> Errand {
+    Errand::of(0).urgency(Urgency::Survey).within(Duration::from_secs(60))
+}
+
+fn decision(caller: u64) -> Errand {
+    Errand::of(caller).urgency(Urgency::Decision).within(Duration::from_secs(15))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_goes_before_what_was_asked_and_that_before_a_look_around() {
+    let limiter = Arc::new(Limiter::new(Pacing::On));
+    let start = Instant::now();
+    let _first = limiter.acquire(Lane::Orders, soon()).await.unwrap();
+    let look = queued(&limiter, Lane::Orders, survey());
+    tokio::task::yield_now().await;
+    let asked = Errand::of(1).within(Duration::from_secs(30));
+    let asked = queued(&limiter, Lane::Orders, asked);
+    tokio::task::yield_now().await;
+    let decision = queued(&limiter, Lane::Orders, decision(2));
+    let after = |at: Instant| (at - start).as_millis();
+    assert_eq!(after(decision.await.unwrap().unwrap()), 5_200);
+    assert_eq!(after(asked.await.unwrap().unwrap()), 10_400);
+    assert_eq!(after(look.await.unwrap().unwrap()), 15_600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_errand_waits_as_long_as_it_has_time_and_is_told_at_once_when_that_is_too_short() {
+    let limiter = Arc::new(Limiter::new(Pacing::On));
+    let _first = limiter.acquire(Lane::Orders, soon()).await.unwrap();
+    let two = [decision(1), decision(2)].map(|errand| queued(&limiter, Lane::Orders, errand));
+    tokio::task::yield_now().await;
+    let start = Instant::now();
+    let third = queued(&limiter, Lane::Orders, decision(3)).await.unwrap().unwrap_err();
+    assert_eq!(start.elapsed(), Duration::ZERO, "15.6 s are more than it has");
+    assert_eq!(third.retry_after().unwrap().as_millis(), 15_600);
+    for waiting in two {
+        waiting.await.unwrap().unwrap();
+    }
+    assert_eq!(start.elapsed().as_millis(), 10_400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_request_goes_up_and_stays_longer_with_the_errand_that_joins_it() {
+    let limiter = Arc::new(Limiter::new(Pacing::On));
+    let start = Instant::now();
+    let _first = limiter.acquire(Lane::Orders, soon()).await.unwrap();
+    let before = queued(&limiter, Lane::Orders, Errand::of(1).within(Duration::from_secs(30)));
+    tokio::task::yield_now().await;
+    // Patient enough for the second turn, not for a third.
+    let look = Errand::of(0).urgency(Urgency::Survey).within(Duration::from_secs(13));
+    let entered = limiter.enter(Lane::Orders, look.place(Duration::from_secs(10))).unwrap();
+    limiter.press(entered.ticket().unwrap(), decision(2).place(Duration::from_secs(10)));
+    let _turn = entered.turn().await.unwrap();
+    assert_eq!(start.elapsed().as_millis(), 5_200, "before the one that came first");
+    before.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn decisions_without_end_keep_no_look_around_waiting_for_ever() {
+    let limiter = Arc::new(Limiter::new(Pacing::On));
+    let start = Instant::now();
+    let decisions: Vec<_> = (1..=2)
+        .map(|caller| {
+            let limiter = Arc::clone(&limiter);
+            tokio::spawn(async move {
+                loop {
+                    let place = decision(caller).place(Duration::from_secs(10));
+                    if let Ok(entered) = limiter.enter(Lane::Orders, place) {
+                        drop(entered.turn().await);
+                    } else {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    queued(&limiter, Lane::Orders, survey()).await.unwrap().unwrap();
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_secs(20) && waited < Duration::from_secs(38), "{waited:?}");
+    for task in decisions {
+        task.abort();
+    }
+}

@@ -2,8 +2,10 @@
 //!
 //! Our windows are a little longer than IBKR's, since it measures arrival and we measure sending.
 
+use super::Urgency;
 use crate::transport::Method;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 /// At most `most` requests within `per`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,20 +80,25 @@ pub(crate) enum Tier {
     Cancel,
     /// Placing, replies and the session.
     Effect,
-    /// Orders and trades, which settle what became of an effect.
+    /// Whatever a decision waits for.
+    Decision,
+    /// Orders and trades that somebody asked for, which settle what became of an effect.
     Evidence,
-    /// Everything else.
+    /// Everything else that somebody asked for.
     Read,
+    /// Looks that nobody waits for.
+    Survey,
 }
 
 impl Tier {
-    pub(crate) const ALL: [Self; 4] = [Self::Cancel, Self::Effect, Self::Evidence, Self::Read];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Cancel, Self::Effect, Self::Decision, Self::Evidence, Self::Read, Self::Survey];
 
     pub(crate) const fn share(self) -> usize {
         match self {
             Self::Cancel => GLOBAL.most,
-            Self::Effect | Self::Evidence => GLOBAL.most - 1,
-            Self::Read => GLOBAL.most - 2,
+            Self::Effect | Self::Decision | Self::Evidence => GLOBAL.most - 1,
+            Self::Read | Self::Survey => GLOBAL.most - 2,
         }
     }
 }
@@ -158,6 +165,22 @@ impl Lane {
         }
     }
 
+    /// The path, where it is a lane of its own.
+    pub(crate) fn name(self) -> Option<&'static str> {
+        PATHS.iter().find(|(_, _, lane)| *lane == self).map(|(_, path, _)| *path)
+    }
+
+    /// Whether the path takes one request in its window.
+    pub(crate) fn is_narrow(self) -> bool {
+        self.windows().iter().any(|window| window.most == 1)
+    }
+
+    /// The lanes that are.
+    pub(crate) fn narrow() -> impl Iterator<Item = Self> {
+        let all: BTreeSet<Self> = PATHS.iter().map(|(_, _, lane)| *lane).collect();
+        all.into_iter().filter(|lane| lane.is_narrow())
+    }
+
     /// How many requests of the lane may be in flight at once.
     pub(crate) const fn at_once(self) -> usize {
         match self {
@@ -184,10 +207,11 @@ impl Lane {
         }
     }
 
-    pub(crate) const fn tier(self) -> Tier {
-        match self {
-            Self::Cancel => Tier::Cancel,
-            Self::Place | Self::KeepAlive | Self::Tickle => Tier::Effect,
+    /// Who goes before whom: the path says it of what isn't a read, its errand of what is.
+    pub(crate) const fn tier(self, urgency: Urgency) -> Tier {
+        let asked = match self {
+            Self::Cancel => return Tier::Cancel,
+            Self::Place | Self::KeepAlive | Self::Tickle => return Tier::Effect,
             Self::Orders | Self::Trades => Tier::Evidence,
             Self::Read
             | Self::Accounts
@@ -203,6 +227,11 @@ impl Lane {
             | Self::Notifications
             | Self::Fyi
             | Self::Validate => Tier::Read,
+        };
+        match urgency {
+            Urgency::Decision => Tier::Decision,
+            Urgency::Asked => asked,
+            Urgency::Survey => Tier::Survey,
         }
     }
 
@@ -243,6 +272,26 @@ mod tests {
     #[test]
     fn what_settles_an_effect_has_room_that_reads_cannot_take() {
         let shares = Tier::ALL.map(Tier::share);
-        assert_eq!(shares, [10, 9, 9, 8]);
+        assert_eq!(shares, [10, 9, 9, 9, 8, 8]);
+    }
+
+    #[test]
+    fn every_narrow_path_has_a_name_of_its_own() {
+        let names: BTreeSet<&str> = Lane::narrow().filter_map(Lane::name).collect();
+        assert_eq!(names.len(), Lane::narrow().count());
+        assert!(names.contains("/iserver/account/orders") && names.contains("/pa/performance"));
+        assert!(!Lane::Read.is_narrow() && !Lane::Snapshot.is_narrow());
+    }
+
+    #[test]
+    fn no_errand_slows_a_cancel_or_an_order_down_and_a_read_goes_as_its_errand_presses() {
+        for urgency in [Urgency::Survey, Urgency::Asked, Urgency::Decision] {
+            assert_eq!(Lane::Cancel.tier(urgency), Tier::Cancel);
+            assert_eq!(Lane::Place.tier(urgency), Tier::Effect);
+        }
+        for lane in [Lane::Orders, Lane::Read, Lane::Snapshot] {
+            assert!(lane.tier(Urgency::Decision) < lane.tier(Urgency::Asked));
+            assert!(lane.tier(Urgency::Asked) < lane.tier(Urgency::Survey));
+        }
     }
 }

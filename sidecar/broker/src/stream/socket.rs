@@ -6,7 +6,7 @@
 //!
 //! Bounds: frames of [`MAX_FRAME`], one connection, a time-out on connecting and on each write.
 
-use super::desk::Silence;
+use super::desk::{Silence, Told};
 use super::{Moment, Streams};
 use crate::client::ClientPortal;
 use crate::pacing::Lane;
@@ -14,7 +14,7 @@ use crate::transport::Stream as Connection;
 use crate::wire::stream::parse_frame;
 use core::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
-use ibkr_agent_domain::{SessionState, Untrusted};
+use ibkr_agent_domain::{BrokerEvent, SessionState, Untrusted};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
@@ -162,11 +162,27 @@ fn take(broker: &ClientPortal, bytes: &[u8]) {
     let streams: &Streams = broker.streams();
     let now: Moment = broker.moment();
     let told = streams.desk().hear(frame, now);
+    told.iter().for_each(|told| end_lists(broker, told));
     let looks = streams.publish(told);
     if looks.preflight {
         broker.session().forget();
     }
     if looks.session || looks.preflight {
         broker.session().lost.notify_one();
+    }
+}
+
+/// What an event tells makes a look due: a list of orders that was read before no longer counts.
+fn end_lists(broker: &ClientPortal, told: &Told) {
+    let Told::Event(event) = told else { return };
+    match event.as_ref() {
+        BrokerEvent::Order(order) => broker.lists().touch(&order.account),
+        BrokerEvent::Execution(fill) => broker.lists().touch(&fill.account),
+        BrokerEvent::Resumed => broker.lists().forget(),
+        BrokerEvent::Quote(_)
+        | BrokerEvent::ProfitAndLoss(_)
+        | BrokerEvent::Session(_)
+        | BrokerEvent::Reminder { .. }
+        | BrokerEvent::Notification { .. } => {}
     }
 }

@@ -5,6 +5,8 @@ mod canary;
 #[cfg(test)]
 mod effects;
 #[cfg(test)]
+mod errands;
+#[cfg(test)]
 mod keeper;
 #[cfg(test)]
 mod kept;
