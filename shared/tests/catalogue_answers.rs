@@ -239,6 +239,7 @@ fn outcome(status: OrderState) -> orders::OrderOutcomeOutput {
         message: "The broker has the order.".to_owned(),
         broker_message: Some(BrokerText::from(Untrusted::new("Submitted"))),
         question,
+        checked_at: Some(Wire(NOW)),
         next_step: "Ask ibkr_order_outcome for what becomes of it.".to_owned(),
     }
 }

@@ -43,6 +43,8 @@ const SESSION_WAIT: Duration = Duration::from_secs(10);
 const SURVEY_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a stop waits for what is in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+/// When paths with narrow limits were last asked, a file for each login in the state folder.
+const PACING_FILE: &str = "pacing";
 
 /// How a sidecar is set up.
 #[derive(Debug, Clone)]
@@ -362,7 +364,9 @@ fn connect(
     let mut list: Vec<Arc<dyn Broker>> = Vec::new();
     for broker in &config.brokers {
         let clock = Arc::new(clock.clone());
-        let client = ibkr_agent_broker::connect(broker.clone(), latch.clone(), clock)?;
+        let mut broker = broker.clone();
+        broker.pacing_file = Some(config.state_dir.join(format!("{PACING_FILE}-{}", broker.name)));
+        let client = ibkr_agent_broker::connect(broker, latch.clone(), clock)?;
         tracker.spawn(ibkr_agent_broker::keep_alive(client.clone(), shutdown.clone()));
         list.push(Arc::new(client));
     }

@@ -5,6 +5,7 @@
 
 mod looks;
 mod report;
+mod watch;
 
 use crate::brokers::Brokers;
 use crate::changes::Changes;
@@ -17,12 +18,9 @@ use crate::engine::{
 use crate::facts;
 use crate::notices::NoticeSender;
 use ibkr_agent_audit::{Emergency, Ledger, Recorded};
-use ibkr_agent_broker::{Asked, BrokerError, CancelOutcome, HaltLatch, PlaceOutcome, with_caller};
-use ibkr_agent_domain::{
-    AccountId, BrokerOrder, ClientOrderId, Digest, ErrorCode, Execution, SessionState,
-};
+use ibkr_agent_broker::{Asked, CancelOutcome, Errand, HaltLatch, PlaceOutcome, Urgency};
+use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
-use ibkr_agent_protocol::catalogue::resources::Resource;
 use looks::Looks;
 use report::{BROKE, cancel_report, failed, seen_through, shown};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,15 +30,13 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use watch::{CheckedAccounts, LookEnd, Moment};
 
 /// Calls that may be in flight at once, over all doors.
 const MAX_CALLS: usize = 512;
 /// Changes that a slow listener may lag behind before it misses some.
 const CHANGE_QUEUE: usize = 256;
-/// Shortest time between two accounts of a survey: IBKR takes one list of orders in 5 seconds, and
-/// a decision must not find the survey in its way.
-const SURVEY_PAUSE: Duration = Duration::from_secs(8);
-/// The turn at the broker of reads that a decision waits for; looks at accounts have another.
+/// The turn at the broker of reads that a decision waits for.
 const DECISIONS: u64 = 1;
 /// How long the driver waits for effects in flight when it stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -68,6 +64,7 @@ pub struct EngineHandle {
     slots: Arc<Semaphore>,
     next_ticket: Arc<AtomicU64>,
     changes: broadcast::Sender<Change>,
+    checked: tokio::sync::watch::Receiver<CheckedAccounts>,
     clock: Clock,
 }
 
@@ -93,10 +90,16 @@ enum Message {
         order: ClientOrderId,
         outcome: PlaceOutcome,
     },
-    /// A look at an account ended; whether it had its turn at the broker.
+    /// A look at an account ended.
     Sought {
         account: AccountId,
-        had_turn: bool,
+        urgency: Urgency,
+        end: LookEnd,
+    },
+    /// What a look that began then read.
+    Evidence {
+        begun: Moment,
+        evidence: Box<Input>,
     },
     Seek(AccountId),
     Look(Look),
@@ -188,11 +191,13 @@ pub(crate) fn spawn(
 ) -> EngineHandle {
     let (inbox, messages) = mpsc::unbounded_channel();
     let (changes, _) = broadcast::channel(CHANGE_QUEUE);
+    let checked = tokio::sync::watch::Sender::new(CheckedAccounts::new());
     let handle = EngineHandle {
         inbox: inbox.clone(),
         slots: Arc::new(Semaphore::new(MAX_CALLS)),
         next_ticket: Arc::new(AtomicU64::new(1)),
         changes: changes.clone(),
+        checked: checked.subscribe(),
         clock: parts.clock.clone(),
     };
     let driver = Driver {
@@ -208,12 +213,13 @@ pub(crate) fn spawn(
         resources: parts.resources,
         inbox,
         changes,
+        checked,
         waiting: BTreeMap::new(),
         asked: BTreeMap::new(),
-        seeking: BTreeSet::new(),
         due: BTreeSet::new(),
         surveyed_at: None,
         looks: Looks::default(),
+        surveys: CancellationToken::new(),
         effects: TaskTracker::new(),
     };
     tracker.spawn(driver.run(first, messages, shutdown));
@@ -232,14 +238,16 @@ struct Driver {
     notices: NoticeSender,
     inbox: mpsc::UnboundedSender<Message>,
     changes: broadcast::Sender<Change>,
+    checked: tokio::sync::watch::Sender<CheckedAccounts>,
     resources: Arc<Changes>,
     waiting: BTreeMap<Ticket, oneshot::Sender<Told>>,
     asked: BTreeMap<ClientOrderId, Asked>,
-    seeking: BTreeSet<AccountId>,
     /// Accounts that the survey still has to look at.
     due: BTreeSet<AccountId>,
     surveyed_at: Option<tokio::time::Instant>,
     looks: Looks,
+    /// Ends looks around when the driver stops.
+    surveys: CancellationToken,
     effects: TaskTracker,
 }
 
@@ -274,6 +282,7 @@ impl Driver {
     /// Finishes what is in flight: an effect that has begun is seen through.
     async fn drain(&mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
         self.effects.close();
+        self.surveys.cancel();
         let deadline = tokio::time::sleep(DRAIN_TIMEOUT);
         tokio::pin!(deadline);
         loop {
@@ -307,25 +316,19 @@ impl Driver {
                 if let Input::Withdrawn { ticket } = *input {
                     self.waiting.remove(&ticket);
                 }
-                if let Input::Evidence { account, orders, executions } = input.as_ref() {
-                    self.compare(account, orders, executions);
-                }
                 self.engine.handle(*input, now)
             }
+            Message::Evidence { begun, evidence } => self.take_in(begun, *evidence, now),
             Message::Placed { order, outcome } => {
                 let report = self.report(&order, outcome);
                 self.engine.handle(Input::PlaceDone { order, report }, now)
             }
-            Message::Sought { account, had_turn } => {
-                self.seeking.remove(&account);
-                if had_turn {
-                    self.due.remove(&account);
-                    self.looks.note(account);
-                }
+            Message::Sought { account, urgency, end } => {
+                self.sought(account, urgency, end);
                 Vec::new()
             }
             Message::Seek(account) => {
-                self.seek(account);
+                self.seek(account, Urgency::Asked);
                 Vec::new()
             }
             Message::Look(look) => {
@@ -382,7 +385,7 @@ impl Driver {
                 }
                 Effect::SetLatch { halted: true } => self.latch.halt(),
                 Effect::SetLatch { halted: false } => self.latch.resume(),
-                Effect::SeekEvidence { account } => self.seek(account),
+                Effect::SeekEvidence { account } => self.seek(account, Urgency::Asked),
                 Effect::Notice(notice) => self.notices.tell(*notice),
                 Effect::Changed(change) => drop(self.changes.send(change)),
             }
@@ -420,11 +423,11 @@ impl Driver {
 
     fn read_facts(&self, ticket: Ticket, order: Box<ibkr_agent_domain::CanonicalOrder>) {
         let brokers = Arc::clone(&self.brokers);
-        let currency = self.engine.policy().limits().max_notional.currency;
+        let wanted = facts::Wanted::by(self.engine.policy());
         let inbox = self.inbox.clone();
         self.effects.spawn(async move {
-            let read = async move { facts::read(&brokers, &order, currency).await };
-            let read = with_caller(DECISIONS, read);
+            let read = async move { facts::read(&brokers, &order, wanted).await };
+            let read = Errand::of(DECISIONS).run(read);
             let broke = || Err(Refusal::new(ErrorCode::InternalError, BROKE));
             let facts = seen_through(read).await.unwrap_or_else(broke).map(Box::new);
             Self::feed(&inbox, Input::FactsRead { ticket, facts });
@@ -470,18 +473,21 @@ impl Driver {
         let broker = self.brokers.named(permit.get().action().broker()).cloned();
         let account = permit.get().action().account().clone();
         let inbox = self.inbox.clone();
-        let brokers = Arc::clone(&self.brokers);
+        let look = self.look_up(account, Urgency::Asked);
         self.effects.spawn(async move {
             let report = match broker {
                 Some(broker) => {
-                    let sent = seen_through(async move { broker.cancel(permit).await });
+                    // What it asks for first, if anything, goes ahead of every other read.
+                    let errand = Errand::of(DECISIONS).urgency(Urgency::Decision);
+                    let sent = async move { broker.cancel(permit).await };
+                    let sent = seen_through(errand.run(sent));
                     cancel_report(sent.await.unwrap_or(CancelOutcome::Unknown { why: BROKE }))
                 }
                 None => failed(ErrorCode::BrokerBackendUnavailable, "no such broker login"),
             };
             Self::feed(&inbox, Input::CancelDone { ticket, report });
             // What the cancel did is seen at once, not only at the next look.
-            Self::look_up(&brokers, account, &inbox).await;
+            look.await;
         });
     }
 
@@ -509,83 +515,6 @@ impl Driver {
                 let report = failed(ErrorCode::AuditWriteFailed, "no record could be written");
                 Self::feed(&self.inbox, Input::CancelDone { ticket, report });
             }
-        }
-    }
-
-    /// Looks at every account that has an order whose state can still change, and at the next one
-    /// of the survey.
-    fn watch(&mut self) {
-        let mut accounts = self.engine.accounts_to_watch();
-        accounts.extend(self.resources.followed_accounts());
-        let now = tokio::time::Instant::now();
-        let pause = SURVEY_PAUSE.min(self.survey_interval);
-        let is_paused = self.surveyed_at.is_some_and(|at| now.duration_since(at) < pause);
-        if !is_paused && self.is_any_ready() {
-            let next = self.looks.in_turn(self.due.clone()).into_iter().next();
-            self.surveyed_at = next.is_some().then_some(now).or(self.surveyed_at);
-            accounts.extend(next);
-        }
-        for account in self.looks.in_turn(accounts) {
-            self.seek(account);
-        }
-    }
-
-    fn is_any_ready(&self) -> bool {
-        self.brokers.all().iter().any(|broker| broker.health().state == SessionState::Ready)
-    }
-
-    /// Whoever follows an account learns that its lists aren't what they were.
-    fn compare(&self, account: &AccountId, orders: &[BrokerOrder], executions: &[Execution]) {
-        let orders = Digest::of(format!("{orders:?}").as_bytes());
-        let executions = Digest::of(format!("{executions:?}").as_bytes());
-        let filled = self.resources.seen(account, "executions", executions);
-        if self.resources.seen(account, "orders", orders) || filled {
-            self.resources.bump(&Resource::Orders(account.clone()));
-        }
-        if filled {
-            self.resources.bump(&Resource::Positions(account.clone()));
-        }
-    }
-
-    /// Looks at every account that may be seen: an order that isn't ours must not go unnoticed.
-    fn survey(&mut self) {
-        if self.is_any_ready() {
-            self.due.extend(self.brokers.allowed().iter().cloned());
-            self.watch();
-        }
-    }
-
-    /// Reads orders and trades of an account, once at a time.
-    fn seek(&mut self, account: AccountId) {
-        if self.effects.is_closed() || !self.seeking.insert(account.clone()) {
-            return;
-        }
-        let brokers = Arc::clone(&self.brokers);
-        let inbox = self.inbox.clone();
-        self.effects.spawn(async move {
-            let had_turn = Self::look_up(&brokers, account.clone(), &inbox).await;
-            drop(inbox.send(Message::Sought { account, had_turn }));
-        });
-    }
-
-    /// Reads the evidence; whether the broker's limits left room for it.
-    async fn look_up(
-        brokers: &Brokers,
-        account: AccountId,
-        inbox: &mpsc::UnboundedSender<Message>,
-    ) -> bool {
-        let Ok(routed) = brokers.account(Some(&account)).await else { return true };
-        let (orders, executions) =
-            tokio::join!(routed.broker.orders(&account), routed.broker.executions(&account));
-        // Half the evidence is no evidence: the next look reads both again.
-        match (orders, executions) {
-            (Ok(orders), Ok(executions)) => {
-                Self::feed(inbox, Input::Evidence { account, orders, executions });
-                true
-            }
-            (Err(BrokerError::RateLimited { .. }), _)
-            | (_, Err(BrokerError::RateLimited { .. })) => false,
-            (_, _) => true,
         }
     }
 }

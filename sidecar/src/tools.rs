@@ -35,7 +35,7 @@ use crate::driver::{EngineHandle, Told};
 use crate::engine::{Answer, Caller, Input, Refusal, Standing, Work, owner_of_actor};
 use crate::relay::{Identity, RelayDoor, RemoteRefusal, Tally};
 use ibkr_agent_audit::Ledger;
-use ibkr_agent_broker::with_caller;
+use ibkr_agent_broker::Errand;
 use ibkr_agent_domain::{
     AccountId, Actor, Decision, Digest, Door, ErrorCode, Mode, Record, RecordKind, Reference,
     ScopeSet, Timestamp, Untrusted,
@@ -405,8 +405,10 @@ impl Core {
         let limit = call.timeout.min(MAX_TIMEOUT);
         let asked = Asked { core: self, caller, call: &call, progress, cancelled };
         let work = tokio::time::timeout(limit, asked.dispatch(spec));
-        // Callers take turns at the broker: one that asks much doesn't hold up another.
-        let ended = with_caller(turn_of(&requester.actor), work).await;
+        // Callers take turns at the broker: one that asks much doesn't hold up another. A read
+        // waits for its turn as long as the call has time, instead of being refused before.
+        let errand = Errand::of(turn_of(&requester.actor)).within(limit);
+        let ended = errand.run(work).await;
         match ended {
             Ok(Ok(done)) => self.finish(&requester, &call, done).await,
             Ok(Err(error)) => self.finish_refused(&requester, &call, error).await,

@@ -72,6 +72,9 @@ pub struct InstrumentBriefOutput {
     /// Open orders on it per account; no rows means there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_orders: Option<Table>,
+    /// When the oldest list of orders behind them was asked for: what was done later isn't in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_orders_as_of: Option<Wire<Timestamp>>,
     /// Whether it trades now, and until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionHours>,

@@ -459,12 +459,13 @@ impl Tool for OrderOutcome {
         title: "What became of an order",
         description: "Tells what is known of an order or cancel that was asked for earlier, from \
             the gateway's own ledger, even when the answer was lost. Give exactly one of call_id, \
-            approval_id, idempotency_key and client_order_id. Status unknown means that nobody \
-            knows yet: ask again, never repeat the order.",
+            approval_id, idempotency_key and client_order_id. Looks at the broker first where the \
+            order may have changed; checked_at says when. Status unknown means that nobody knows \
+            yet: ask again, never repeat the order.",
         scope: Scope::OrdersRead,
         risk: RiskClass::Read,
         toolset: Toolset::Orders,
-        hints: Hints::LOCAL_READ,
+        hints: Hints::BROKER_READ,
         in_default: true,
     };
     type Input = OrderOutcomeInput;
@@ -554,6 +555,10 @@ pub struct OrderOutcomeOutput {
     /// What the broker asks; only a human may answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<QuestionOutput>,
+    /// When the broker was last asked about this account's orders and trades; absent if it wasn't
+    /// since the gateway started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<Wire<Timestamp>>,
     /// What to do next.
     pub next_step: String,
 }

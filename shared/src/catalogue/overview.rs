@@ -104,6 +104,9 @@ pub struct PortfolioOverviewOutput {
     /// Open orders, at most ten, absent when none is known; ibkr_orders_list gives them all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_orders: Option<Table>,
+    /// When the oldest list of orders behind them was asked for: what was done later isn't in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_orders_as_of: Option<Wire<Timestamp>>,
     /// Approvals of this caller that wait for a human, at most ten; absent when none waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_approvals: Option<Table>,

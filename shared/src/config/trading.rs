@@ -101,7 +101,8 @@ pub struct RawRiskPolicy {
     pub max_notional: Option<RawDecimal>,
     /// How far past the quote an aggressive price may be, in percent.
     pub price_collar_percent: Option<RawDecimal>,
-    /// Oldest quote that an order may rest on, in seconds.
+    /// Oldest quote that an order may rest on, in seconds. The list of orders that it is checked
+    /// against may be as old, 10 seconds at most.
     pub max_quote_age_seconds: Option<u64>,
     /// Whether paper orders may rest on delayed data.
     pub accept_delayed_for_paper: Option<bool>,

@@ -28,7 +28,7 @@ impl Engine {
         let reference_price = facts.quote.as_ref().and_then(mid_price);
         let position = facts.position;
         let in_doubt = self.in_doubt(&order);
-        let under_way = self.under_way(&order, None, now.wall);
+        let under_way = self.under_way(&order, None, facts.blind_from(now.wall));
         let facts = complete_facts(facts, self.switches(), in_doubt, under_way, self.used(now));
         let checks = check_order(&self.config.policy, &facts, &order, now.wall);
         let would_pass = !checks.iter().any(ibkr_agent_gates::Check::is_denied);

@@ -99,6 +99,17 @@ pub struct BrokerFacts {
     pub working_same_side: Decimal,
     /// Units of the policy's currency per unit of the order's.
     pub policy_currency_rate: Option<Decimal>,
+    /// When the oldest of them was asked for, where that was before their reading began.
+    pub as_of: Option<Timestamp>,
+}
+
+impl BrokerFacts {
+    /// From when on our own orders may have changed without these facts showing it, if they were
+    /// read from `begun` on.
+    #[must_use]
+    pub fn blind_from(&self, begun: Timestamp) -> Timestamp {
+        self.as_of.map_or(begun, |as_of| as_of.min(begun))
+    }
 }
 
 /// A wish to submit under an approval.

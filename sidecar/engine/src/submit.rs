@@ -173,7 +173,7 @@ impl Engine {
         }
         let rate = facts.policy_currency_rate.filter(|rate| *rate > Decimal::ZERO);
         let in_doubt = self.in_doubt(&order);
-        let under_way = self.under_way(&order, Some(&id), since);
+        let under_way = self.under_way(&order, Some(&id), facts.blind_from(since));
         let facts = complete_facts(facts, self.switches(), in_doubt, under_way, self.used(now));
         let intent = PlaceIntent {
             order,

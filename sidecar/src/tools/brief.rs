@@ -5,8 +5,8 @@ use super::calendar::session_at;
 use super::{Asked, Done};
 use crate::brokers::{Routed, error_body};
 use core::time::Duration;
-use ibkr_agent_broker::{Broker, BrokerError};
-use ibkr_agent_domain::{AssetClass, Conid, ErrorCode, Scope, Side};
+use ibkr_agent_broker::{Broker, BrokerError, Errand};
+use ibkr_agent_domain::{AssetClass, Conid, ErrorCode, Scope, Side, Timestamp};
 use ibkr_agent_protocol::catalogue::brief::{
     EventsOutput, IncrementsOutput, InstrumentBrief, InstrumentBriefOutput,
 };
@@ -22,6 +22,10 @@ use std::sync::Arc;
 
 /// Longest time that a part may take; the others don't wait for it any longer.
 const PART_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// How old a list of orders may be here. The broker serves one in five seconds, of all accounts
+/// together; a list that a write of ours or the stream may have changed is read anew.
+pub(super) const ORDERS_AGE: Duration = Duration::from_secs(30);
 
 /// Accounts whose positions and orders are looked through.
 const MAX_ACCOUNTS: usize = 20;
@@ -48,6 +52,7 @@ impl Asked<'_> {
         let now = self.now();
         let mut failed = Vec::new();
         let quotes = told("quote", quote, &mut failed).unwrap_or_default();
+        let orders = told("open_orders", orders, &mut failed);
         let hint = subscription_hint(quotes.iter().map(|quote| quote.status));
         let quote = quotes.iter().find(|quote| quote.conid == conid);
         let output = InstrumentBriefOutput {
@@ -57,7 +62,8 @@ impl Asked<'_> {
             name: Wire(contract.name.clone()),
             quote: quote.map(|quote| QuoteOutput::new(quote, now)),
             positions: told("positions", positions, &mut failed),
-            open_orders: told("open_orders", orders, &mut failed),
+            open_orders_as_of: orders.as_ref().and_then(|(_, as_of)| as_of.map(Wire)),
+            open_orders: orders.map(|(table, _)| table),
             session: told("session", hours, &mut failed).map(|hours| session_at(&hours, now)),
             increments: told("increments", rules, &mut failed)
                 .map(|rules| IncrementsOutput::from(&rules)),
@@ -144,16 +150,19 @@ impl Asked<'_> {
         bounded(&columns, &[], rows)
     }
 
-    /// Open orders over every visible account.
-    async fn orders_on(&self, conid: Conid) -> Part<Table> {
+    /// Open orders over every visible account, and when the oldest list of them was asked for if
+    /// that was before.
+    async fn orders_on(&self, conid: Conid) -> Part<(Table, Option<Timestamp>)> {
         let accounts = self.accounts_of_all().await?;
         let mut reads = Vec::with_capacity(accounts.len());
         for routed in &accounts {
-            reads.push(part(routed.broker.orders(&routed.info.id)));
+            reads.push(part(routed.broker.orders_within(&routed.info.id, ORDERS_AGE)));
         }
-        let mut rows = Vec::new();
+        let (mut rows, mut oldest) = (Vec::new(), None);
         for read in futures_util::future::join_all(reads).await {
-            let open = read?.into_iter().filter(|o| o.conid == conid && o.status.is_open());
+            let read = read?;
+            oldest = [oldest, read.as_of].into_iter().flatten().min();
+            let open = read.value.into_iter().filter(|o| o.conid == conid && o.status.is_open());
             for order in open {
                 rows.push(vec![
                     Some(order.account.to_string()),
@@ -177,7 +186,7 @@ impl Asked<'_> {
             "limit_price",
             "status",
         ];
-        bounded(&columns, &["type"], rows)
+        bounded(&columns, &["type"], rows).map(|table| (table, oldest))
     }
 }
 
@@ -195,6 +204,7 @@ fn bounded(columns: &[&str], texts: &[&str], rows: Vec<Vec<Option<String>>>) -> 
 
 /// One part's read within its time.
 async fn part<T>(read: impl Future<Output = Result<T, BrokerError>>) -> Part<T> {
+    let read = Errand::current().within(PART_TIMEOUT).run(read);
     match tokio::time::timeout(PART_TIMEOUT, read).await {
         Ok(ended) => ended.map_err(|error| error_body(&error)),
         Err(_) => {

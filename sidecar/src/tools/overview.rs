@@ -3,12 +3,13 @@
 //! A part that fails or takes too long is named in the answer; no total that needs it is given.
 //! Accounts with real money and accounts without are never added together.
 
+use super::brief::ORDERS_AGE;
 use super::sums::{self, Rates};
 use super::{Asked, Done, refusal_body};
 use crate::brokers::{Routed, account_mode, error_body};
 use crate::engine::{ApprovalStatus, Expired};
 use futures_util::future::join_all;
-use ibkr_agent_broker::BrokerError;
+use ibkr_agent_broker::{BrokerError, Dated, Errand};
 use ibkr_agent_domain::{
     AccountId, AccountSummary, BrokerOrder, Currency, ErrorCode, LedgerLine, Mode, Money, Position,
     ProfitAndLoss,
@@ -41,7 +42,7 @@ struct Parts {
     ledger: Result<Vec<LedgerLine>, ErrorBody>,
     positions: Result<Vec<Position>, ErrorBody>,
     pnl: Result<ProfitAndLoss, ErrorBody>,
-    orders: Result<Vec<BrokerOrder>, ErrorBody>,
+    orders: Result<Dated<Vec<BrokerOrder>>, ErrorBody>,
 }
 
 impl Parts {
@@ -176,6 +177,7 @@ impl Asked<'_> {
         &self,
         read: impl Future<Output = Result<T, BrokerError>>,
     ) -> Result<T, ErrorBody> {
+        let read = Errand::current().within(self.part_time()).run(read);
         match tokio::time::timeout(self.part_time(), read).await {
             Ok(read) => read.map_err(|error| error_body(&error)),
             Err(_) => Err(ErrorBody::new(ErrorCode::CallTimedOut, "this part took too long")),
@@ -189,7 +191,7 @@ impl Asked<'_> {
             self.in_time(broker.ledger(id)),
             self.in_time(broker.positions(id)),
             self.in_time(broker.profit_and_loss(id)),
-            self.in_time(broker.orders(id)),
+            self.in_time(broker.orders_within(id, ORDERS_AGE)),
         );
         Parts { summary, ledger, positions, pnl, orders, routed }
     }
@@ -293,7 +295,7 @@ fn totals(
     let mut open: Vec<BrokerOrder> = parts
         .iter()
         .filter_map(|part| part.orders.as_ref().ok())
-        .flatten()
+        .flat_map(|list| &list.value)
         .filter(|order| order.status.is_open())
         .cloned()
         .collect();
@@ -316,6 +318,11 @@ fn totals(
         top_positions: holdings_table(holdings.get(..top.min(holdings.len())).unwrap_or(&holdings)),
         open_order_count: parts.iter().all(|part| part.orders.is_ok()).then_some(open_count),
         open_orders: (open_count > 0).then(|| account_orders_table(&open)),
+        open_orders_as_of: parts
+            .iter()
+            .filter_map(|part| part.orders.as_ref().ok()?.as_of)
+            .min()
+            .map(Wire),
         pending_approvals: None,
         trading_halted: false,
         missing: Vec::new(),

@@ -13,7 +13,7 @@ use crate::facts;
 use ibkr_agent_broker::WhatIf;
 use ibkr_agent_domain::{
     AccountId, AssetClass, BrokerOrderId, CanonicalOrder, Currency, ErrorCode, Money, OrderState,
-    OrderTarget, Untrusted,
+    OrderTarget, SessionState, Untrusted,
 };
 use ibkr_agent_gates::{Check, Verdict};
 use ibkr_agent_protocol::catalogue::approvals::{
@@ -29,6 +29,12 @@ use ibkr_agent_protocol::number::OutputMoney;
 use ibkr_agent_protocol::service::ErrorBody;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
+
+/// Longest wait for a look at the broker when an outcome is asked for: a turn of a path that takes
+/// one request in five seconds, and an answer.
+const OUTCOME_WAIT: Duration = Duration::from_secs(8);
+/// How old such a look may be.
+const OUTCOME_AGE: Duration = Duration::from_secs(10);
 
 impl Asked<'_> {
     pub(super) async fn order_preview(&self) -> Result<Done, ErrorBody> {
@@ -54,9 +60,10 @@ impl Asked<'_> {
             .map_err(|error| ErrorBody::new(ErrorCode::OrderValidationFailed, error.to_string()))?;
         check_increment(&order, contract.price_increment)?;
         self.progress.report(2, "reading quote, position and open orders");
-        let currency = self.policy_currency().await?;
+        let wanted = self.core.engine.look(|engine, _| facts::Wanted::by(engine.policy())).await;
+        let wanted = wanted.map_err(super::refusal_body)?;
         let (facts, whatif) = tokio::join!(
-            facts::read(&self.core.brokers, &order, currency),
+            facts::read(&self.core.brokers, &order, wanted),
             routed.broker.what_if(&order),
         );
         let facts = facts.map_err(super::refusal_body)?;
@@ -68,12 +75,6 @@ impl Asked<'_> {
         let whatif = whatif.ok().map(|whatif| whatif_output(&whatif));
         let output = self.preview_output(&preview, &checks, whatif);
         Done::staged(&output, told.event)
-    }
-
-    async fn policy_currency(&self) -> Result<Currency, ErrorBody> {
-        let currency =
-            self.core.engine.look(|engine, _| engine.policy().limits().max_notional.currency).await;
-        currency.map_err(super::refusal_body)
     }
 
     fn preview_output(
@@ -279,11 +280,36 @@ impl Asked<'_> {
             OutcomeHandle::Key(key) => OutcomeQuery::Key(key),
             OutcomeHandle::ClientOrder(order) => OutcomeQuery::Order(order),
         };
+        let entry = self.recorded_outcome(query.clone()).await?;
+        let account = Some(entry.account().clone());
+        let since = entry.updated_at.max(self.now().minus(OUTCOME_AGE));
+        let (checked, entry) = if self.may_have_changed(&entry) {
+            let wait = self.part_time().min(OUTCOME_WAIT);
+            let checked = self.core.engine.check(entry.account(), since, wait).await;
+            (checked, self.recorded_outcome(query).await?)
+        } else {
+            (self.core.engine.checked_at(entry.account()), entry)
+        };
+        let mut output = self.order_output(&entry);
+        output.checked_at = checked.map(Wire);
+        if !entry.state.is_final() && checked.is_none_or(|at| at < since) {
+            output.message.push_str(" (not looked up at the broker since)");
+        }
+        Done::read(&output, account)
+    }
+
+    async fn recorded_outcome(&self, query: OutcomeQuery) -> Result<Box<OrderEntry>, ErrorBody> {
         let caller = self.caller.clone();
         let told = self.core.engine.ask(|ticket| Input::Outcome { ticket, caller, query }).await;
         let Answer::Order(entry) = told.answer else { return Err(refused(told)) };
-        let account = Some(entry.account().clone());
-        Done::read(&self.order_output(&entry), account)
+        Ok(entry)
+    }
+
+    /// Whether a look at the broker can tell more of an order, and the broker can be asked.
+    fn may_have_changed(&self, entry: &OrderEntry) -> bool {
+        let broker = self.core.brokers.named(entry.broker());
+        let can_ask = broker.is_some_and(|b| b.health().state == SessionState::Ready);
+        can_ask && matches!(entry.state, OrderState::Working | OrderState::Unknown)
     }
 
     fn order_output(&self, entry: &OrderEntry) -> OrderOutcomeOutput {
@@ -312,6 +338,7 @@ impl Asked<'_> {
                 Speaker::Gateway => None,
             },
             question,
+            checked_at: None,
             next_step: next_step(entry.state).to_owned(),
         }
     }

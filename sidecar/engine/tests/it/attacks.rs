@@ -127,6 +127,28 @@ fn an_order_that_filled_while_the_facts_were_read_still_counts_against_the_posit
 }
 
 #[test]
+fn facts_that_were_asked_for_before_an_order_of_ours_changed_do_not_hide_it() {
+    for (is_reused, refused) in [(true, Some(ErrorCode::OrderPolicyRefused)), (false, None)] {
+        let mut bench = Bench::new();
+        let first = bench.approved_at(Side::Sell, 20, 20);
+        let second = bench.approved_at(Side::Sell, 20, 20);
+        // The list of orders is from before the first one was sent; it serves the second one too.
+        let as_of = is_reused.then(|| ibkr_agent_domain::Timestamp::from_millis(bench.wall - 1));
+        let one = bench.submit_on(&first, holding(&bench, 20));
+        assert_eq!(refusal_of(&bench, one), None);
+        let order = bench.only_order(&first);
+        let order_id = BrokerOrderId::parse("7").unwrap();
+        let report = PlaceReport::Placed { order_id, message: String::new() };
+        bench.feed(Input::PlaceDone { order, report });
+        bench.commit();
+        bench.wall += 5_000;
+        let facts = BrokerFacts { as_of, ..holding(&bench, 20) };
+        let two = bench.submit_on(&second, facts);
+        assert_eq!(refusal_of(&bench, two), refused);
+    }
+}
+
+#[test]
 fn a_reduction_passes_while_another_order_is_in_doubt_and_new_risk_does_not() {
     let mut bench = Bench::new();
     let lost = bench.placed(Side::Buy, 5);

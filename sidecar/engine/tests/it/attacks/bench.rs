@@ -305,6 +305,7 @@ impl Bench {
             position: Decimal::ZERO,
             working_same_side: Decimal::ZERO,
             policy_currency_rate: Some(Decimal::ONE),
+            as_of: None,
         }
     }
 

@@ -97,6 +97,7 @@ pub(super) fn facts(now: Timestamp) -> BrokerFacts {
         position: Decimal::ZERO,
         working_same_side: Decimal::ZERO,
         policy_currency_rate: Some(Decimal::ONE),
+        as_of: None,
     }
 }
 
