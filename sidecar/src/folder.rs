@@ -93,7 +93,13 @@ impl StateFolder {
     /// [`FolderError`].
     pub(crate) fn take(path: &Path) -> Result<Self, FolderError> {
         make_folder(path)?;
-        let lock = lock(path)?;
+        let lock = lock_of(path, path)?;
+        // An owner that is just ending, or of the version before, holds the store only. Nothing is
+        // touched under its hands. The store's own lock is taken when it is opened.
+        let store = path.join(STORE_FILE);
+        if store.is_file() {
+            drop(lock_of(&store, path)?);
+        }
         let (secrets, history) = find(path)?;
         Ok(Self { path: path.to_owned(), secrets, history, _lock: lock })
     }
@@ -138,11 +144,11 @@ pub fn begin(path: &Path) -> Result<(), FolderError> {
     find(path).map(drop)
 }
 
-fn lock(path: &Path) -> Result<File, FolderError> {
-    let folder = File::open(path)?;
-    match folder.try_lock() {
-        Ok(()) => Ok(folder),
-        Err(TryLockError::WouldBlock) => Err(FolderError::Locked(path.to_owned())),
+fn lock_of(path: &Path, folder: &Path) -> Result<File, FolderError> {
+    let file = File::open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(FolderError::Locked(folder.to_owned())),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
@@ -197,6 +203,17 @@ mod tests {
             );
             std::fs::remove_file(folder.path().join(name)).unwrap();
         }
+    }
+
+    #[test]
+    fn a_store_that_somebody_still_holds_is_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        StateFolder::take(folder.path()).unwrap().complete().unwrap();
+        let store = File::create(folder.path().join(STORE_FILE)).unwrap();
+        store.lock().unwrap();
+        assert!(matches!(StateFolder::take(folder.path()), Err(FolderError::Locked(_))));
+        drop(store);
+        StateFolder::take(folder.path()).unwrap();
     }
 
     #[test]
