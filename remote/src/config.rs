@@ -302,6 +302,9 @@ fn front(
     let issuer = section.issuer.clone().unwrap_or_default();
     let mut front = FrontConfig::new(resource, issuer, allowed_scopes(section)?);
     front.rate_limit = rate_limit(section)?;
+    let age = section.submit_token_age();
+    front.max_submit_token_age =
+        age.map_err(|message| invalid(RawRemoteMcp::SUBMIT_TOKEN_AGE, message))?;
     front.documentation_url.clone_from(&section.documentation_url);
     if bind.ip().is_loopback() {
         front.allow_loopback();

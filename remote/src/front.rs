@@ -5,8 +5,9 @@
 //! it doesn't decide anything about orders, and keeps no payload.
 //!
 //! Order of a request to `/mcp`, see [`pipeline`]: host and origin, bearer token, size and time of
-//! the body, one light look at the message, rate of the principal, scope of the tool, owner of a
-//! legacy session, then rmcp. Metadata and health are open to anybody.
+//! the body, one light look at the message, rate of the principal, scope of the tool, age of the
+//! token where it would submit, owner of a legacy session, then rmcp. Metadata and health are open
+//! to anybody.
 //!
 //! Invariants: a request without a verified token never reaches the service; neither does a call of
 //! a tool whose scope the token lacks or the operator doesn't allow; the `Authorization` header
@@ -37,6 +38,7 @@ use axum::routing::get;
 use http::{Request, Response};
 use ibkr_agent_domain::{ErrorCode, Scope, ScopeSet};
 use ibkr_agent_protocol::catalogue::Listing;
+use ibkr_agent_protocol::config::DEFAULT_SUBMIT_TOKEN_AGE;
 use ibkr_agent_protocol::service::ToolService;
 use ibkr_agent_token::{BearerToken, Validator, Verified};
 use limits::Limiter;
@@ -83,6 +85,8 @@ pub struct FrontConfig {
     pub issuer: String,
     /// The most that any token can be used for.
     pub allowed_scopes: ScopeSet,
+    /// Oldest token by which an agent may submit an order.
+    pub max_submit_token_age: Duration,
     /// Requests of one user.
     pub rate_limit: RateLimit,
     /// Which tools are listed to a caller whose URL doesn't say.
@@ -114,6 +118,7 @@ impl FrontConfig {
             resource,
             issuer,
             allowed_scopes,
+            max_submit_token_age: Duration::from_secs(DEFAULT_SUBMIT_TOKEN_AGE),
             rate_limit,
             listing: Listing::default(),
             documentation_url: None,

@@ -265,6 +265,14 @@ impl ToolSpec {
         }
     }
 
+    /// Whether a call may bring an order to the broker: the one thing for which an agent's own
+    /// token must be young. A write that isn't known to be a cancel counts.
+    #[must_use]
+    pub fn is_submit(&self) -> bool {
+        let cancels = matches!(self.scope, Scope::OrdersPaperCancel | Scope::OrdersLiveCancel);
+        self.risk.is_write() && !cancels
+    }
+
     /// JSON Schema (2020-12) of the arguments: a closed object, no references.
     #[must_use]
     pub const fn input_schema(&self) -> &Arc<Map<String, Value>> {

@@ -14,7 +14,10 @@ pub use broker::{
     RawAccounts, RawBackend, RawBroker, RawExpect, RawNamedBroker, RawRegion, RawSession,
     RawSidecar, RawTls,
 };
-pub use front::{RawLogFormat, RawLogging, RawRelay, RawRemoteMcp, RawSafety, RawTokenType};
+pub use front::{
+    DEFAULT_SUBMIT_TOKEN_AGE, MAX_SUBMIT_TOKEN_AGE, RawLogFormat, RawLogging, RawRelay,
+    RawRemoteMcp, RawSafety, RawTokenType,
+};
 pub use notices::{RawNotices, RawWebhook};
 pub use tools::RawTools;
 pub use trading::{

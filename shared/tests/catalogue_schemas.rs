@@ -113,6 +113,17 @@ fn annotations_follow_from_what_a_tool_can_do() {
 }
 
 #[test]
+fn a_write_submits_unless_it_is_a_cancel_and_nothing_else_does() {
+    let named = |wanted: bool| {
+        let found = all().iter().filter(|spec| spec.risk.is_write());
+        found.filter(|spec| spec.is_submit() == wanted).map(|spec| spec.name).collect::<Vec<_>>()
+    };
+    assert_eq!(named(true), ["ibkr_paper_order_submit"]);
+    assert_eq!(named(false), ["ibkr_paper_order_cancel"]);
+    assert!(all().iter().all(|spec| spec.risk.is_write() || !spec.is_submit()));
+}
+
+#[test]
 fn every_schema_is_valid_and_plain() {
     for spec in all() {
         for (kind, schema) in [("in", spec.input_schema()), ("out", spec.output_schema())] {

@@ -27,6 +27,7 @@ use ibkr_agent_domain::{
 };
 use ibkr_agent_gates::{InvalidPolicy, Policy, PolicyLimits, Requester};
 use ibkr_agent_protocol::catalogue::Backend;
+use ibkr_agent_protocol::config::DEFAULT_SUBMIT_TOKEN_AGE;
 use ibkr_agent_protocol::service::fresh_call_id;
 use ibkr_agent_token::IssuerConfig;
 use rust_decimal::Decimal;
@@ -65,6 +66,8 @@ pub struct SidecarConfig {
     pub approval_ttl: Duration,
     /// Undecided approvals that may be open at once.
     pub max_open_approvals: usize,
+    /// Oldest access token by which an agent may submit.
+    pub max_submit_token_age: Duration,
     /// Calls per minute and caller.
     pub budget: CallBudget,
     /// Issuers whose tokens are accepted over relay and local HTTP.
@@ -123,6 +126,7 @@ impl SidecarConfig {
             preview_ttl: Duration::from_secs(600),
             approval_ttl: Duration::from_secs(900),
             max_open_approvals: 200,
+            max_submit_token_age: Duration::from_secs(DEFAULT_SUBMIT_TOKEN_AGE),
             budget: CallBudget::default(),
             issuers: Vec::new(),
             issuer_ceilings: BTreeMap::new(),
@@ -413,7 +417,7 @@ fn engine_config(config: &SidecarConfig, policy: Policy, sidecar: SidecarId) -> 
         preview_ttl: config.preview_ttl,
         approval_ttl: config.approval_ttl,
         max_open_approvals: config.max_open_approvals,
-        max_write_token_age: Duration::from_secs(15 * 60),
+        max_submit_token_age: config.max_submit_token_age,
         budget: config.budget,
     }
 }

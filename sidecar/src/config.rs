@@ -23,7 +23,7 @@ use ibkr_agent_broker::BrokerConfig;
 use ibkr_agent_domain::{AccountId, ErrorCode, ScopeSet};
 use ibkr_agent_gates::PolicyLimits;
 use ibkr_agent_protocol::catalogue::Listing;
-use ibkr_agent_protocol::config::RawConfig;
+use ibkr_agent_protocol::config::{RawConfig, RawRemoteMcp};
 use ibkr_agent_token::IssuerConfig;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -128,6 +128,8 @@ pub struct Settings {
     pub local_scopes: ScopeSet,
     /// Issuers of callers with tokens, and the most that theirs may do.
     pub issuers: Vec<(IssuerConfig, ScopeSet)>,
+    /// Oldest token by which an agent may submit.
+    pub max_submit_token_age: Duration,
     /// The limits.
     pub limits: PolicyLimits,
     /// Whether orders may be previewed.
@@ -174,11 +176,15 @@ impl Settings {
         let limits = limits::policy(raw, &backing, &accounts, allowed)?;
         let (preview_ttl, approval_ttl, max_open_approvals) = limits::lives(raw)?;
         let issuers = issuers(raw, &limits::ceiling(allowed))?;
+        let age = raw.remote_mcp.submit_token_age();
+        let max_submit_token_age =
+            age.map_err(|message| invalid(RawRemoteMcp::SUBMIT_TOKEN_AGE, message))?;
         Ok(Self {
             backing,
             accounts,
             local_scopes,
             issuers,
+            max_submit_token_age,
             limits,
             preview_enabled: allowed.preview,
             paper_enabled: allowed.paper,
@@ -217,6 +223,7 @@ impl Settings {
         config.approval_ttl = self.approval_ttl;
         config.max_open_approvals = self.max_open_approvals;
         config.issuers = self.issuers.iter().map(|(issuer, _)| issuer.clone()).collect();
+        config.max_submit_token_age = self.max_submit_token_age;
         let ceilings = self.issuers.iter();
         config.issuer_ceilings =
             ceilings.map(|(issuer, scopes)| (issuer.issuer.clone(), scopes.clone())).collect();

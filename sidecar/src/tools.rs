@@ -444,10 +444,11 @@ impl Core {
             return Err(ErrorBody::new(ErrorCode::AuthMissingScope, message));
         }
         let work = match spec.risk {
-            RiskClass::PaperWrite if spec.name == "ibkr_paper_order_cancel" => Work::Cancel,
             RiskClass::Read => Work::Read,
             RiskClass::Preview => Work::Preview,
-            RiskClass::Ask | RiskClass::PaperWrite | RiskClass::LiveWrite => Work::Write,
+            RiskClass::Ask => Work::Ask,
+            RiskClass::PaperWrite | RiskClass::LiveWrite if spec.is_submit() => Work::Submit,
+            RiskClass::PaperWrite | RiskClass::LiveWrite => Work::Cancel,
         };
         let caller = caller.clone();
         let told = self.engine.ask(|ticket| Input::Admit { ticket, caller, work }).await;

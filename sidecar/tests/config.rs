@@ -240,3 +240,20 @@ fn toolsets_choose_what_local_clients_are_shown_and_an_unknown_one_is_refused() 
     assert!(refused.to_string().contains("tools.toolsets"), "{refused}");
     assert!(refused.to_string().contains("options"), "the known names are told: {refused}");
 }
+
+#[test]
+fn the_age_of_a_token_that_submits_is_a_value_of_this_end_too() {
+    let age = |more: &str| {
+        let text = format!("remote_mcp:\n  issuer: https://issuer.example\n  {more}\n");
+        let settings = read(&format!("{text}  audiences: [https://mcp.example]\n"))?;
+        Ok::<_, ConfigError>(settings.sidecar(PathBuf::from("/s"), "").max_submit_token_age)
+    };
+    assert_eq!(age("").unwrap(), Duration::from_secs(900));
+    for (seconds, good) in [(0, false), (1, true), (86_400, true), (86_401, false)] {
+        let told = age(&format!("max_submit_token_age_seconds: {seconds}"));
+        assert_eq!(told.is_ok(), good, "{seconds}: {told:?}");
+        if let Ok(age) = told {
+            assert_eq!(age, Duration::from_secs(seconds));
+        }
+    }
+}

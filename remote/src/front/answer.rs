@@ -124,31 +124,41 @@ impl Challenges {
         Self { metadata_url, minimum }
     }
 
-    fn base(&self) -> String {
-        format!("Bearer resource_metadata=\"{}\", scope=\"{}\"", self.metadata_url, self.minimum)
+    fn base(&self, scopes: &ScopeSet) -> String {
+        format!("Bearer resource_metadata=\"{}\", scope=\"{scopes}\"", self.metadata_url)
     }
 
     /// 401 to a request without a token.
     pub(super) fn missing(&self) -> Answer {
         let message = "an access token is needed: log in and send it as a bearer token";
         Answer::coded(StatusCode::UNAUTHORIZED, ErrorCode::AuthTokenMissing, message)
-            .with(WWW_AUTHENTICATE, self.base())
+            .with(WWW_AUTHENTICATE, self.base(&self.minimum))
     }
 
     /// 401 to a token that doesn't hold. `reason` is one of the token crate's own sentences.
     pub(super) fn invalid(&self, code: ErrorCode, reason: &str) -> Answer {
+        self.no_longer(code, &self.minimum, reason)
+    }
+
+    /// 401 to a good token that is too old for what it asks. It names the scopes that the token
+    /// grants: a client that logs in anew asks for the same ones, not for reads alone.
+    pub(super) fn too_old(&self, scopes: &ScopeSet, reason: &str) -> Answer {
+        self.no_longer(ErrorCode::AuthTokenTooOld, scopes, reason)
+    }
+
+    fn no_longer(&self, code: ErrorCode, scopes: &ScopeSet, reason: &str) -> Answer {
         let description: String =
             reason.chars().filter(|c| c.is_ascii() && !matches!(c, '"' | '\\')).collect();
         let challenge = format!(
             "{}, error=\"invalid_token\", error_description=\"{description}\"",
-            self.base()
+            self.base(scopes)
         );
         Answer::coded(StatusCode::UNAUTHORIZED, code, reason).with(WWW_AUTHENTICATE, challenge)
     }
 
     /// 400 to a request that carries a token in a way it must not.
     pub(super) fn invalid_request(&self, reason: &str) -> Answer {
-        let challenge = format!("{}, error=\"invalid_request\"", self.base());
+        let challenge = format!("{}, error=\"invalid_request\"", self.base(&self.minimum));
         Answer::coded(StatusCode::BAD_REQUEST, ErrorCode::AuthTokenInvalid, reason)
             .with(WWW_AUTHENTICATE, challenge)
     }

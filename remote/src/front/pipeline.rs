@@ -4,7 +4,8 @@
 //! host, origin → 403      (the token is judged)           too big, too slow → 413, 408
 //! token missing or bad → 401 + challenge                  (the message is looked at once)
 //! rate → 429              not a message → 400             scope → 403 + challenge
-//! foreign session → 404   then rmcp, with the caller as an extension
+//! submit by an old token → 401 + challenge                foreign session → 404
+//! then rmcp, with the caller as an extension
 //! ```
 //! The message is read before a refusal of the token is told, so that every error can echo its id,
 //! but a stranger's only up to a small size; what is wrong with the message is told to
@@ -30,7 +31,7 @@ use http::{Method, Request, Response, StatusCode, Uri, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_mcp::{CallerExtension, HttpOptions, ListingExtension, http_service};
-use ibkr_agent_protocol::catalogue::{self, Listing};
+use ibkr_agent_protocol::catalogue::{self, Listing, ToolSpec};
 use ibkr_agent_protocol::service::ToolService;
 use ibkr_agent_token::{BearerToken, TokenError, Verified};
 use std::any::Any;
@@ -149,6 +150,7 @@ async fn steps(front: &Arc<Front>, request: Request<Body>) -> Result<Response<Bo
     };
     if let Some(tool) = tool {
         check_scope(front, &bearer.verified, tool).map_err(stop)?;
+        check_age(front, &bearer.verified, tool).map_err(stop)?;
     }
     choose_listing(&mut parts).map_err(stop)?;
     let owner = Principal::with_client(&bearer.verified);
@@ -323,6 +325,24 @@ fn check_scope(front: &Front, verified: &Verified, tool: &str) -> Result<(), Ans
     } else {
         return Ok(());
     };
+    refused(front, &answer, verified, Some(tool));
+    Err(answer)
+}
+
+/// Whether the token is young enough for the tool. Only a submit asks for that; the sidecar checks
+/// it again. It is told as an invalid token, for then a client fetches a new one and repeats.
+fn check_age(front: &Front, verified: &Verified, tool: &str) -> Result<(), Answer> {
+    if !catalogue::find(tool).is_some_and(ToolSpec::is_submit) {
+        return Ok(());
+    }
+    let limit = front.config.max_submit_token_age;
+    let reason = match front.validator.age(verified) {
+        Some(age) if age <= limit => return Ok(()),
+        Some(_) => format!("the token is older than {} s, too old to submit", limit.as_secs()),
+        None => "the token doesn't say when it was issued, so it can't submit".to_owned(),
+    };
+    let scopes = verified.scopes().intersection(&front.config.allowed_scopes);
+    let answer = front.challenges.too_old(&scopes, &reason);
     refused(front, &answer, verified, Some(tool));
     Err(answer)
 }

@@ -2,9 +2,10 @@
 
 use crate::issuer::{encode, now};
 use crate::world::{READS, World, body, challenge, modern_call};
-use ibkr_agent_domain::ErrorCode;
+use ibkr_agent_domain::{ErrorCode, ScopeSet, Tier};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 #[tokio::test]
 async fn the_resource_metadata_is_open_json_at_both_paths() {
@@ -266,5 +267,80 @@ async fn readiness_needs_keys_and_whatever_else_is_asked() {
         assert_eq!(report["ready"], !unready);
         let reason = &report["problems"][0]["reason"];
         assert_eq!(reason == "no sidecar is connected", unready, "{report}");
+    }
+}
+
+/// A world whose operator allows everything on paper, and a token of some age.
+async fn trading(limit: Option<Duration>) -> World {
+    World::with(|setup| {
+        setup.front.allowed_scopes = ScopeSet::up_to(Tier::Paper);
+        if let Some(limit) = limit {
+            setup.front.max_submit_token_age = limit;
+        }
+    })
+    .await
+}
+
+fn aged(world: &World, seconds: Option<u64>) -> String {
+    let mut claims = world.issuer.claims("alice", &ScopeSet::up_to(Tier::Paper).to_string());
+    claims["iat"] = json!(seconds.map(|seconds| now() - seconds));
+    if seconds.is_none() {
+        claims.as_object_mut().unwrap().remove("iat");
+    }
+    world.issuer.sign(&claims)
+}
+
+const SUBMIT: &str = "ibkr_paper_order_submit";
+
+#[tokio::test]
+async fn a_submit_by_an_old_token_is_answered_as_clients_act_on_it_and_goes_no_further() {
+    let mut world = trading(None).await;
+    for seconds in [Some(15 * 60 + 30), Some(12 * 3600), None] {
+        let token = aged(&world, seconds);
+        let response = world.call(&token, SUBMIT).send().await.unwrap();
+        let header = challenge(&response, StatusCode::UNAUTHORIZED);
+        assert!(header.starts_with("Bearer "), "{header}");
+        assert!(header.contains("error=\"invalid_token\""), "{header}");
+        assert!(header.contains("resource_metadata="), "{header}");
+        // Whoever logs in anew for it asks for what the token could do, not for reads alone.
+        let scopes = header.split("scope=\"").nth(1).unwrap();
+        assert!(scopes.split('"').next().unwrap().contains("ibkr:orders:paper:submit"), "{header}");
+        let error = body(response).await;
+        assert_eq!(error["error"]["data"]["code"], "AUTH_TOKEN_TOO_OLD");
+        assert_eq!(error["id"], 7);
+        let refusal = world.refusals.recv().await.unwrap();
+        assert_eq!(refusal.reason, ErrorCode::AuthTokenTooOld);
+        assert_eq!(refusal.tool.unwrap().to_string(), SUBMIT);
+    }
+    assert!(world.door.calls().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_submit_passes_by_the_same_old_token() {
+    let world = trading(None).await;
+    let tools = ["ibkr_paper_order_cancel", "ibkr_approvals_create", "ibkr_order_preview"];
+    for token in [aged(&world, Some(12 * 3600)), aged(&world, None)] {
+        for tool in tools {
+            let response = world.call(&token, tool).send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{tool}");
+        }
+    }
+    let called = world.door.calls().into_iter().map(|(_, tool)| tool).collect::<Vec<_>>();
+    assert_eq!(called, [tools, tools].concat());
+}
+
+#[tokio::test]
+async fn how_old_a_submitting_token_may_be_is_configured() {
+    for (limit, age, passes) in [
+        (None, 14 * 60, true),
+        (Some(60), 30, true),
+        (Some(60), 90, false),
+        (Some(3600), 1800, true),
+    ] {
+        let world = trading(limit.map(Duration::from_secs)).await;
+        let response = world.call(&aged(&world, Some(age)), SUBMIT).send().await.unwrap();
+        let expected = if passes { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+        assert_eq!(response.status(), expected, "{age} s of {limit:?}");
+        assert_eq!(world.door.calls().len(), usize::from(passes));
     }
 }

@@ -96,7 +96,7 @@ codes! {
     AuthTokenMissing = "AUTH_TOKEN_MISSING", Auth, false, "Log in and send the access token as a bearer token.";
     AuthTokenInvalid = "AUTH_TOKEN_INVALID", Auth, false, "Log in again.";
     AuthTokenExpired = "AUTH_TOKEN_EXPIRED", Auth, false, "Refresh the access token or log in again.";
-    AuthTokenTooOld = "AUTH_TOKEN_TOO_OLD", Auth, false, "Writes need a token younger than 15 minutes: refresh it.";
+    AuthTokenTooOld = "AUTH_TOKEN_TOO_OLD", Auth, false, "Submitting needs a younger token: refresh it, then repeat the call.";
     AuthInvalidIssuer = "AUTH_INVALID_ISSUER", Auth, false, "Log in with the issuer that this gateway names in its metadata.";
     AuthInvalidAudience = "AUTH_INVALID_AUDIENCE", Auth, false, "Ask for a token whose audience is this gateway's resource URL.";
     AuthKeysUnavailable = "AUTH_KEYS_UNAVAILABLE", Auth, true, "The issuer's keys can't be fetched now; try again shortly.";

@@ -2,6 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::time::Duration;
+
+/// Oldest token that may submit, in seconds, when the file doesn't say.
+pub const DEFAULT_SUBMIT_TOKEN_AGE: u64 = 15 * 60;
+/// The largest such age: a day.
+pub const MAX_SUBMIT_TOKEN_AGE: u64 = 24 * 3600;
 
 /// `safety`: each of these must agree with its section.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -52,10 +58,30 @@ pub struct RawRemoteMcp {
     pub allowed_hosts: Vec<String>,
     /// Values of a token's `typ` header that are accepted; `at+jwt` alone when absent.
     pub accepted_token_types: Vec<RawTokenType>,
+    /// Oldest token by which an agent may submit an order, in seconds; 900 when absent, a day at
+    /// most. Reads, asks and cancels never depend on a token's age. Both ends check it, each with
+    /// the value of its own file.
+    pub max_submit_token_age_seconds: Option<u64>,
     /// Longest accepted time between a token's issue and its expiry; a day when absent.
     pub max_token_lifetime_seconds: Option<u64>,
     /// A page for people, named in the resource metadata.
     pub documentation_url: Option<String>,
+}
+
+impl RawRemoteMcp {
+    /// The key of [`Self::submit_token_age`].
+    pub const SUBMIT_TOKEN_AGE: &'static str = "remote_mcp.max_submit_token_age_seconds";
+
+    /// Oldest token by which an agent may submit.
+    ///
+    /// # Errors
+    /// What is wrong with the value.
+    pub fn submit_token_age(&self) -> Result<Duration, String> {
+        match self.max_submit_token_age_seconds.unwrap_or(DEFAULT_SUBMIT_TOKEN_AGE) {
+            seconds @ 1..=MAX_SUBMIT_TOKEN_AGE => Ok(Duration::from_secs(seconds)),
+            seconds => Err(format!("{seconds} isn't within 1 to {MAX_SUBMIT_TOKEN_AGE}")),
+        }
+    }
 }
 
 /// `relay`: where sidecars connect to the hosted endpoint.

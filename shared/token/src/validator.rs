@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -150,6 +151,14 @@ impl Validator {
         let verified = Verified::new(parts.claims, audience, hash);
         self.0.cache.remember(&verified, Basis { issuer: index, generation }, now);
         Ok(verified)
+    }
+
+    /// How long ago a token was issued, by the clock that judges expiry; `None` where it doesn't
+    /// say. A time in the tolerated future counts as now.
+    #[must_use]
+    pub fn age(&self, verified: &Verified) -> Option<Duration> {
+        let seconds = self.0.clock.now_unix().saturating_sub(verified.issued_at()?);
+        Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
     }
 
     fn remembered(&self, hash: &[u8; 32]) -> Option<Verified> {

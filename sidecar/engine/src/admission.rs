@@ -19,8 +19,11 @@ impl Engine {
     }
 
     fn check_admission(&mut self, caller: &Caller, work: Work, now: Now) -> Result<(), Refusal> {
-        if matches!(work, Work::Write | Work::Cancel) {
-            self.check_write_standing(caller, now)?;
+        match work {
+            Work::Read | Work::Preview => {}
+            Work::Ask | Work::Submit | Work::Cancel => {
+                self.check_write_standing(caller, work, now)?;
+            }
         }
         if caller.standing == Standing::Operator {
             return Ok(());
@@ -33,14 +36,16 @@ impl Engine {
         })
     }
 
-    /// A write by token needs a young token and a caller that an operator admitted.
-    fn check_write_standing(&self, caller: &Caller, now: Now) -> Result<(), Refusal> {
+    /// A write by token needs a caller that an operator admitted; a submit also a young token. The
+    /// remote refuses an old one as clients understand it; this is the check that counts.
+    fn check_write_standing(&self, caller: &Caller, work: Work, now: Now) -> Result<(), Refusal> {
         let Standing::Token { issued_at } = caller.standing else {
             return Ok(());
         };
-        let limit = self.config.max_write_token_age;
-        if now.wall.since(issued_at) > limit {
-            let message = format!("this token is older than {} minutes", limit.as_secs() / 60);
+        let limit = self.config.max_submit_token_age;
+        if work == Work::Submit && now.wall.since(issued_at) > limit {
+            let message =
+                format!("this token is older than {} s, too old to submit", limit.as_secs());
             return Err(Refusal::new(ErrorCode::AuthTokenTooOld, message));
         }
         let label = caller.requester.actor.label();

@@ -67,9 +67,11 @@ pub enum Work {
     Read,
     /// A preview: broker traffic, but nothing executable.
     Preview,
-    /// Asking for an approval or submitting.
-    Write,
-    /// Cancelling: a write with a budget of its own.
+    /// Asking for an approval: a human's signature decides, and makes it fresh.
+    Ask,
+    /// Submitting: the only work for which an agent's own token must be young.
+    Submit,
+    /// Cancelling: a write with a budget of its own, which no token's age stops.
     Cancel,
 }
 

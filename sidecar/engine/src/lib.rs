@@ -83,8 +83,8 @@ pub struct EngineConfig {
     pub approval_ttl: Duration,
     /// Undecided approvals that may be open at once.
     pub max_open_approvals: usize,
-    /// Oldest access token that may write.
-    pub max_write_token_age: Duration,
+    /// Oldest access token by which an agent may submit; nothing else depends on a token's age.
+    pub max_submit_token_age: Duration,
     /// Calls per minute and caller.
     pub budget: CallBudget,
 }

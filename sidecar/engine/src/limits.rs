@@ -64,7 +64,7 @@ impl CallBudget {
         match work {
             Work::Read => self.reads_per_minute,
             Work::Preview => self.previews_per_minute,
-            Work::Write | Work::Cancel => self.writes_per_minute,
+            Work::Ask | Work::Submit | Work::Cancel => self.writes_per_minute,
         }
     }
 }
@@ -88,7 +88,9 @@ impl Budgets {
         work: Work,
         now: Duration,
     ) -> Result<(), Duration> {
-        let key = (caller.to_owned(), work);
+        // Asks and submissions share one.
+        let purse = if work == Work::Submit { Work::Ask } else { work };
+        let key = (caller.to_owned(), purse);
         if !self.0.contains_key(&key) && self.0.len() >= MAX_CALLERS {
             self.forget_idlest();
         }

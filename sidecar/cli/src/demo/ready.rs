@@ -15,8 +15,8 @@ use super::stack::Stack;
 use crate::failure::Failure;
 use crate::print::Printer;
 
-/// Life of the printed tokens. Writes need one younger than 15 minutes, which the token endpoint
-/// gives.
+/// Life of the printed tokens. Submitting needs one younger than 15 minutes, which the token
+/// endpoint gives.
 const PRINTED_LIFE: Duration = Duration::from_secs(12 * 3600);
 
 /// Admits the printed token's client, says how to connect, and waits for ever: the caller stops it.
@@ -76,7 +76,7 @@ fn page(stack: &Stack, folder: &Path, token: &str) -> String {
          claude mcp add --transport http ibkr {url} --header \"Authorization: Bearer {token}\"\n\n\
          Cursor (~/.cursor/mcp.json)\n{cursor}\n\n\
          VS Code (.vscode/mcp.json)\n{code}\n\n\
-         Orders need a token younger than 15 minutes. A fresh one:\n{grant}\n\n\
+         Submitting an order needs a token younger than 15 minutes. A fresh one:\n{grant}\n\n\
          You are the operator. In another terminal:\n\
          ibkr-agent --state-dir {state} approvals list\n\
          ibkr-agent --state-dir {state} approvals approve APPROVAL_ID\n\

@@ -7,7 +7,8 @@ mod bench;
 use self::bench::{Bench, LOCAL, OPERATOR, account, approval_of, order_of, refusal_of};
 use ibkr_agent_audit::Emergency;
 use ibkr_agent_domain::{
-    BrokerName, BrokerOrderId, ClientOrderId, ErrorCode, Execution, OrderState, Side, Untrusted,
+    BrokerName, BrokerOrderId, ClientOrderId, ErrorCode, Execution, OrderState, Side, Timestamp,
+    Untrusted,
 };
 use ibkr_agent_engine::{
     Answer, ApprovalStatus, BrokerFacts, CommitError, Effect, Input, OperatorAct, PlaceReport,
@@ -133,7 +134,7 @@ fn facts_that_were_asked_for_before_an_order_of_ours_changed_do_not_hide_it() {
         let first = bench.approved_at(Side::Sell, 20, 20);
         let second = bench.approved_at(Side::Sell, 20, 20);
         // The list of orders is from before the first one was sent; it serves the second one too.
-        let as_of = is_reused.then(|| ibkr_agent_domain::Timestamp::from_millis(bench.wall - 1));
+        let as_of = is_reused.then(|| Timestamp::from_millis(bench.wall - 1));
         let one = bench.submit_on(&first, holding(&bench, 20));
         assert_eq!(refusal_of(&bench, one), None);
         let order = bench.only_order(&first);
@@ -255,15 +256,44 @@ fn spent_writes_leave_the_budget_of_cancels_whole() {
         bench.feed(Input::Admit { ticket, caller, work });
         refusal_of(bench, ticket)
     };
-    while ask(&mut bench, Work::Write).is_none() {}
-    assert_eq!(ask(&mut bench, Work::Write), Some(ErrorCode::AuthRateLimited));
+    while ask(&mut bench, Work::Ask).is_none() {}
+    // Asks and submissions spend the same budget.
+    for work in [Work::Ask, Work::Submit] {
+        assert_eq!(ask(&mut bench, work), Some(ErrorCode::AuthRateLimited), "{work:?}");
+    }
     assert_eq!(ask(&mut bench, Work::Cancel), None);
-    // It is a write all the same: an old token may not.
-    let mut caller = bench.caller(LOCAL);
-    caller.standing = Standing::Token { issued_at: ibkr_agent_domain::Timestamp::from_millis(0) };
-    let ticket = bench.ticket();
-    bench.feed(Input::Admit { ticket, caller, work: Work::Cancel });
-    assert_eq!(refusal_of(&bench, ticket), Some(ErrorCode::AuthTokenTooOld));
+}
+
+#[test]
+fn no_age_of_a_token_stops_a_cancel_or_an_ask_and_only_a_young_one_submits() {
+    let mut bench = Bench::new();
+    let now = bench.now().wall;
+    let ask = |bench: &mut Bench, work, age_ms: i64| {
+        let mut caller = bench.caller(LOCAL);
+        let issued_at = Timestamp::from_millis(now.as_millis() - age_ms);
+        caller.standing = Standing::Token { issued_at };
+        let ticket = bench.ticket();
+        bench.feed(Input::Admit { ticket, caller, work });
+        refusal_of(bench, ticket)
+    };
+    let (limit, ages) = (15 * 60 * 1000, 24 * 3600 * 1000);
+    // It is a write all the same: whom no operator admitted may not.
+    for work in [Work::Ask, Work::Submit, Work::Cancel] {
+        assert_eq!(ask(&mut bench, work, 0), Some(ErrorCode::AuthNotAdmitted), "{work:?}");
+    }
+    let caller = bench.caller(LOCAL).requester.actor.label();
+    bench.operate(OperatorAct::Admit { caller });
+    bench.commit();
+    for work in [Work::Read, Work::Preview, Work::Ask, Work::Cancel] {
+        for age in [0, limit, limit + 1, ages, now.as_millis()] {
+            assert_eq!(ask(&mut bench, work, age), None, "{work:?} by a token of {age} ms");
+        }
+    }
+    for (age, refused) in [(-1, false), (0, false), (limit, false), (limit + 1, true), (ages, true)]
+    {
+        let expected = refused.then_some(ErrorCode::AuthTokenTooOld);
+        assert_eq!(ask(&mut bench, Work::Submit, age), expected, "a token of {age} ms");
+    }
 }
 
 #[test]
@@ -291,7 +321,7 @@ fn fill(order: &ClientOrderId, side: Side, quantity: i64) -> Execution {
         price: Decimal::ONE_HUNDRED,
         commission: None,
         exchange: Untrusted::new("SMART"),
-        time: ibkr_agent_domain::Timestamp::from_millis(0),
+        time: Timestamp::from_millis(0),
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) fn config() -> EngineConfig {
         preview_ttl: Duration::from_secs(15 * 60),
         approval_ttl: Duration::from_secs(10 * 60),
         max_open_approvals: 4,
-        max_write_token_age: Duration::from_secs(15 * 60),
+        max_submit_token_age: Duration::from_secs(15 * 60),
         budget: CallBudget::default(),
     }
 }
