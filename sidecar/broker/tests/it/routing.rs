@@ -88,3 +88,20 @@ async fn where_a_contract_can_be_sent_is_asked_once() {
     let info = "GET /iserver/contract/265598/info";
     assert_eq!(world.requests().iter().filter(|line| *line == info).count(), 1);
 }
+
+#[tokio::test]
+async fn a_symbol_of_several_countries_is_told_with_the_united_states_first_and_not_chosen() {
+    let world = World::ready().await;
+    let instrument = Instrument::parse("IBM").unwrap();
+    let all = world.broker.resolve(&instrument, &ResolveFilters::default()).await.unwrap();
+    let Resolution::Ambiguous(all) = all else { panic!("{all:?}") };
+    assert_eq!((all.len(), all[0].conid), (4, conid(8_314)));
+    for (text, id) in [
+        ("IBM@SMART:USD", 8_314),
+        ("IBM@NYSE", 8_314),
+        ("IBM@LSE", 41_645_598),
+        ("IBM@SMART:CAD", 530_091_934),
+    ] {
+        assert_eq!(found(&world, text).await.unwrap().conid, conid(id), "{text}");
+    }
+}
