@@ -174,7 +174,8 @@ async fn no_preview_is_refused_for_rate_however_often_the_sidecar_is_killed() {
         // Every third life ends in the middle of its start or its previews.
         let life = tokio::task::spawn_blocking(move || live(&state, &url, round % 3 == 1));
         for answer in life.await.unwrap() {
-            answer.unwrap();
+            let report = simulator.control().pacing_report();
+            assert!(answer.is_ok(), "round {round}: {answer:?} {report:?}");
             answered += 1;
         }
     }

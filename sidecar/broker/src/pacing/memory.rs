@@ -14,6 +14,8 @@ use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// How much later than it was noted a request of a process that was killed may have arrived.
+const LATE: Duration = Duration::from_secs(1);
 /// A larger file isn't ours.
 const MAX_BYTES: u64 = 16 * 1024;
 
@@ -34,7 +36,8 @@ impl Memory {
             Lane::narrow().map(|lane| (lane, now)).collect()
         });
         // One that lies ahead of a clock that was set back was just now.
-        let ages = asked.iter().map(|(lane, at)| (*lane, now.since(*at))).collect();
+        let age = |at: &Timestamp| now.since(*at).saturating_sub(LATE);
+        let ages = asked.iter().map(|(lane, at)| (*lane, age(at))).collect();
         (Self { path, clock, asked: Mutex::new(asked) }, ages)
     }
 
