@@ -29,6 +29,7 @@ pub mod approvals;
 pub mod audit;
 pub mod bars;
 pub mod brief;
+mod broker_order;
 pub mod calendar;
 mod common;
 pub mod inbox;

@@ -168,19 +168,16 @@ fn order() -> CanonicalOrder {
 
 fn broker_order() -> BrokerOrder {
     BrokerOrder {
-        order_id: BrokerOrderId::parse("1234567890").unwrap(),
         reference: Some(ClientOrderId::parse("ia0123456789abcdef0123456789abcdef").unwrap()),
-        account: du(),
-        conid: conid(),
         symbol: Untrusted::new("AAPL"),
         side: Some(Side::Buy),
         quantity: Some(dec("100")),
         filled: Some(Decimal::ZERO),
         limit_price: Some(dec("182.11")),
-        average_price: None,
         kind: Untrusted::new("LIMIT"),
         status: BrokerOrderStatus::Submitted,
         updated: Some(NOW),
+        ..BrokerOrder::of(BrokerOrderId::parse("1234567890").unwrap(), du(), conid())
     }
 }
 
@@ -290,7 +287,7 @@ fn preview() -> approvals::OrderPreviewOutput {
         warnings: vec!["The limit is far under the market.".to_owned()],
         whatif: Some(approvals::WhatIfOutput {
             commission: Some(OutputMoney::from(usd("1.05"))),
-            ..approvals::WhatIfOutput::default()
+            ..approvals::WhatIfOutput::new(approvals::WhatIfStatus::Estimated)
         }),
         next_step: "Ask a human with ibkr_approvals_create.".to_owned(),
     }
@@ -421,6 +418,7 @@ fn order_sizes() -> Vec<(&'static str, usize)> {
         total: 20,
         table: (!detail).then(|| orders::orders_table(&vec![broker_order(); 20])),
         orders: detail.then(|| vec![orders::BrokerOrderOutput::from(&broker_order())]),
+        missing: Vec::new(),
         next_cursor: None,
     };
     let executions = |detail: bool| orders::ExecutionsListOutput {
@@ -431,6 +429,7 @@ fn order_sizes() -> Vec<(&'static str, usize)> {
         total: 20,
         table: (!detail).then(|| orders::executions_table(&vec![execution(); 20])),
         executions: detail.then(|| vec![orders::ExecutionOutput::from(&execution())]),
+        missing: Vec::new(),
         next_cursor: None,
     };
     check::<orders::OrdersList>(&list(true));

@@ -97,10 +97,7 @@ fn position(symbol: &str, value: Option<&str>, currency: Currency) -> Position {
 
 fn order(number: usize) -> BrokerOrder {
     BrokerOrder {
-        order_id: BrokerOrderId::parse(&format!("12345678{number:02}")).unwrap(),
         reference: Some(ClientOrderId::parse("ia0123456789abcdef0123456789abcdef").unwrap()),
-        account: du(),
-        conid: conid(265_598),
         symbol: Untrusted::new("AAPL"),
         side: Some(Side::Sell),
         quantity: Some(dec("100")),
@@ -110,6 +107,11 @@ fn order(number: usize) -> BrokerOrder {
         kind: Untrusted::new("LIMIT"),
         status: BrokerOrderStatus::Submitted,
         updated: Some(NOW),
+        ..BrokerOrder::of(
+            BrokerOrderId::parse(&format!("12345678{number:02}")).unwrap(),
+            du(),
+            conid(265_598),
+        )
     }
 }
 
@@ -145,6 +147,7 @@ fn historic(time: Option<Timestamp>) -> HistoricOrder {
         average_price: Some(dec("231.05")),
         status: "filled",
         is_open: false,
+        at_broker: Some(order(1)),
     }
 }
 

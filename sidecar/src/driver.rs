@@ -22,7 +22,7 @@ use ibkr_agent_broker::{Asked, CancelOutcome, Errand, HaltLatch, PlaceOutcome, U
 use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use looks::Looks;
-use report::{BROKE, cancel_report, failed, seen_through, shown};
+use report::{BROKE, cancel_report, failed, seen_through};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -342,8 +342,12 @@ impl Driver {
     /// Translates the broker's outcome; a question keeps its order's permit here.
     fn report(&mut self, order: &ClientOrderId, outcome: PlaceOutcome) -> PlaceReport {
         match outcome {
-            PlaceOutcome::Placed { order_id, text, .. } => {
-                PlaceReport::Placed { order_id, message: shown(text) }
+            PlaceOutcome::Placed { order_id, status, text } => {
+                PlaceReport::Placed { order_id, message: report::placed(status, text) }
+            }
+            PlaceOutcome::Prompted(prompt) => {
+                let message = report::prompted(&prompt);
+                PlaceReport::Prompted { order_id: prompt.order_id, message }
             }
             PlaceOutcome::Question(asked) => {
                 let question = asked.question().clone();
@@ -357,7 +361,10 @@ impl Driver {
                 PlaceReport::Unknown { why: "the broker has seen this order reference before" }
             }
             PlaceOutcome::Unknown { why } => PlaceReport::Unknown { why },
-            PlaceOutcome::NotSent { why } => PlaceReport::NotSent { why },
+            // Nothing of it came to an order, as if nothing had left us.
+            PlaceOutcome::NotTaken { why, .. } | PlaceOutcome::NotSent { why } => {
+                PlaceReport::NotSent { why }
+            }
         }
     }
 

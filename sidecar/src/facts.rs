@@ -7,7 +7,7 @@
 use crate::brokers::{Brokers, error_body};
 use crate::engine::{BrokerFacts, Refusal};
 use ibkr_agent_broker::{BrokerError, Errand, Urgency};
-use ibkr_agent_domain::{BrokerOrder, CanonicalOrder, Currency, ErrorCode, Position};
+use ibkr_agent_domain::{BrokerOrder, CanonicalOrder, Currency, ErrorCode, Listed, Position};
 use ibkr_agent_gates::Policy;
 use rust_decimal::Decimal;
 use std::time::Duration;
@@ -106,8 +106,12 @@ fn position_of(positions: &[Position], order: &CanonicalOrder) -> Result<Decimal
         .ok_or_else(|| Refusal::new(ErrorCode::BrokerResponseInvalid, "the position is too large"))
 }
 
-fn working(orders: &[BrokerOrder], order: &CanonicalOrder) -> Result<Decimal, Refusal> {
-    let same = orders.iter().filter(|open| {
+fn working(orders: &Listed<BrokerOrder>, order: &CanonicalOrder) -> Result<Decimal, Refusal> {
+    if orders.unread.iter().any(|row| row.may_work_on(order.conid())) {
+        let message = "an order at the broker that may be of this contract can't be read";
+        return Err(Refusal::new(ErrorCode::BrokerResponseInvalid, message));
+    }
+    let same = orders.rows.iter().filter(|open| {
         open.conid == order.conid()
             && open.status.is_open()
             && open.side.is_none_or(|side| side == order.terms().side)

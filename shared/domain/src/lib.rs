@@ -35,13 +35,13 @@ pub use order::{
 };
 pub use reads::{
     AccountInfo, AccountSummary, Alert, Allocation, AllocationSlice, Bar, BarSource, Bars,
-    BarsRequest, BrokerEvent, BrokerOrder, BrokerOrderStatus, ComboPosition, Contract,
-    ContractDetails, ContractRules, CurrencyPair, DataStatus, Depth, DepthLevel, Execution,
-    Fundamentals, FutureContract, LedgerLine, Notification, OptionContract, OptionQuote,
-    OptionSeries, Performance, PerformancePeriod, PerformancePoint, Position, PriceStep,
-    ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerKind, ScannerParameters, SessionHealth,
-    SessionState, Strikes, TradingDay, TradingHours, TradingSpan, Transaction, Transactions, Watch,
-    Watchlist, WatchlistItem,
+    BarsRequest, BrokerEvent, BrokerOrder, BrokerOrderStatus, BrokerOrderType, BrokerTimeInForce,
+    ComboPosition, Contract, ContractDetails, ContractRules, CurrencyPair, DataStatus, Depth,
+    DepthLevel, Execution, Fundamentals, FutureContract, LedgerLine, Listed, Notification,
+    OptionContract, OptionQuote, OptionSeries, Performance, PerformancePeriod, PerformancePoint,
+    Position, PriceStep, ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerKind,
+    ScannerParameters, SessionHealth, SessionState, Strikes, TradingDay, TradingHours, TradingSpan,
+    Trailing, TrailingUnit, Transaction, Transactions, UnreadRow, Watch, Watchlist, WatchlistItem,
 };
 pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Reference, RiskReducing};
 pub use scope::{Scope, ScopeSet, Tier};

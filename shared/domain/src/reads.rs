@@ -2,16 +2,14 @@
 //!
 //! Broker texts are [`Untrusted`]. A missing number is `None`, never zero.
 
-use crate::{
-    AccountId, AssetClass, BrokerOrderId, ClientOrderId, Conid, Currency, Money, Side, Timestamp,
-    Untrusted,
-};
+use crate::{AccountId, AssetClass, Conid, Currency, Money, Timestamp, Untrusted};
 use rust_decimal::Decimal;
 
 mod contract;
 mod event;
 mod inbox;
 mod market;
+mod order;
 mod portfolio;
 
 pub use contract::{
@@ -23,6 +21,10 @@ pub use inbox::{Alert, Notification, Watchlist, WatchlistItem};
 pub use market::{
     Bar, BarSource, Bars, BarsRequest, Depth, DepthLevel, Fundamentals, OptionQuote, ScanHit,
     ScanRequest, ScannerKind, ScannerParameters,
+};
+pub use order::{
+    BrokerOrder, BrokerOrderStatus, BrokerOrderType, BrokerTimeInForce, Execution, Listed,
+    Trailing, TrailingUnit, UnreadRow,
 };
 pub use portfolio::{
     Allocation, AllocationSlice, ComboPosition, Performance, PerformancePeriod, PerformancePoint,
@@ -254,131 +256,4 @@ pub struct Quote {
     pub updated: Option<Timestamp>,
     /// When we read it.
     pub as_of: Timestamp,
-}
-
-/// What the broker says of an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BrokerOrderStatus {
-    /// Held, or rejected by its destination.
-    Inactive,
-    /// Sent, not acknowledged.
-    PendingSubmit,
-    /// Accepted, not yet at the exchange.
-    PreSubmitted,
-    /// Working.
-    Submitted,
-    /// Filled.
-    Filled,
-    /// A cancel is under way; it may still fill.
-    PendingCancel,
-    /// Cancelled before it reached the exchange.
-    PreCancelled,
-    /// Cancelled.
-    Cancelled,
-    /// The broker warns.
-    WarnState,
-    /// A text that isn't documented.
-    Other,
-}
-
-impl BrokerOrderStatus {
-    /// Our name, in snake case.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inactive => "inactive",
-            Self::PendingSubmit => "pending_submit",
-            Self::PreSubmitted => "pre_submitted",
-            Self::Submitted => "submitted",
-            Self::Filled => "filled",
-            Self::PendingCancel => "pending_cancel",
-            Self::PreCancelled => "pre_cancelled",
-            Self::Cancelled => "cancelled",
-            Self::WarnState => "warn_state",
-            Self::Other => "other",
-        }
-    }
-
-    /// Parses IBKR's text, in any case.
-    #[must_use]
-    pub fn parse(text: &str) -> Self {
-        match text.to_ascii_lowercase().replace('_', "").as_str() {
-            "inactive" => Self::Inactive,
-            "pendingsubmit" => Self::PendingSubmit,
-            "presubmitted" => Self::PreSubmitted,
-            "submitted" => Self::Submitted,
-            "filled" => Self::Filled,
-            "pendingcancel" => Self::PendingCancel,
-            "precancelled" => Self::PreCancelled,
-            "cancelled" => Self::Cancelled,
-            "warnstate" => Self::WarnState,
-            _ => Self::Other,
-        }
-    }
-
-    /// Whether the order may still trade.
-    #[must_use]
-    pub const fn is_open(self) -> bool {
-        !matches!(self, Self::Filled | Self::Cancelled | Self::PreCancelled | Self::Inactive)
-    }
-}
-
-/// An order at the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BrokerOrder {
-    /// IBKR's id.
-    pub order_id: BrokerOrderId,
-    /// Our reference, when the order carries one.
-    pub reference: Option<ClientOrderId>,
-    /// The account.
-    pub account: AccountId,
-    /// The contract.
-    pub conid: Conid,
-    /// Symbol.
-    pub symbol: Untrusted,
-    /// Side, if told.
-    pub side: Option<Side>,
-    /// Total quantity.
-    pub quantity: Option<Decimal>,
-    /// Filled so far.
-    pub filled: Option<Decimal>,
-    /// Limit price, if it has one.
-    pub limit_price: Option<Decimal>,
-    /// Average fill price.
-    pub average_price: Option<Decimal>,
-    /// Order type, as the broker names it.
-    pub kind: Untrusted,
-    /// Status.
-    pub status: BrokerOrderStatus,
-    /// Last change, if told.
-    pub updated: Option<Timestamp>,
-}
-
-/// A fill.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Execution {
-    /// IBKR's execution id.
-    pub id: Untrusted,
-    /// The order it filled.
-    pub order_id: Option<BrokerOrderId>,
-    /// Our reference, when the order carries one.
-    pub reference: Option<ClientOrderId>,
-    /// The account.
-    pub account: AccountId,
-    /// The contract.
-    pub conid: Conid,
-    /// Symbol.
-    pub symbol: Untrusted,
-    /// Side, if told.
-    pub side: Option<Side>,
-    /// Quantity.
-    pub quantity: Decimal,
-    /// Price.
-    pub price: Decimal,
-    /// Commission; its currency isn't told by the broker.
-    pub commission: Option<Decimal>,
-    /// Where it traded.
-    pub exchange: Untrusted,
-    /// When.
-    pub time: Timestamp,
 }

@@ -153,7 +153,7 @@ pub struct OrderPreviewOutput {
     pub checks: Vec<CheckOutput>,
     /// What a human should know before approving.
     pub warnings: Vec<String>,
-    /// The broker's estimate, when it gave one.
+    /// The broker's own preview, or why there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whatif: Option<WhatIfOutput>,
     /// What to do next.
@@ -240,24 +240,84 @@ pub struct CheckOutput {
     pub limit: Option<String>,
 }
 
-/// The broker's estimate of what an order would do.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+names! {
+    /// What came of the broker's own preview.
+    WhatIfStatus {
+        /// The broker gave figures.
+        Estimated = "estimated",
+        /// The broker says that it wouldn't accept the order.
+        Refused = "refused",
+        /// There is none: nothing is known of what the broker would say.
+        Unavailable = "unavailable",
+    }
+}
+
+/// The broker's estimate of what an order would do. Figures without a currency are in the one that
+/// the account's margins are in: the broker doesn't name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WhatIfOutput {
+    /// What came of it.
+    pub status: Wire<WhatIfStatus>,
     /// Commission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commission: Option<OutputMoney>,
-    /// Initial margin requirement afterwards.
+    /// Cost with the commission.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub initial_margin_after: Option<OutputMoney>,
-    /// Maintenance margin requirement afterwards.
+    pub total: Option<OutputMoney>,
+    /// Initial margin requirement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maintenance_margin_after: Option<OutputMoney>,
-    /// Equity with loan value afterwards.
+    pub initial_margin: Option<WhatIfChangeOutput>,
+    /// Maintenance margin requirement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub equity_after: Option<OutputMoney>,
+    pub maintenance_margin: Option<WhatIfChangeOutput>,
+    /// Equity with loan value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equity: Option<WhatIfChangeOutput>,
+    /// Units held of the contract.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<WhatIfChangeOutput>,
     /// The broker's own warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker_warning: Option<BrokerText>,
+    /// Why the broker wouldn't accept the order, in its words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_error: Option<BrokerText>,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl WhatIfOutput {
+    /// What came of a preview, without anything else.
+    #[must_use]
+    pub const fn new(status: WhatIfStatus) -> Self {
+        Self {
+            status: Wire(status),
+            commission: None,
+            total: None,
+            initial_margin: None,
+            maintenance_margin: None,
+            equity: None,
+            position: None,
+            broker_warning: None,
+            broker_error: None,
+            message: None,
+        }
+    }
+}
+
+/// A figure without and with an order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct WhatIfChangeOutput {
+    /// Now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<OutputNumber>,
+    /// What the order adds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<OutputNumber>,
+    /// Afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<OutputNumber>,
 }
 
 /// `ibkr_approvals_create`.

@@ -1,7 +1,8 @@
 //! One order's status, and the orders of an account as broker and gateway know them together.
 
+use super::broker_order::{BrokerOrderOutput, with_terms};
 use super::common::{PartFailure, cell};
-use super::orders::{BrokerOrderOutput, OrderFilter};
+use super::orders::OrderFilter;
 use super::text::names;
 use super::{
     Backend, BrokerText, Cursor, Declaration, Detail, Hints, RiskClass, ShortText, Table, Tool,
@@ -10,8 +11,8 @@ use super::{
 use crate::number::{InputInteger, OutputNumber};
 use crate::service::ErrorBody;
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerOrderId, ClientOrderId, ErrorCode, Mode, OrderState, Scope, Side,
-    Timestamp, Untrusted,
+    AccountId, ApprovalId, BrokerOrder, BrokerOrderId, ClientOrderId, ErrorCode, Mode, OrderState,
+    Scope, Side, Timestamp, Untrusted,
 };
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -212,6 +213,8 @@ pub struct HistoricOrder {
     pub status: &'static str,
     /// Whether it may still trade.
     pub is_open: bool,
+    /// The order as the broker lists it.
+    pub at_broker: Option<BrokerOrder>,
 }
 
 /// Answer of [`OrdersHistory`].
@@ -278,6 +281,9 @@ pub struct HistoricOrderOutput {
     pub status: String,
     /// Whether it may still trade.
     pub is_open: bool,
+    /// The order as the broker lists it, with all its terms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_broker: Option<BrokerOrderOutput>,
 }
 
 impl From<&HistoricOrder> for HistoricOrderOutput {
@@ -296,6 +302,7 @@ impl From<&HistoricOrder> for HistoricOrderOutput {
             average_price: order.average_price.map(OutputNumber),
             status: order.status.to_owned(),
             is_open: order.is_open,
+            at_broker: order.at_broker.as_ref().map(BrokerOrderOutput::from),
         }
     }
 }
@@ -318,7 +325,7 @@ pub fn history_table(orders: &[HistoricOrder]) -> Table {
             Some(order.status.to_owned()),
         ]
     });
-    Table::new(
+    let table = Table::new(
         &[
             "time",
             "known_to",
@@ -334,5 +341,6 @@ pub fn history_table(orders: &[HistoricOrder]) -> Table {
         ],
         &["symbol"],
         rows.collect(),
-    )
+    );
+    with_terms(table, &orders.iter().map(|order| order.at_broker.as_ref()).collect::<Vec<_>>())
 }

@@ -11,10 +11,10 @@ use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, Alert, Allocation, AssetClass, Bars, BarsRequest,
     BrokerEvent, BrokerName, BrokerOrder, BrokerOrderId, CanonicalOrder, ComboPosition, Conid,
     Contract, ContractDetails, ContractRules, Currency, CurrencyPair, Depth, Execution,
-    Fundamentals, FutureContract, Instrument, LedgerLine, Mode, Notification, OptionContract,
-    OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod, Position,
-    ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side, Strikes,
-    Timestamp, TradingHours, Transactions, Untrusted, Watch, Watchlist,
+    Fundamentals, FutureContract, Instrument, LedgerLine, Listed, Mode, Money, Notification,
+    OptionContract, OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod,
+    Position, ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side,
+    Strikes, Timestamp, TradingHours, Transactions, Untrusted, Watch, Watchlist,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use rust_decimal::Decimal;
@@ -46,19 +46,47 @@ pub enum Resolution {
     NotFound,
 }
 
-/// The broker's own preview of an order. Texts, since the broker mixes ranges and units in them.
+/// What the broker's own preview of an order says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhatIf {
+    /// What the order would do.
+    Estimated(Box<Estimate>),
+    /// The broker says that it wouldn't accept the order.
+    Refused {
+        /// Its words.
+        message: Untrusted,
+    },
+}
+
+/// What the broker expects of an order. Figures without a currency are in the one of the account's
+/// margins, which the broker doesn't name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WhatIf {
+pub struct Estimate {
     /// Commission.
-    pub commission: Option<Untrusted>,
-    /// Initial margin after the order.
-    pub initial_margin_after: Option<Untrusted>,
-    /// Maintenance margin after the order.
-    pub maintenance_margin_after: Option<Untrusted>,
-    /// Equity with loan value after the order.
-    pub equity_after: Option<Untrusted>,
+    pub commission: Option<Money>,
+    /// Cost with the commission.
+    pub total: Option<Money>,
+    /// Initial margin.
+    pub initial_margin: WhatIfChange,
+    /// Maintenance margin.
+    pub maintenance_margin: WhatIfChange,
+    /// Equity with loan value.
+    pub equity: WhatIfChange,
+    /// Units held of the contract.
+    pub position: WhatIfChange,
     /// What the broker warns of.
     pub warning: Option<Untrusted>,
+}
+
+/// A figure without and with the order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WhatIfChange {
+    /// Now.
+    pub current: Option<Decimal>,
+    /// What the order adds.
+    pub change: Option<Decimal>,
+    /// Afterwards.
+    pub after: Option<Decimal>,
 }
 
 /// What a broker told, and when it was asked for.
@@ -207,11 +235,12 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         self.quotes(conids)
     }
 
-    /// Today's orders of an account, from a request that was sent after this call began.
+    /// Today's orders of an account, from a request that was sent after this call began. What can't
+    /// be read is told beside the rest.
     fn orders<'a>(
         &'a self,
         account: &'a AccountId,
-    ) -> BrokerFuture<'a, Result<Vec<BrokerOrder>, BrokerError>>;
+    ) -> BrokerFuture<'a, Result<Listed<BrokerOrder>, BrokerError>>;
 
     /// The same, or a list that was asked for at most `age` ago, if neither a write of ours on the
     /// account nor the stream made another look due since. Such a list shows nothing of what was
@@ -220,7 +249,7 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         &'a self,
         account: &'a AccountId,
         _age: Duration,
-    ) -> BrokerFuture<'a, Result<Dated<Vec<BrokerOrder>>, BrokerError>> {
+    ) -> BrokerFuture<'a, Result<Dated<Listed<BrokerOrder>>, BrokerError>> {
         Box::pin(async { Ok(Dated { value: self.orders(account).await?, as_of: None }) })
     }
 
@@ -231,10 +260,11 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     ) -> BrokerFuture<'a, Result<BrokerOrder, BrokerError>>;
 
     /// Fills of an account in the last days, from a request that was sent after this call began.
+    /// What can't be read is told beside the rest.
     fn executions<'a>(
         &'a self,
         account: &'a AccountId,
-    ) -> BrokerFuture<'a, Result<Vec<Execution>, BrokerError>>;
+    ) -> BrokerFuture<'a, Result<Listed<Execution>, BrokerError>>;
 
     /// Units of `to` per unit of `from`.
     fn exchange_rate(
@@ -446,7 +476,8 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
         None
     }
 
-    /// The broker's preview of an order. Carries no reference, so nothing is registered by it.
+    /// The broker's preview of an order. Carries no reference, so nothing is registered by it. An
+    /// error means that there is none, which says nothing of the order.
     fn what_if<'a>(
         &'a self,
         order: &'a CanonicalOrder,

@@ -11,10 +11,10 @@ use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, Alert, Allocation, AssetClass, Bars, BarsRequest,
     BrokerEvent, BrokerName, BrokerOrder, BrokerOrderId, CanonicalOrder, ComboPosition, Conid,
     Contract, ContractDetails, ContractRules, Currency, CurrencyPair, Depth, Execution,
-    Fundamentals, FutureContract, Instrument, LedgerLine, Mode, Notification, OptionContract,
-    OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod, Position,
-    ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side, Strikes,
-    TradingHours, Transactions, Watch, Watchlist,
+    Fundamentals, FutureContract, Instrument, LedgerLine, Listed, Mode, Notification,
+    OptionContract, OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod,
+    Position, ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side,
+    Strikes, TradingHours, Transactions, Watch, Watchlist,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use rust_decimal::Decimal;
@@ -103,7 +103,7 @@ impl Broker for ClientPortal {
         Box::pin(self.read_quotes(conids))
     }
 
-    fn orders<'a>(&'a self, account: &'a AccountId) -> Read<'a, Vec<BrokerOrder>> {
+    fn orders<'a>(&'a self, account: &'a AccountId) -> Read<'a, Listed<BrokerOrder>> {
         Box::pin(async { Ok(self.read_orders(account, None).await?.value) })
     }
 
@@ -111,7 +111,7 @@ impl Broker for ClientPortal {
         &'a self,
         account: &'a AccountId,
         age: Duration,
-    ) -> Read<'a, Dated<Vec<BrokerOrder>>> {
+    ) -> Read<'a, Dated<Listed<BrokerOrder>>> {
         Box::pin(async move {
             let oldest = self.lists().oldest(account, age);
             match self.lists().find(account, oldest) {
@@ -141,7 +141,7 @@ impl Broker for ClientPortal {
         Box::pin(self.read_order(order))
     }
 
-    fn executions<'a>(&'a self, account: &'a AccountId) -> Read<'a, Vec<Execution>> {
+    fn executions<'a>(&'a self, account: &'a AccountId) -> Read<'a, Listed<Execution>> {
         Box::pin(self.read_executions(account))
     }
 

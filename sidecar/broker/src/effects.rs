@@ -6,7 +6,8 @@
 use crate::client::ClientPortal;
 use crate::lists::OrderLists;
 use crate::transport::{Answer, Delivery, Method, Request};
-use crate::wire::replies::{cancellation, is_reply_id, placement};
+use crate::wire::cancels::cancellation;
+use crate::wire::replies::{is_reply_id, placement};
 use crate::wire::{scalar, ticket};
 use crate::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
 use ibkr_agent_audit::Recorded;

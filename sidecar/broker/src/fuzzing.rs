@@ -2,8 +2,9 @@
 //! on. Each function either returns or the target has found a defect.
 
 use crate::session::check;
+use crate::wire::cancels::cancellation;
 use crate::wire::parsers::{ALL, answer};
-use crate::wire::replies::{cancellation, placement};
+use crate::wire::replies::placement;
 use crate::wire::stream::{Frame, LadderRow, parse_frame};
 use crate::wire::{amount, html};
 use ibkr_agent_domain::{AccountId, BrokerOrderId, ClientOrderId, Timestamp};

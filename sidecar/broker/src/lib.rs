@@ -48,13 +48,16 @@ mod tls;
 mod transport;
 mod wire;
 
-pub use api::{Broker, BrokerFuture, Dated, Resolution, ResolveFilters, WatchGuard, WhatIf};
+pub use api::{
+    Broker, BrokerFuture, Dated, Estimate, Resolution, ResolveFilters, WatchGuard, WhatIf,
+    WhatIfChange,
+};
 pub use client::{ClientPortal, connect};
 pub use clock::{Clock, SystemClock};
 pub use config::{BrokerConfig, Pacing, TlsPolicy};
 pub use error::{BrokerError, ConnectError};
 pub use keeper::{Region, Viewer, instructions, keep_alive};
 pub use latch::HaltLatch;
-pub use outcome::{Asked, CancelOutcome, PlaceOutcome};
+pub use outcome::{Asked, CancelHint, CancelOutcome, PlaceOutcome, Prompt};
 pub use pacing::{Errand, Urgency, with_caller};
 pub use stream::StreamHealth;

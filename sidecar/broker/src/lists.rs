@@ -10,7 +10,7 @@
 
 use crate::Dated;
 use core::time::Duration;
-use ibkr_agent_domain::{AccountId, BrokerOrder};
+use ibkr_agent_domain::{AccountId, BrokerOrder, Listed};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 struct Row {
     touched: Option<Instant>,
-    newest: Option<(Instant, Dated<Vec<BrokerOrder>>)>,
+    newest: Option<(Instant, Dated<Listed<BrokerOrder>>)>,
 }
 
 /// The lists by account.
@@ -56,14 +56,19 @@ impl OrderLists {
         &self,
         account: &AccountId,
         after: Instant,
-    ) -> Option<Dated<Vec<BrokerOrder>>> {
+    ) -> Option<Dated<Listed<BrokerOrder>>> {
         let rows = self.lock();
         let (asked, list) = rows.get(account)?.newest.as_ref()?;
         (*asked > after).then(|| list.clone())
     }
 
     /// Keeps a list that was asked for then, unless a newer one is there or it ended meanwhile.
-    pub(crate) fn keep(&self, account: &AccountId, asked: Instant, list: &Dated<Vec<BrokerOrder>>) {
+    pub(crate) fn keep(
+        &self,
+        account: &AccountId,
+        asked: Instant,
+        list: &Dated<Listed<BrokerOrder>>,
+    ) {
         let mut rows = self.lock();
         let row = rows.entry(account.clone()).or_default();
         let is_ended = row.touched.is_some_and(|touched| asked <= touched);
@@ -91,7 +96,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_list_serves_within_its_age_until_something_may_have_changed_it() {
         let (lists, account) = (OrderLists::default(), AccountId::parse("DU1").unwrap());
-        let list = Dated { value: Vec::new(), as_of: None };
+        let list = Dated { value: Listed::default(), as_of: None };
         let find = || lists.find(&account, lists.oldest(&account, AGE));
         assert_eq!(find(), None);
         lists.keep(&account, Instant::now(), &list);
@@ -118,9 +123,9 @@ mod tests {
     async fn a_list_that_was_asked_for_earlier_replaces_no_newer_one() {
         let (lists, account) = (OrderLists::default(), AccountId::parse("DU1").unwrap());
         let at = |millis| Some(ibkr_agent_domain::Timestamp::from_millis(millis));
-        let old = (Instant::now(), Dated { value: Vec::new(), as_of: at(1) });
+        let old = (Instant::now(), Dated { value: Listed::default(), as_of: at(1) });
         tokio::time::advance(second()).await;
-        let new = (Instant::now(), Dated { value: Vec::new(), as_of: at(2) });
+        let new = (Instant::now(), Dated { value: Listed::default(), as_of: at(2) });
         lists.keep(&account, new.0, &new.1);
         lists.keep(&account, old.0, &old.1);
         let found = lists.find(&account, lists.oldest(&account, AGE));

@@ -3,7 +3,7 @@
 //! `Unknown` is an honest answer: the caller reconciles by our reference and never repeats.
 
 use ibkr_agent_audit::Recorded;
-use ibkr_agent_domain::{BrokerOrderId, BrokerOrderStatus, Untrusted};
+use ibkr_agent_domain::{BrokerOrderId, BrokerOrderStatus, ErrorCode, Untrusted};
 use ibkr_agent_gates::{Permit, Place, Question};
 
 /// What became of placing an order or of answering a question about it.
@@ -14,17 +14,27 @@ pub enum PlaceOutcome {
     Placed {
         /// IBKR's id.
         order_id: BrokerOrderId,
-        /// Its first status.
+        /// Its first status. An order that is `Inactive` is held at the broker: it doesn't work.
         status: BrokerOrderStatus,
         /// What the broker said with it.
         text: Option<Untrusted>,
     },
     /// The broker asks before it takes the order.
     Question(Asked),
+    /// The broker answered with a prompt that no reply of ours settles. It names an order that the
+    /// broker may keep: find out by it.
+    Prompted(Prompt),
     /// The broker refused the order, or a question was answered with no.
     Rejected {
-        /// The broker's reason, or ours where it gave none.
+        /// The broker's own reason.
         message: Untrusted,
+    },
+    /// The request was turned away before an order was taken, without a reason of the broker's.
+    NotTaken {
+        /// What is to be done about it.
+        code: ErrorCode,
+        /// Why, in our words.
+        why: &'static str,
     },
     /// The broker has seen this reference before: find the order by it. Never a rejection.
     AlreadyRegistered,
@@ -38,6 +48,22 @@ pub enum PlaceOutcome {
         /// Why, in snake case.
         why: &'static str,
     },
+}
+
+/// What the broker asks of whoever placed an order, beside its questions: whether it may manage the
+/// order's price, or how a refused order may be sent again. Texts are exact, unescaped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The order that it is about.
+    pub order_id: Option<BrokerOrderId>,
+    /// IBKR's id of the prompt.
+    pub request_id: Option<String>,
+    /// IBKR's kind of prompt, such as `p12`.
+    pub message_id: Option<Untrusted>,
+    /// What it says.
+    pub text: String,
+    /// The answers that it offers.
+    pub options: Vec<String>,
 }
 
 /// Most questions about one order.
@@ -94,20 +120,19 @@ pub enum CancelOutcome {
         /// What the broker said.
         text: Option<Untrusted>,
     },
-    /// The order no longer works.
-    AlreadyDone {
+    /// The broker refused the cancel. Whether the order still works is told by its status only.
+    Refused {
         /// What the broker said.
         message: Untrusted,
+        /// What its words may mean.
+        hint: CancelHint,
     },
-    /// The broker knows no such order on this account.
-    NotFound {
-        /// What the broker said.
-        message: Untrusted,
-    },
-    /// The broker refused the cancel.
-    Rejected {
-        /// What the broker said.
-        message: Untrusted,
+    /// The request was turned away before the order was looked at.
+    NotTaken {
+        /// What is to be done about it.
+        code: ErrorCode,
+        /// Why, in our words.
+        why: &'static str,
     },
     /// We don't know whether the broker got it.
     Unknown {
@@ -119,4 +144,18 @@ pub enum CancelOutcome {
         /// Why, in snake case.
         why: &'static str,
     },
+}
+
+/// What the words of a refused cancel may mean. Never a fact: an order that is said to be cancelled
+/// already may still fill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CancelHint {
+    /// The broker may know no such order.
+    NoSuchOrder,
+    /// The order may have ended, or may be about to.
+    MayHaveEnded,
+    /// The order may work on and not be cancellable now.
+    NotCancellable,
+    /// Nothing can be read from them.
+    Unclear,
 }

@@ -13,15 +13,18 @@ use crate::client::ClientPortal;
 use crate::pacing::Lane;
 use crate::session::Primed;
 use crate::transport::Request;
+use crate::wire::many::Row;
 use crate::wire::market::FIELDS;
-use crate::wire::orders::{OrderStatus, Orders, TradeRow, WhatIfAnswer, executions, orders};
+use crate::wire::orders::{OrderStatus, orders};
 use crate::wire::portfolio::{Figure, LedgerBlock, PositionRow, ledger, summary};
+use crate::wire::trades::{TradeRow, executions};
+use crate::wire::what_if::WhatIfAnswer;
 use crate::wire::{accounts::PortfolioAccount, contracts::Rate};
 use crate::wire::{parse, parse_list, ticket};
-use crate::{BrokerError, Dated, WhatIf};
+use crate::{BrokerError, Dated, Estimate, WhatIf};
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, BrokerOrder, BrokerOrderId, CanonicalOrder, Currency,
-    Execution, LedgerLine, Position,
+    Execution, LedgerLine, Listed, Position,
 };
 use rust_decimal::Decimal;
 use std::collections::BTreeMap;
@@ -126,7 +129,7 @@ impl ClientPortal {
         &self,
         account: &AccountId,
         asked_after: Option<Instant>,
-    ) -> Result<Dated<Vec<BrokerOrder>>, BrokerError> {
+    ) -> Result<Dated<Listed<BrokerOrder>>, BrokerError> {
         self.require(account).await?;
         let request = Request::get("/iserver/account/orders")
             .param("accountId", account.as_str())
@@ -137,9 +140,8 @@ impl ClientPortal {
             self.session().note_primed(Primed::Orders);
         }
         let (answer, asked) = self.fetch_dated(&request).await?;
-        let list: Orders = parse(&answer.body, "orders")?;
-        let value = orders(list.orders.unwrap_or_default(), account)?;
-        self.learn_orders(&value);
+        let value = orders(parse(&answer.body, "orders")?, account);
+        self.learn_orders(&value.rows);
         let list = Dated { value, as_of: Some(answer.sent_at) };
         self.lists().keep(account, asked, &list);
         Ok(list)
@@ -163,7 +165,7 @@ impl ClientPortal {
     pub(crate) async fn read_executions(
         &self,
         account: &AccountId,
-    ) -> Result<Vec<Execution>, BrokerError> {
+    ) -> Result<Listed<Execution>, BrokerError> {
         self.require(account).await?;
         let request = Request::get("/iserver/account/trades")
             .param("days", TRADE_DAYS)
@@ -174,8 +176,8 @@ impl ClientPortal {
             self.session().note_primed(Primed::Trades);
         }
         let answer = self.fetch(&request).await?;
-        let rows: Vec<TradeRow> = parse_list(&answer.body, "trades")?;
-        executions(rows, account)
+        let rows: Vec<Row<TradeRow>> = parse_list(&answer.body, "trades")?;
+        Ok(executions(rows, account))
     }
 
     pub(crate) async fn read_rate(
@@ -212,8 +214,11 @@ impl ClientPortal {
         let body = ticket::orders(order, None)
             .map_err(|_| BrokerError::InvalidRequest { what: "the order can't be written" })?;
         let path = format!("/iserver/account/{account}/orders/whatif");
-        let raw: WhatIfAnswer = self.fetch_as(&Request::post(path).json(body), "what-if").await?;
-        Ok(WhatIf::from(raw))
+        match self.fetch_as::<WhatIfAnswer>(&Request::post(path).json(body), "what-if").await {
+            Ok(raw) => Ok(WhatIf::Estimated(Box::new(Estimate::try_from(raw)?))),
+            Err(BrokerError::Rejected { message }) => Ok(WhatIf::Refused { message }),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! while parsing.
 
 pub(crate) mod accounts;
+pub(crate) mod cancels;
 pub(crate) mod contracts;
 pub(crate) mod history;
 pub(crate) mod html;
@@ -18,6 +19,8 @@ pub(crate) mod orders;
 pub(crate) mod parsers;
 pub(crate) mod performance;
 pub(crate) mod portfolio;
+#[cfg(test)]
+mod recorded;
 pub(crate) mod replies;
 pub(crate) mod routes;
 pub(crate) mod rules;
@@ -28,6 +31,8 @@ pub(crate) mod session;
 mod shapes;
 pub(crate) mod stream;
 pub(crate) mod ticket;
+pub(crate) mod trades;
+pub(crate) mod what_if;
 
 pub(crate) use many::Many;
 pub(crate) use scalar::{Scalar, amount};

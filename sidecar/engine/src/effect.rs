@@ -159,6 +159,13 @@ pub enum PlaceReport {
     },
     /// It asks. The driver keeps the permit that waits.
     Question(Question),
+    /// It asks something that no reply settles, and may keep the order: its state is to be seen.
+    Prompted {
+        /// IBKR's id of the order, if told.
+        order_id: Option<BrokerOrderId>,
+        /// What it says, escaped.
+        message: String,
+    },
     /// It refused.
     Rejected {
         /// Its reason, escaped.

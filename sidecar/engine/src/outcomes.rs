@@ -53,6 +53,15 @@ impl Engine {
                     entry.said_by = Speaker::Broker;
                 })
             }
+            PlaceReport::Prompted { order_id, message } => {
+                let mut effects = self.transition(order, OrderEvent::Lost, now, |entry| {
+                    entry.broker_order_id = order_id.or(entry.broker_order_id.take());
+                    entry.message = message;
+                    entry.said_by = Speaker::Broker;
+                });
+                effects.extend(self.seek(order));
+                effects
+            }
             PlaceReport::Rejected { message } => {
                 self.transition(order, OrderEvent::Refused, now, |entry| {
                     entry.message = message;

@@ -1,11 +1,57 @@
 //! What a broker's outcome is to the engine. Decides nothing.
 
 use crate::engine::{CancelReport, Refusal};
-use ibkr_agent_broker::{BrokerError, CancelOutcome};
-use ibkr_agent_domain::{ErrorCode, SessionHealth, SessionState, Untrusted};
+use ibkr_agent_broker::{BrokerError, CancelHint, CancelOutcome, Prompt};
+use ibkr_agent_domain::{
+    AccountId, BrokerOrder, BrokerOrderStatus, ErrorCode, Execution, Listed, SessionHealth,
+    SessionState, UnreadRow, Untrusted,
+};
 
 pub(super) fn shown(text: Option<Untrusted>) -> String {
     text.map(|text| text.to_string()).unwrap_or_default()
+}
+
+/// What the broker said to a placement that it took, with its own word where it holds the order.
+pub(super) fn placed(status: BrokerOrderStatus, text: Option<Untrusted>) -> String {
+    match (status, shown(text)) {
+        (BrokerOrderStatus::Inactive, text) if text.is_empty() => "Inactive".to_owned(),
+        (BrokerOrderStatus::Inactive, text) => format!("Inactive: {text}"),
+        (_, text) => text,
+    }
+}
+
+/// What the broker prompts for, in its words only: kind, text and the answers that it offers.
+pub(super) fn prompted(prompt: &Prompt) -> String {
+    let kind = prompt.message_id.as_ref().map(|id| format!("{id}: ")).unwrap_or_default();
+    let options = match prompt.options.as_slice() {
+        [] => String::new(),
+        options => format!(" [{}]", options.join(" / ")),
+    };
+    Untrusted::new(&format!("{kind}{}{options}", prompt.text)).to_string()
+}
+
+/// What could be read of the evidence. One that isn't whole shows nothing to be absent.
+pub(super) fn readable(
+    account: &AccountId,
+    orders: Listed<BrokerOrder>,
+    executions: Listed<Execution>,
+) -> (Vec<BrokerOrder>, Vec<Execution>) {
+    note_unread(account, "orders", &orders.unread);
+    note_unread(account, "executions", &executions.unread);
+    (orders.rows, executions.rows)
+}
+
+fn note_unread(account: &AccountId, what: &str, rows: &[UnreadRow]) {
+    if !rows.is_empty() {
+        let ours = rows.iter().filter(|row| row.reference.is_some()).count();
+        tracing::warn!(
+            account = %account,
+            list = what,
+            unread = rows.len(),
+            unread.referenced = ours,
+            "engine.evidence_incomplete"
+        );
+    }
 }
 
 pub(super) fn failed(code: ErrorCode, message: &str) -> CancelReport {
@@ -15,17 +61,24 @@ pub(super) fn failed(code: ErrorCode, message: &str) -> CancelReport {
 pub(super) fn cancel_report(outcome: CancelOutcome) -> CancelReport {
     match outcome {
         CancelOutcome::Requested { text } => CancelReport::Requested { message: shown(text) },
-        CancelOutcome::AlreadyDone { message } => CancelReport::Failed {
-            code: ErrorCode::BrokerRejected,
-            message: format!("the order no longer works: {message}"),
-        },
-        CancelOutcome::NotFound { message } => CancelReport::Failed {
-            code: ErrorCode::OrderNotFound,
-            message: format!("the broker knows no such order: {message}"),
-        },
-        CancelOutcome::Rejected { message } => {
-            CancelReport::Failed { code: ErrorCode::BrokerRejected, message: message.to_string() }
+        CancelOutcome::Refused { message, hint } => {
+            let (code, means) = match hint {
+                CancelHint::NoSuchOrder => {
+                    (ErrorCode::OrderNotFound, "the broker may know no such order")
+                }
+                CancelHint::MayHaveEnded => {
+                    (ErrorCode::BrokerRejected, "the order may have ended or may still fill")
+                }
+                CancelHint::NotCancellable | CancelHint::Unclear => {
+                    (ErrorCode::BrokerRejected, "the order may still work")
+                }
+            };
+            let message = format!(
+                "the broker refused the cancel; {means}, which only its status tells: {message}"
+            );
+            CancelReport::Failed { code, message }
         }
+        CancelOutcome::NotTaken { code, why } => failed(code, why),
         CancelOutcome::Unknown { why } => failed(ErrorCode::OrderOutcomeUnknown, why),
         CancelOutcome::NotSent { why } => failed(ErrorCode::OrderNotSent, why),
     }

@@ -157,6 +157,7 @@ async fn read_evidence(
     // Half the evidence is no evidence: the next look reads both again.
     match (orders, executions) {
         (Ok(orders), Ok(executions)) => {
+            let (orders, executions) = super::report::readable(&account, orders, executions);
             let evidence = Box::new(Input::Evidence { account, orders, executions });
             drop(inbox.send(Message::Evidence { begun, evidence }));
             LookEnd::Read

@@ -162,8 +162,13 @@ impl Asked<'_> {
         for read in futures_util::future::join_all(reads).await {
             let read = read?;
             oldest = [oldest, read.as_of].into_iter().flatten().min();
-            let open = read.value.into_iter().filter(|o| o.conid == conid && o.status.is_open());
-            for order in open {
+            let listed = read.value;
+            if let Some(row) = listed.unread.iter().find(|row| row.may_work_on(conid)) {
+                let message =
+                    format!("an order may be of this contract and can't be read: {}", row.why);
+                return Err(ErrorBody::new(ErrorCode::BrokerResponseInvalid, message));
+            }
+            for order in listed.rows.iter().filter(|o| o.conid == conid && o.status.is_open()) {
                 rows.push(vec![
                     Some(order.account.to_string()),
                     Some(order.order_id.to_string()),
@@ -172,6 +177,7 @@ impl Asked<'_> {
                     figure(order.filled),
                     Some(order.kind.to_string()),
                     figure(order.limit_price),
+                    figure(order.trigger_price),
                     Some(order.status.as_str().to_owned()),
                 ]);
             }
@@ -184,6 +190,7 @@ impl Asked<'_> {
             "filled",
             "type",
             "limit_price",
+            "trigger_price",
             "status",
         ];
         bounded(&columns, &["type"], rows).map(|table| (table, oldest))

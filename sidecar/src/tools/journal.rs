@@ -10,7 +10,7 @@
 use crate::engine::Owner;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, ClientOrderId, Digest,
-    Execution, OrderState, SessionHealth, SessionState, Timestamp,
+    Execution, Listed, OrderState, SessionHealth, SessionState, Timestamp,
 };
 use ibkr_agent_protocol::catalogue::PartFailure;
 use ibkr_agent_protocol::service::fresh_call_id;
@@ -52,8 +52,8 @@ pub(super) enum Change {
 #[derive(Debug)]
 pub(super) struct Looked {
     pub(super) account: AccountId,
-    pub(super) orders: Option<Vec<BrokerOrder>>,
-    pub(super) fills: Option<Vec<Execution>>,
+    pub(super) orders: Option<Listed<BrokerOrder>>,
+    pub(super) fills: Option<Listed<Execution>>,
 }
 
 /// What one look saw of the gateway itself.
@@ -225,7 +225,7 @@ impl State {
             // An account that couldn't be read at first: what happened since is told by its times.
             let since = (as_of > first).then_some(first);
             if let Some(fills) = look.fills {
-                self.take_fills(&mut seen, fills, since);
+                self.take_fills(&mut seen, fills.rows, since);
             }
             if let Some(orders) = look.orders {
                 self.take_orders(&look.account, &mut seen, orders, since);
@@ -266,12 +266,13 @@ impl State {
         &mut self,
         account: &AccountId,
         seen: &mut Seen,
-        orders: Vec<BrokerOrder>,
+        orders: Listed<BrokerOrder>,
         since: Option<Timestamp>,
     ) {
         let known = seen.orders.take();
         let mut listed = BTreeMap::new();
-        for order in orders {
+        let is_whole = orders.is_whole();
+        for order in orders.rows {
             let id = order.order_id.clone();
             let before = known.as_ref().and_then(|known| known.get(&id));
             let order = completed(order, before);
@@ -290,9 +291,15 @@ impl State {
             .iter()
             .flatten()
             .filter(|(id, order)| order.status.is_open() && !listed.contains_key(*id));
-        let gone: Vec<BrokerOrderId> = gone.map(|(id, _)| id.clone()).collect();
-        for id in gone {
-            self.push(Change::Gone(account.clone(), id));
+        let gone: Vec<(BrokerOrderId, BrokerOrder)> =
+            gone.map(|(id, order)| (id.clone(), order.clone())).collect();
+        for (id, order) in gone {
+            if is_whole {
+                self.push(Change::Gone(account.clone(), id));
+            } else {
+                // It may be the one that couldn't be read.
+                listed.insert(id, order);
+            }
         }
         seen.orders = Some(listed);
     }
@@ -327,26 +334,19 @@ impl State {
 
 /// A row with what an earlier one told and this one leaves out.
 fn completed(order: BrokerOrder, before: Option<&BrokerOrder>) -> BrokerOrder {
-    let Some(before) = before else {
-        return order;
-    };
-    BrokerOrder {
-        reference: order.reference.or_else(|| before.reference.clone()),
-        side: order.side.or(before.side),
-        quantity: order.quantity.or(before.quantity),
-        filled: order.filled.or(before.filled),
-        limit_price: order.limit_price.or(before.limit_price),
-        average_price: order.average_price.or(before.average_price),
-        updated: order.updated.or(before.updated),
-        ..order
+    match before {
+        Some(before) => order.over(before),
+        None => order,
     }
 }
 
 fn differs(before: &BrokerOrder, now: &BrokerOrder) -> bool {
     let parts = |order: &BrokerOrder| {
-        (order.status, order.quantity, order.filled, order.limit_price, order.average_price)
+        let prices = (order.limit_price, order.trigger_price, order.other_price);
+        (order.status, order.order_type, order.quantity, order.filled, prices, order.average_price)
     };
-    parts(before) != parts(now)
+    let terms = |order: &BrokerOrder| (order.time_in_force.clone(), order.cancel_reason.clone());
+    parts(before) != parts(now) || terms(before) != terms(now)
 }
 
 #[cfg(test)]

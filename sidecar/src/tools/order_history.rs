@@ -3,10 +3,11 @@
 //! The ledger's part is the caller's own only: what others asked for isn't told here.
 
 use super::account::page;
+use super::orders::unread_part;
 use super::{Asked, Done, refusal_body};
 use crate::brokers::{account_mode, error_body};
 use crate::engine::{OrderEntry, Owner, Speaker, owner_of};
-use ibkr_agent_domain::{AccountId, BrokerOrder, ErrorCode, OrderKind, Untrusted};
+use ibkr_agent_domain::{AccountId, BrokerOrder, ErrorCode, Listed, OrderKind, Untrusted};
 use ibkr_agent_protocol::catalogue::order_history::{
     DEFAULT_HISTORY, HistoricOrder, HistoricOrderOutput, KnownTo, OrderStatus, OrderStatusOutput,
     OrdersHistory, OrdersHistoryOutput, RequestOutput, history_table,
@@ -61,10 +62,11 @@ impl Asked<'_> {
             Ok(orders) => orders,
             Err(error) => {
                 missing.push(PartFailure::new("orders at the broker", error_body(&error)));
-                Vec::new()
+                Listed::default()
             }
         };
-        let mut wanted = merged(&listed, &own);
+        missing.extend(unread_part("orders at the broker", &listed.unread));
+        let mut wanted = merged(&listed.rows, &own);
         wanted.retain(|order| input.admits(order));
         let full = input.detail == Some(Wire(Detail::Full));
         let as_of = self.now();
@@ -147,6 +149,7 @@ fn at_broker(order: &BrokerOrder, entry: Option<&OrderEntry>) -> HistoricOrder {
         average_price: order.average_price,
         status: order.status.as_str(),
         is_open: order.status.is_open(),
+        at_broker: Some(order.clone()),
     }
 }
 
@@ -167,5 +170,6 @@ fn in_ledger(entry: &OrderEntry) -> HistoricOrder {
         average_price: entry.average_price,
         status: entry.state.as_str(),
         is_open: !entry.state.is_final(),
+        at_broker: None,
     }
 }

@@ -4,6 +4,7 @@
 //! Accounts with real money and accounts without are never added together.
 
 use super::brief::ORDERS_AGE;
+use super::orders::unread_part;
 use super::sums::{self, Rates};
 use super::{Asked, Done, refusal_body};
 use crate::brokers::{Routed, account_mode, error_body};
@@ -11,8 +12,8 @@ use crate::engine::{ApprovalStatus, Expired};
 use futures_util::future::join_all;
 use ibkr_agent_broker::{BrokerError, Dated, Errand};
 use ibkr_agent_domain::{
-    AccountId, AccountSummary, BrokerOrder, Currency, ErrorCode, LedgerLine, Mode, Money, Position,
-    ProfitAndLoss,
+    AccountId, AccountSummary, BrokerOrder, Currency, ErrorCode, LedgerLine, Listed, Mode, Money,
+    Position, ProfitAndLoss,
 };
 use ibkr_agent_protocol::catalogue::overview::{
     AccountRow, ApprovalRow, DEFAULT_TOP, MAX_SHOWN, MAX_TOP, PortfolioOverview,
@@ -42,7 +43,7 @@ struct Parts {
     ledger: Result<Vec<LedgerLine>, ErrorBody>,
     positions: Result<Vec<Position>, ErrorBody>,
     pnl: Result<ProfitAndLoss, ErrorBody>,
-    orders: Result<Dated<Vec<BrokerOrder>>, ErrorBody>,
+    orders: Result<Dated<Listed<BrokerOrder>>, ErrorBody>,
 }
 
 impl Parts {
@@ -100,6 +101,8 @@ impl Parts {
         untold("daily profit and loss", self.pnl.is_ok() && row.daily_pnl.is_none());
         untold("unrealized profit and loss", self.pnl.is_ok() && row.unrealized_pnl.is_none());
         untold("base currency", self.base().is_none());
+        let orders = self.orders.as_ref().ok();
+        missing.extend(orders.and_then(|list| unread_part(&named("orders"), &list.value.unread)));
         missing
     }
 }
@@ -291,11 +294,13 @@ fn totals(
         parts.iter().filter_map(|part| part.positions.as_ref().ok()).flatten().collect();
     let holdings = sums::holdings(&held, rates, net_liquidation);
     let unvalued = holdings.iter().filter(|row| row.value.is_none()).count();
+    let all_orders =
+        parts.iter().all(|part| part.orders.as_ref().is_ok_and(|list| list.value.is_whole()));
     let all_positions = parts.iter().all(|part| part.positions.is_ok());
     let mut open: Vec<BrokerOrder> = parts
         .iter()
         .filter_map(|part| part.orders.as_ref().ok())
-        .flat_map(|list| &list.value)
+        .flat_map(|list| &list.value.rows)
         .filter(|order| order.status.is_open())
         .cloned()
         .collect();
@@ -316,7 +321,7 @@ fn totals(
         positions: all_positions.then_some(holdings.len()),
         unvalued_positions: (unvalued > 0).then_some(unvalued),
         top_positions: holdings_table(holdings.get(..top.min(holdings.len())).unwrap_or(&holdings)),
-        open_order_count: parts.iter().all(|part| part.orders.is_ok()).then_some(open_count),
+        open_order_count: all_orders.then_some(open_count),
         open_orders: (open_count > 0).then(|| account_orders_table(&open)),
         open_orders_as_of: parts
             .iter()

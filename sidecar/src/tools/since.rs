@@ -4,6 +4,7 @@
 //! after its own call came needs none of its own.
 
 use super::journal::{Change, Inside, Looked, Mark, Place, State};
+use super::orders::unread_part;
 use super::{Asked, Done, refusal_body};
 use crate::engine::{Engine, Expired, Now, Owner};
 use futures_util::future::join_all;
@@ -139,6 +140,12 @@ impl Asked<'_> {
             }
             if let Err(error) = &fills {
                 read("fills", error);
+            }
+            if let Ok(orders) = &orders {
+                missing.extend(unread_part(&format!("orders of {account}"), &orders.unread));
+            }
+            if let Ok(fills) = &fills {
+                missing.extend(unread_part(&format!("fills of {account}"), &fills.unread));
             }
             looked.push(Looked { account, orders: orders.ok(), fills: fills.ok() });
         }

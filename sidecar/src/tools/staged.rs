@@ -10,23 +10,24 @@ use crate::engine::{
     OutcomeQuery, Preview, PreviewDraft, Speaker, Submission, refusal_of,
 };
 use crate::facts;
-use ibkr_agent_broker::WhatIf;
+use ibkr_agent_broker::{BrokerError, WhatIf, WhatIfChange};
 use ibkr_agent_domain::{
-    AccountId, AssetClass, BrokerOrderId, CanonicalOrder, Currency, ErrorCode, Money, OrderState,
-    OrderTarget, SessionState, Untrusted,
+    AccountId, AssetClass, BrokerOrderId, CanonicalOrder, ErrorCode, OrderState, OrderTarget,
+    SessionState, Untrusted,
 };
 use ibkr_agent_gates::{Check, Verdict};
 use ibkr_agent_protocol::catalogue::approvals::{
     ApprovalOutput, ApprovalState, ApprovalStatus, ApprovalsCreate, CheckOutput, OrderOutput,
-    OrderPreview, OrderPreviewOutput, WhatIfOutput,
+    OrderPreview, OrderPreviewOutput, WhatIfChangeOutput, WhatIfOutput, WhatIfStatus,
 };
 use ibkr_agent_protocol::catalogue::orders::{
     OrderOutcome, OrderOutcomeOutput, OutcomeHandle, PaperOrderCancel, PaperOrderSubmit,
     QuestionOutput,
 };
 use ibkr_agent_protocol::catalogue::{BrokerText, Wire, invalid};
-use ibkr_agent_protocol::number::OutputMoney;
+use ibkr_agent_protocol::number::{OutputMoney, OutputNumber};
 use ibkr_agent_protocol::service::ErrorBody;
+use rust_decimal::Decimal;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -71,8 +72,7 @@ impl Asked<'_> {
         let draft = Box::new(PreviewDraft { order, facts });
         let told = self.core.engine.ask(|ticket| Input::Preview { ticket, caller, draft }).await;
         let Answer::Preview(preview, checks) = told.answer else { return Err(refused(told)) };
-        // A what-if that fails is missing, not an error: the gates don't use it.
-        let whatif = whatif.ok().map(|whatif| whatif_output(&whatif));
+        let whatif = whatif_output(whatif);
         let output = self.preview_output(&preview, &checks, whatif);
         Done::staged(&output, told.event)
     }
@@ -81,8 +81,9 @@ impl Asked<'_> {
         &self,
         preview: &Preview,
         checks: &[Check],
-        whatif: Option<WhatIfOutput>,
+        whatif: WhatIfOutput,
     ) -> OrderPreviewOutput {
+        let warning = whatif_warning(whatif.status.0).map(str::to_owned);
         let next_step = if preview.would_pass {
             "Show the order and its warnings to the user, then ask with ibkr_approvals_create."
         } else {
@@ -97,8 +98,8 @@ impl Asked<'_> {
             order_digest: Wire(preview.order.digest()),
             would_pass: preview.would_pass,
             checks: checks.iter().map(check_output).collect(),
-            warnings: preview.warnings.clone(),
-            whatif,
+            warnings: preview.warnings.iter().cloned().chain(warning).collect(),
+            whatif: Some(whatif),
             next_step: next_step.to_owned(),
         }
     }
@@ -325,8 +326,8 @@ impl Asked<'_> {
             approval_id: Some(Wire(entry.approval.clone())),
             client_order_id: Some(Wire(entry.id.clone())),
             broker_order_id: entry.broker_order_id.clone().map(Wire),
-            filled: entry.filled.map(ibkr_agent_protocol::number::OutputNumber),
-            average_price: entry.average_price.map(ibkr_agent_protocol::number::OutputNumber),
+            filled: entry.filled.map(OutputNumber),
+            average_price: entry.average_price.map(OutputNumber),
             message: match entry.said_by {
                 Speaker::Gateway if !entry.message.is_empty() => {
                     format!("{}: {}", entry.order.summary(), entry.message)
@@ -376,10 +377,7 @@ fn check_output(check: &Check) -> CheckOutput {
     }
 }
 
-fn check_increment(
-    order: &CanonicalOrder,
-    increment: Option<rust_decimal::Decimal>,
-) -> Result<(), ErrorBody> {
+fn check_increment(order: &CanonicalOrder, increment: Option<Decimal>) -> Result<(), ErrorBody> {
     let ibkr_agent_domain::OrderKind::Limit(limit) = order.terms().kind;
     let fits = increment.is_none_or(|step| {
         step.is_zero() || limit.get().checked_rem(step).is_some_and(|rest| rest.is_zero())
@@ -392,21 +390,47 @@ fn check_increment(
     Err(ErrorBody::new(ErrorCode::OrderValidationFailed, message))
 }
 
-fn whatif_output(whatif: &WhatIf) -> WhatIfOutput {
-    let money = |text: &Option<Untrusted>| text.as_ref().and_then(|text| amount(text.as_str()));
-    WhatIfOutput {
-        commission: money(&whatif.commission),
-        initial_margin_after: money(&whatif.initial_margin_after),
-        maintenance_margin_after: money(&whatif.maintenance_margin_after),
-        equity_after: money(&whatif.equity_after),
-        broker_warning: whatif.warning.clone().map(BrokerText::from),
+/// What the broker's own preview said. One that failed is told as such: the gates don't use it, but
+/// nobody may take its silence for consent.
+fn whatif_output(whatif: Result<WhatIf, BrokerError>) -> WhatIfOutput {
+    let change = |told: WhatIfChange| {
+        let number = |figure: Option<Decimal>| figure.map(OutputNumber);
+        let (current, change, after) =
+            (number(told.current), number(told.change), number(told.after));
+        (told != WhatIfChange::default()).then_some(WhatIfChangeOutput { current, change, after })
+    };
+    match whatif {
+        Ok(WhatIf::Estimated(told)) => WhatIfOutput {
+            commission: told.commission.map(OutputMoney::from),
+            total: told.total.map(OutputMoney::from),
+            initial_margin: change(told.initial_margin),
+            maintenance_margin: change(told.maintenance_margin),
+            equity: change(told.equity),
+            position: change(told.position),
+            broker_warning: told.warning.map(BrokerText::from),
+            ..WhatIfOutput::new(WhatIfStatus::Estimated)
+        },
+        Ok(WhatIf::Refused { message }) => WhatIfOutput {
+            broker_error: Some(message.into()),
+            ..WhatIfOutput::new(WhatIfStatus::Refused)
+        },
+        Err(error) => WhatIfOutput {
+            message: Some(error.to_string()),
+            ..WhatIfOutput::new(WhatIfStatus::Unavailable)
+        },
     }
 }
 
-/// The broker writes amounts as `1,977.60 USD (10 Shares)`; anything else is left out.
-fn amount(text: &str) -> Option<OutputMoney> {
-    let mut words = text.split_whitespace();
-    let number = words.next()?.replace(',', "");
-    let currency = Currency::parse(words.next()?).ok()?;
-    Some(OutputMoney::from(Money::new(number.parse().ok()?, currency)))
+/// What a human should know of the broker's own preview before approving.
+const fn whatif_warning(status: WhatIfStatus) -> Option<&'static str> {
+    match status {
+        WhatIfStatus::Estimated => None,
+        WhatIfStatus::Refused => Some(
+            "The broker's own preview says that it would not accept this order: see \
+             whatif.broker_error.",
+        ),
+        WhatIfStatus::Unavailable => Some(
+            "The broker gave no preview of its own: whether it would accept the order isn't known.",
+        ),
+    }
 }

@@ -7,8 +7,8 @@ use ibkr_agent_broker::{
 };
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, AssetClass, BrokerName, BrokerOrder, BrokerOrderId,
-    CanonicalOrder, Conid, Contract, Currency, Execution, Instrument, LedgerLine, Mode, Money,
-    Position, ProfitAndLoss, Quote, SessionHealth, SessionState, Timestamp, Untrusted,
+    CanonicalOrder, Conid, Contract, Currency, Execution, Instrument, LedgerLine, Listed, Mode,
+    Money, Position, ProfitAndLoss, Quote, SessionHealth, SessionState, Timestamp, Untrusted,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use rust_decimal::Decimal;
@@ -235,8 +235,8 @@ impl Broker for Fake {
     fn orders<'a>(
         &'a self,
         _: &'a AccountId,
-    ) -> BrokerFuture<'a, Result<Vec<BrokerOrder>, BrokerError>> {
-        self.part(Part::Orders, Vec::new())
+    ) -> BrokerFuture<'a, Result<Listed<BrokerOrder>, BrokerError>> {
+        self.part(Part::Orders, Listed::default())
     }
 
     fn order<'a>(
@@ -249,8 +249,8 @@ impl Broker for Fake {
     fn executions<'a>(
         &'a self,
         _: &'a AccountId,
-    ) -> BrokerFuture<'a, Result<Vec<Execution>, BrokerError>> {
-        Box::pin(async { Ok(Vec::new()) })
+    ) -> BrokerFuture<'a, Result<Listed<Execution>, BrokerError>> {
+        Box::pin(async { Ok(Listed::default()) })
     }
 
     fn exchange_rate(

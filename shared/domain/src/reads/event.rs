@@ -13,7 +13,7 @@ pub enum BrokerEvent {
     /// A watched quote changed.
     Quote(Quote),
     /// An order changed. A delta of the stream holds the fields that it told.
-    Order(BrokerOrder),
+    Order(Box<BrokerOrder>),
     /// A fill.
     Execution(Execution),
     /// An account's profit and loss changed.

@@ -13,8 +13,9 @@
 
 use crate::stream::book::Book;
 use crate::stream::line::Line;
-use crate::wire::orders::{OrderRow, TradeRow};
+use crate::wire::orders::OrderRow;
 use crate::wire::stream::{Frame, Notice, PartitionRow};
+use crate::wire::trades::TradeRow;
 use core::time::Duration;
 use ibkr_agent_domain::{
     AccountId, BrokerEvent, BrokerOrder, BrokerOrderId, Conid, Execution, ProfitAndLoss, Quote,
@@ -410,7 +411,7 @@ impl Desk {
             None => return None,
         };
         self.keep_order(order.clone());
-        Some(event(BrokerEvent::Order(order)))
+        Some(event(BrokerEvent::Order(Box::new(order))))
     }
 
     /// A fill is told once, and once more when something of it became known later.

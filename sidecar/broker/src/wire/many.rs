@@ -29,6 +29,24 @@ impl<T> Many<T> {
     }
 }
 
+/// One object of a list: one of another form costs itself, not the list.
+pub(crate) struct Row<T>(Option<T>);
+
+impl<T> Row<T> {
+    /// What was read, unless the row has another form.
+    pub(crate) fn read(self) -> Option<T> {
+        self.0
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Row<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let is_object = raw.get().starts_with('{');
+        Ok(Self(serde_json::from_str(raw.get()).ok().filter(|_| is_object)))
+    }
+}
+
 impl<T> IntoIterator for Many<T> {
     type Item = T;
     type IntoIter = std::vec::IntoIter<T>;

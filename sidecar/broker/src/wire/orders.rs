@@ -1,20 +1,27 @@
-//! Orders and trades as the broker lists them, and the what-if answer.
+//! Orders as the broker lists them, and one order's status.
+//!
+//! A `price` means what the order's kind makes of it: IBKR's text gives the list one price for
+//! every kind and the ticket's says that a stop's price is its trigger. A row that can't be read
+//! costs itself only and is told, never left out.
 
-use super::{Scalar, unreadable, utc_time};
-use crate::{BrokerError, WhatIf};
+use super::many::Row;
+use super::{Many, Scalar};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, ClientOrderId, Execution, Side,
+    AccountId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, BrokerOrderType, BrokerTimeInForce,
+    ClientOrderId, Conid, Listed, Side, Trailing, TrailingUnit, UnreadRow,
 };
+use rust_decimal::Decimal;
 use serde::Deserialize;
 
 /// GET `/iserver/account/orders`.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct Orders {
-    pub(crate) orders: Option<Vec<OrderRow>>,
+    orders: Many<Row<OrderRow>>,
 }
 
-/// One order.
+/// One order. `auxPrice`, `parentId`, `ocaGroupId` and `outsideRTH` were recorded and aren't in
+/// IBKR's text of the list; `trailingAmt` and `trailingType` are a ticket's names, read in case.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct OrderRow {
@@ -22,6 +29,7 @@ pub(crate) struct OrderRow {
     account: Scalar,
     acct: Scalar,
     conid: Scalar,
+    conidex: Scalar,
     ticker: Scalar,
     description1: Scalar,
     side: Scalar,
@@ -29,9 +37,21 @@ pub(crate) struct OrderRow {
     filled_quantity: Scalar,
     remaining_quantity: Scalar,
     price: Scalar,
+    aux_price: Scalar,
+    trailing_amt: Scalar,
+    trailing_type: Scalar,
     avg_price: Scalar,
     order_type: Scalar,
+    orig_order_type: Scalar,
+    time_in_force: Scalar,
+    #[serde(rename = "outsideRTH")]
+    outside_hours: Scalar,
+    parent_id: Scalar,
+    oca_group_id: Scalar,
     status: Scalar,
+    order_desc: Scalar,
+    #[serde(rename = "order_cancellation_by_system_reason")]
+    cancel_reason: Scalar,
     #[serde(rename = "order_ref")]
     reference: Scalar,
     #[serde(rename = "lastExecutionTime_r")]
@@ -39,14 +59,13 @@ pub(crate) struct OrderRow {
 }
 
 impl OrderRow {
-    pub(crate) fn has_reference(&self) -> bool {
-        self.reference.as_str().is_some()
-    }
-
     /// The order and the account that a row of the stream is of, if it says.
     pub(crate) fn names(&self) -> Option<(BrokerOrderId, AccountId)> {
-        let account = self.account.account().or_else(|| self.acct.account())?;
-        Some((self.order_id.order_id()?, account))
+        Some((self.order_id.order_id()?, self.told_account()?))
+    }
+
+    fn told_account(&self) -> Option<AccountId> {
+        self.account.account().or_else(|| self.acct.account())
     }
 
     /// Whether the row tells more than that something changed.
@@ -55,145 +74,201 @@ impl OrderRow {
     }
 
     /// Lays what this row tells over what is known of the order.
-    pub(crate) fn onto(&self, known: &mut BrokerOrder) {
-        if let Some(status) = self.status.as_str() {
-            known.status = BrokerOrderStatus::parse(status);
-        }
-        if let Some(kind) = self.order_type.untrusted() {
-            known.kind = kind;
-        }
-        known.reference = reference(&self.reference).or(known.reference.take());
-        known.side = side(&self.side).or(known.side);
-        known.quantity = self.total_size.decimal().or(known.quantity);
-        known.filled = self.filled_quantity.decimal().or(known.filled);
-        known.limit_price = self.price.decimal().or(known.limit_price);
-        known.average_price = self.avg_price.decimal().or(known.average_price);
-        known.updated = self.updated.millis().or(known.updated);
+    pub(crate) fn onto(self, known: &mut BrokerOrder) {
+        let status = self.status.as_str().map(BrokerOrderStatus::parse).unwrap_or(known.status);
+        let mut told = BrokerOrder::of(known.order_id.clone(), known.account.clone(), known.conid);
+        told.symbol = known.symbol.clone();
+        self.fill(&mut told, known.order_type);
+        told.status = status;
+        *known = told.over(known);
     }
 
-    pub(crate) fn into_order(self, asked: &AccountId) -> Result<BrokerOrder, BrokerError> {
-        let told = self.account.account().or_else(|| self.acct.account());
-        let filled = self.filled_quantity.decimal();
-        let rest = self.remaining_quantity.decimal();
+    /// What isn't an order, with what of it can be read.
+    pub(crate) fn into_order(self, asked: &AccountId) -> Result<BrokerOrder, UnreadRow> {
+        let Some(order_id) = self.order_id.order_id() else {
+            return Err(self.unread("id of an order"));
+        };
+        let Some(conid) = contract(&self.conid, &self.conidex) else {
+            return Err(self.unread("contract id of an order"));
+        };
+        let account = self.told_account().unwrap_or_else(|| asked.clone());
+        let mut order = BrokerOrder::of(order_id, account, conid);
+        order.symbol = self.ticker.untrusted().unwrap_or_else(|| self.description1.shown());
+        order.status = BrokerOrderStatus::parse(self.status.as_str().unwrap_or_default());
+        self.fill(&mut order, BrokerOrderType::Other);
+        Ok(order)
+    }
+
+    /// All but what names the order and its status. A thin row leaves the kind out: then its prices
+    /// mean what they mean for the kind that is known.
+    fn fill(self, order: &mut BrokerOrder, known: BrokerOrderType) {
+        let kind = self.order_type.untrusted().or_else(|| self.orig_order_type.untrusted());
+        order.order_type =
+            kind.as_ref().map_or(known, |kind| BrokerOrderType::parse(kind.as_str()));
+        order.kind = kind.unwrap_or_default();
+        let prices = Prices::of(order.order_type, &self.price, &self.aux_price);
+        order.limit_price = prices.limit;
+        order.trigger_price = prices.trigger;
+        order.other_price = prices.other;
+        order.trailing = trailing(&self.trailing_amt, &self.trailing_type);
+        let (filled, rest) = (self.filled_quantity.decimal(), self.remaining_quantity.decimal());
         let sum = || filled.and_then(|filled| filled.checked_add(rest?));
-        Ok(BrokerOrder {
-            order_id: self.order_id.order_id().ok_or(unreadable("id of an order"))?,
+        order.reference = reference(&self.reference);
+        order.side = side(&self.side);
+        order.quantity = self.total_size.decimal().or_else(sum);
+        order.filled = filled;
+        order.remaining = rest;
+        order.average_price = self.avg_price.decimal();
+        order.time_in_force = self.time_in_force.as_str().map(BrokerTimeInForce::parse);
+        order.outside_hours = self.outside_hours.is_true();
+        order.parent = self.parent_id.order_id();
+        order.oca_group = self.oca_group_id.untrusted();
+        order.cancel_reason = self.cancel_reason.untrusted();
+        order.description = self.order_desc.untrusted();
+        order.updated = self.updated.millis();
+    }
+
+    fn unread(&self, why: &'static str) -> UnreadRow {
+        UnreadRow {
+            order_id: self.order_id.order_id(),
             reference: reference(&self.reference),
-            account: told.unwrap_or_else(|| asked.clone()),
-            conid: self.conid.conid().ok_or(unreadable("contract id of an order"))?,
-            symbol: self.ticker.untrusted().unwrap_or_else(|| self.description1.shown()),
-            side: side(&self.side),
-            quantity: self.total_size.decimal().or_else(sum),
-            filled,
-            limit_price: self.price.decimal(),
-            average_price: self.avg_price.decimal(),
-            kind: self.order_type.shown(),
-            status: BrokerOrderStatus::parse(self.status.as_str().unwrap_or_default()),
-            updated: self.updated.millis(),
-        })
+            account: self.told_account(),
+            conid: contract(&self.conid, &self.conidex),
+            contract: self.conidex.untrusted(),
+            status: self.status.as_str().map(BrokerOrderStatus::parse),
+            why,
+        }
     }
 }
 
-/// GET `/iserver/account/order/status/{id}`.
+/// Prices by what they do.
+struct Prices {
+    limit: Option<Decimal>,
+    trigger: Option<Decimal>,
+    other: Option<Decimal>,
+}
+
+impl Prices {
+    /// A price of no known meaning for the kind is neither limit nor trigger. An order at the
+    /// market has none, which some answers write as zero.
+    fn of(kind: BrokerOrderType, price: &Scalar, auxiliary: &Scalar) -> Self {
+        use BrokerOrderType as Kind;
+        let (price, aux) = (price.decimal(), auxiliary.decimal());
+        let (limit, trigger, rest) = match kind {
+            Kind::Limit | Kind::LimitOnClose => (price, None, aux),
+            Kind::StopLimit | Kind::TrailingLimit => (price, aux, None),
+            Kind::Stop | Kind::Trailing => {
+                (None, aux.or(price), price.filter(|price| aux.is_some_and(|aux| aux != *price)))
+            }
+            Kind::Market
+            | Kind::MarketOnClose
+            | Kind::MarketIfTouched
+            | Kind::LimitIfTouched
+            | Kind::MidPrice
+            | Kind::Relative
+            | Kind::Other => (None, None, price.or(aux)),
+        };
+        Self { limit, trigger, other: rest.filter(|price| !price.is_zero()) }
+    }
+}
+
+fn trailing(amount: &Scalar, unit: &Scalar) -> Option<Trailing> {
+    let unit = match unit.as_str() {
+        Some("%") => Some(TrailingUnit::Percent),
+        Some("amt") => Some(TrailingUnit::Amount),
+        Some(_) | None => None,
+    };
+    amount.decimal().filter(|by| !by.is_zero()).map(|by| Trailing { by, unit })
+}
+
+/// A contract by its id, or by a `conidex` that is one id and perhaps a venue. A combination's
+/// names several and is none.
+pub(super) fn contract(conid: &Scalar, conidex: &Scalar) -> Option<Conid> {
+    let alone = || {
+        let (id, venue) = conidex.as_str()?.split_once('@').unwrap_or((conidex.as_str()?, ""));
+        let is_plain = !venue.contains([';', ',']) && id.bytes().all(|byte| byte.is_ascii_digit());
+        Conid::new(id.parse().ok().filter(|_| is_plain)?).ok()
+    };
+    conid.conid().or_else(alone)
+}
+
+/// GET `/iserver/account/order/status/{id}`. IBKR's text and the recordings differ in the names of
+/// account, fills and prices: either is read.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct OrderStatus {
     order_id: Scalar,
     account: Scalar,
+    order_clearing_account: Scalar,
     conid: Scalar,
+    conidex: Scalar,
     symbol: Scalar,
     side: Scalar,
     total_size: Scalar,
     cum_fill: Scalar,
+    filled_quantity: Scalar,
+    remaining_quantity: Scalar,
+    size: Scalar,
     limit_price: Scalar,
+    stop_price: Scalar,
+    price: Scalar,
     average_price: Scalar,
+    avg_fill_price: Scalar,
     order_type: Scalar,
     order_status: Scalar,
     order_ref: Scalar,
+    tif: Scalar,
+    outside_rth: Scalar,
+    parent_order_id: Scalar,
+    oca_group_id: Scalar,
+    order_description: Scalar,
+    order_cancellation_by_system_reason: Scalar,
 }
 
 impl TryFrom<OrderStatus> for BrokerOrder {
-    type Error = BrokerError;
+    type Error = crate::BrokerError;
 
-    fn try_from(raw: OrderStatus) -> Result<Self, BrokerError> {
-        Ok(Self {
-            order_id: raw.order_id.order_id().ok_or(unreadable("id of an order"))?,
-            reference: reference(&raw.order_ref),
-            account: raw.account.account().ok_or(unreadable("account of an order"))?,
-            conid: raw.conid.conid().ok_or(unreadable("contract id of an order"))?,
-            symbol: raw.symbol.shown(),
-            side: side(&raw.side),
-            quantity: raw.total_size.decimal(),
-            filled: raw.cum_fill.decimal(),
-            limit_price: raw.limit_price.decimal(),
-            average_price: raw.average_price.decimal(),
-            kind: raw.order_type.shown(),
-            status: BrokerOrderStatus::parse(raw.order_status.as_str().unwrap_or_default()),
-            updated: None,
-        })
+    fn try_from(raw: OrderStatus) -> Result<Self, crate::BrokerError> {
+        let order_id = raw.order_id.order_id().ok_or(super::unreadable("id of an order"))?;
+        let account = raw.account.account().or_else(|| raw.order_clearing_account.account());
+        let account = account.ok_or(super::unreadable("account of an order"))?;
+        let conid = contract(&raw.conid, &raw.conidex);
+        let conid = conid.ok_or(super::unreadable("contract id of an order"))?;
+        let mut order = Self::of(order_id, account, conid);
+        order.order_type = BrokerOrderType::parse(raw.order_type.as_str().unwrap_or_default());
+        let price = if raw.limit_price.decimal().is_some() { &raw.limit_price } else { &raw.price };
+        let prices = Prices::of(order.order_type, price, &raw.stop_price);
+        order.limit_price = prices.limit;
+        order.trigger_price = prices.trigger;
+        order.other_price = prices.other;
+        order.kind = raw.order_type.shown();
+        order.reference = reference(&raw.order_ref);
+        order.symbol = raw.symbol.shown();
+        order.side = side(&raw.side);
+        order.quantity = raw.total_size.decimal();
+        order.filled = raw.cum_fill.decimal().or_else(|| raw.filled_quantity.decimal());
+        order.status = BrokerOrderStatus::parse(raw.order_status.as_str().unwrap_or_default());
+        // `size` is what remains, and zero of an order that ended however little was filled.
+        let rest = || raw.size.decimal().filter(|_| order.status.is_open());
+        order.remaining = raw.remaining_quantity.decimal().or_else(rest);
+        let average = raw.average_price.decimal().or_else(|| raw.avg_fill_price.decimal());
+        order.average_price = average.filter(|average| !average.is_zero());
+        order.time_in_force = raw.tif.as_str().map(BrokerTimeInForce::parse);
+        order.outside_hours = raw.outside_rth.is_true();
+        order.parent = raw.parent_order_id.order_id();
+        order.oca_group = raw.oca_group_id.untrusted();
+        order.description = raw.order_description.untrusted();
+        order.cancel_reason = raw.order_cancellation_by_system_reason.untrusted();
+        Ok(order)
     }
 }
 
-/// A row of `/iserver/account/trades`.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(crate) struct TradeRow {
-    execution_id: Scalar,
-    order_id: Scalar,
-    order_ref: Scalar,
-    account: Scalar,
-    #[serde(rename = "accountCode")]
-    account_code: Scalar,
-    conid: Scalar,
-    symbol: Scalar,
-    side: Scalar,
-    size: Scalar,
-    price: Scalar,
-    commission: Scalar,
-    exchange: Scalar,
-    trade_time: Scalar,
-    trade_time_r: Scalar,
-}
-
-impl TradeRow {
-    /// Whether the fill is another account's.
-    pub(crate) fn is_of_another(&self, account: &AccountId) -> bool {
-        self.told_account().is_some_and(|told| told != *account)
-    }
-
-    fn has_reference(&self) -> bool {
-        self.order_ref.as_str().is_some()
-    }
-
-    pub(crate) fn told_account(&self) -> Option<AccountId> {
-        self.account.account().or_else(|| self.account_code.account())
-    }
-
-    pub(crate) fn into_execution(self, asked: &AccountId) -> Result<Execution, BrokerError> {
-        let time = self.trade_time_r.millis().or_else(|| utc_time(self.trade_time.as_str()?));
-        Ok(Execution {
-            id: self.execution_id.untrusted().ok_or(unreadable("id of a trade"))?,
-            order_id: self.order_id.order_id(),
-            reference: reference(&self.order_ref),
-            account: self.told_account().unwrap_or_else(|| asked.clone()),
-            conid: self.conid.conid().ok_or(unreadable("contract id of a trade"))?,
-            symbol: self.symbol.shown(),
-            side: side(&self.side),
-            quantity: self.size.decimal().ok_or(unreadable("size of a trade"))?,
-            price: self.price.decimal().ok_or(unreadable("price of a trade"))?,
-            commission: self.commission.decimal(),
-            exchange: self.exchange.shown(),
-            time: time.ok_or(unreadable("time of a trade"))?,
-        })
-    }
-}
-
-fn reference(scalar: &Scalar) -> Option<ClientOrderId> {
+pub(super) fn reference(scalar: &Scalar) -> Option<ClientOrderId> {
     ClientOrderId::parse(scalar.as_str()?).ok()
 }
 
-/// `BUY`, `B`, `SELL`, `S` and the like.
-fn side(scalar: &Scalar) -> Option<Side> {
+/// `BUY`, `B`, `BOT`, `SELL`, `S`, `SLD` and the like.
+pub(super) fn side(scalar: &Scalar) -> Option<Side> {
     match scalar.as_str()?.chars().next()? {
         'B' | 'b' => Some(Side::Buy),
         'S' | 's' => Some(Side::Sell),
@@ -201,135 +276,34 @@ fn side(scalar: &Scalar) -> Option<Side> {
     }
 }
 
-/// POST `…/orders/whatif`.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(crate) struct WhatIfAnswer {
-    amount: WhatIfAmount,
-    equity: WhatIfChange,
-    initial: WhatIfChange,
-    maintenance: WhatIfChange,
-    warn: Scalar,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct WhatIfAmount {
-    commission: Scalar,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct WhatIfChange {
-    after: Scalar,
-}
-
-impl From<WhatIfAnswer> for WhatIf {
-    fn from(raw: WhatIfAnswer) -> Self {
-        Self {
-            commission: raw.amount.commission.untrusted(),
-            initial_margin_after: raw.initial.after.untrusted(),
-            maintenance_margin_after: raw.maintenance.after.untrusted(),
-            equity_after: raw.equity.after.untrusted(),
-            warning: raw.warn.untrusted(),
-        }
-    }
-}
-
-/// What keeps a listed order from being lost: its reference must be readable, the rest of a foreign
-/// row need not be.
-pub(crate) fn orders(
-    rows: Vec<OrderRow>,
-    account: &AccountId,
-) -> Result<Vec<BrokerOrder>, BrokerError> {
-    let mut orders = Vec::with_capacity(rows.len());
-    let mut skipped = 0_usize;
-    for row in rows {
-        let is_referenced = row.has_reference();
-        match row.into_order(account) {
-            Ok(order) if order.account == *account => orders.push(order),
+/// The orders of an account. Rows of another account are none of its; one that can't be read and
+/// doesn't say whose it is counts as its own.
+pub(crate) fn orders(list: Orders, account: &AccountId) -> Listed<BrokerOrder> {
+    let mut listed = Listed::default();
+    for row in list.orders {
+        let read = match row.read() {
+            Some(row) => row.into_order(account),
+            None => Err(OrderRow::default().unread("row of an order")),
+        };
+        match read {
+            Ok(order) if order.account == *account => listed.rows.push(order),
             Ok(_) => {}
-            Err(error) if is_referenced => return Err(error),
-            Err(_) => skipped = skipped.saturating_add(1),
+            Err(row) => keep_unread(&mut listed.unread, row, account),
         }
     }
-    if skipped > 0 {
-        tracing::warn!(orders.skipped = skipped, "orders of a form that isn't understood");
+    if !listed.is_whole() {
+        let count = listed.unread.len();
+        tracing::warn!(orders.unread = count, "orders of a form that isn't understood");
     }
-    Ok(orders)
+    listed
 }
 
-/// The same of trades: one foreign row of another form mustn't hide what became of our orders.
-pub(crate) fn executions(
-    rows: Vec<TradeRow>,
-    account: &AccountId,
-) -> Result<Vec<Execution>, BrokerError> {
-    let mut executions = Vec::with_capacity(rows.len());
-    let mut skipped = 0_usize;
-    for row in rows.into_iter().filter(|row| !row.is_of_another(account)) {
-        let is_referenced = row.has_reference();
-        match row.into_execution(account) {
-            Ok(execution) => executions.push(execution),
-            Err(error) if is_referenced => return Err(error),
-            Err(_) => skipped = skipped.saturating_add(1),
-        }
+/// Keeps a row that can't be read unless it is another account's.
+pub(super) fn keep_unread(unread: &mut Vec<UnreadRow>, row: UnreadRow, account: &AccountId) {
+    if row.account.as_ref().is_none_or(|told| told == account) {
+        unread.push(row);
     }
-    if skipped > 0 {
-        tracing::warn!(trades.skipped = skipped, "trades of a form that isn't understood");
-    }
-    Ok(executions)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn account() -> AccountId {
-        AccountId::parse("DU1").unwrap()
-    }
-
-    #[test]
-    fn a_row_with_our_reference_must_be_readable_and_a_foreign_one_may_be_skipped() {
-        let good = r#"{"orderId":7,"conid":265598,"order_ref":"ia1","status":"Submitted",
-            "side":"BUY","totalSize":5.0,"filledQuantity":0.0,"price":"230.10","acct":"DU1"}"#;
-        let combo = r#"{"orderId":8,"conidex":"28812380;;;1/1,2/-1","acct":"DU1"}"#;
-        let broken = r#"{"orderId":"-1","conid":1,"order_ref":"ia2","acct":"DU1"}"#;
-        let rows = |texts: &[&str]| -> Vec<OrderRow> {
-            texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
-        };
-        let read = orders(rows(&[good, combo]), &account()).unwrap();
-        assert_eq!(read.len(), 1);
-        assert_eq!(read[0].status, BrokerOrderStatus::Submitted);
-        assert_eq!(read[0].limit_price.unwrap().to_string(), "230.1");
-        assert!(orders(rows(&[good, broken]), &account()).is_err());
-    }
-
-    #[test]
-    fn a_foreign_trade_of_another_form_hides_no_trade_of_ours() {
-        let ours = r#"{"execution_id":"e1","order_id":7,"order_ref":"ia1","account":"DU1",
-            "conid":1,"size":5,"price":"10","trade_time_r":1702317649000}"#;
-        let foreign = r#"{"execution_id":"e2","account":"DU1","conidEx":"1;;;2/1,3/-1","size":1}"#;
-        let broken = r#"{"execution_id":"e3","account":"DU1","order_ref":"ia2","size":1}"#;
-        let rows = |texts: &[&str]| -> Vec<TradeRow> {
-            texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect()
-        };
-        let read = executions(rows(&[ours, foreign]), &account()).unwrap();
-        assert_eq!(read.len(), 1);
-        assert_eq!(read[0].id.to_string(), "e1");
-        assert!(executions(rows(&[ours, broken]), &account()).is_err());
-    }
-
-    #[test]
-    fn another_accounts_order_is_left_out() {
-        let row = r#"{"orderId":7,"conid":1,"acct":"DU2","order_ref":"x"}"#;
-        let rows = vec![serde_json::from_str(row).unwrap()];
-        assert_eq!(orders(rows, &account()), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn trade_times_are_utc() {
-        let time = utc_time("20231211-18:00:49").unwrap();
-        assert_eq!(time.to_string(), "2023-12-11T18:00:49.000Z");
-        assert_eq!(utc_time("today"), None);
-    }
-}
+mod tests;

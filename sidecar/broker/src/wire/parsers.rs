@@ -8,9 +8,10 @@ use super::accounts::PortfolioAccount;
 use super::contracts::{Definitions, Rate, SearchRow, Stocks};
 use super::history::History;
 use super::inbox::{AlertRow, NotificationRow, WatchlistAnswer, Watchlists};
+use super::many::Row;
 use super::market::SnapshotRow;
 use super::options::{DerivativeRow, Futures, Pairs, StrikesAnswer};
-use super::orders::{OrderStatus, Orders, TradeRow, WhatIfAnswer, orders};
+use super::orders::{OrderStatus, Orders, orders};
 use super::performance::{
     AllocationAnswer, ComboRow, Partitions, PerformanceAnswer, TransactionsAnswer,
 };
@@ -18,9 +19,11 @@ use super::portfolio::{Figure, LedgerBlock, PositionRow, ledger, summary};
 use super::rules::{ContractInfo, Rules, Schedule};
 use super::scanner::{Parameters, ScanAnswer};
 use super::session::{AuthStatus, BrokerageAccounts, Tickle};
+use super::trades::{TradeRow, executions};
+use super::what_if::WhatIfAnswer;
 use super::{parse, parse_list, unreadable};
 use crate::transport::Answer;
-use crate::{BrokerError, WhatIf};
+use crate::{BrokerError, Estimate};
 use bytes::Bytes;
 use ibkr_agent_domain::{
     AccountId, AccountInfo, Allocation, BarSource, BrokerOrder, Conid, Contract, PerformancePeriod,
@@ -89,14 +92,14 @@ pub(crate) const ALL: &[(&str, Parser)] = &[
     ("alert", |body| parse::<AlertRow>(body, "alert")?.into_alert(&account()?).map(drop)),
     ("notifications", notifications),
     ("orders", |body| {
-        let raw: Orders = parse(body, "orders")?;
-        orders(raw.orders.unwrap_or_default(), &account()?).map(drop)
+        let listed = orders(parse::<Orders>(body, "orders")?, &account()?);
+        listed.unread.first().map_or(Ok(()), |row| Err(unreadable(row.why)))
     }),
     ("order status", |body| {
         BrokerOrder::try_from(parse::<OrderStatus>(body, "order status")?).map(drop)
     }),
     ("trades", trades),
-    ("what-if", |body| parse::<WhatIfAnswer>(body, "what-if").map(|raw| drop(WhatIf::from(raw)))),
+    ("what-if", |body| Estimate::try_from(parse::<WhatIfAnswer>(body, "what-if")?).map(drop)),
 ];
 
 /// An answer of a status and a body, as the transport makes it.
@@ -246,6 +249,7 @@ fn notifications(body: &[u8]) -> Result<(), BrokerError> {
 }
 
 fn trades(body: &[u8]) -> Result<(), BrokerError> {
-    let account = account()?;
-    each::<TradeRow, _>(body, "trades", |row| row.into_execution(&account))
+    let rows: Vec<Row<TradeRow>> = parse_list(body, "trades")?;
+    let listed = executions(rows, &account()?);
+    listed.unread.first().map_or(Ok(()), |row| Err(unreadable(row.why)))
 }

@@ -1,18 +1,26 @@
-//! What an answer to place, reply or cancel means. Every doubt is `Unknown`.
+//! What an answer to place or reply means. Every doubt is `Unknown`; words of the broker's are told
+//! as its own, ours never are.
 //!
 //! ```text
-//! 200 [{order_id}]                                 placed
-//! 200 [{order_id: "-1"}]                           rejected
-//! 200 [{id, message}]                              question
+//! 200 {order_id} of our order                      placed, with its status
+//! 200 {order_id: "-1"}, {order_status: "Failed"}   rejected
+//! 200 {id, message}                                question
+//! 200 {prompt, orderId, text, options}             prompt
 //! 200 or 4xx {"error": "… already registered"}     registered
-//! 200 or 4xx {"error": "…"}; 401 403 404 411 429   rejected
+//! 200 or 4xx {"error": "…"}, 4xx {"detail": "…"}   rejected
+//! 500 {"error": "…"} said before an order is taken rejected
+//! 401 429; 403 404 411 without words               not taken
 //! 5xx, other statuses, a body that can't be read   unknown
 //! ```
+//!
+//! A row of an answer is ours when it carries our reference; without one when it is the only row.
+//! Its place in the list says nothing: a bracket's child was seen before its parent.
 
-use super::{Scalar, error_text, first, message};
+use super::many::Row;
+use super::{Many, Scalar, error_text, first, message};
 use crate::transport::Answer;
-use crate::{CancelOutcome, PlaceOutcome};
-use ibkr_agent_domain::{BrokerOrderId, BrokerOrderStatus, ClientOrderId, Untrusted};
+use crate::{PlaceOutcome, Prompt};
+use ibkr_agent_domain::{BrokerOrderId, BrokerOrderStatus, ClientOrderId, ErrorCode, Untrusted};
 use ibkr_agent_gates::Question;
 use serde::Deserialize;
 
@@ -22,12 +30,19 @@ const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 /// Longest id of a question.
 const MAX_REPLY_ID: usize = 64;
 
+/// Words of a status 500 that are said before an order is taken. The first is in IBKR's text; the
+/// others were recorded as the answer to a ticket with such an attribute, of which no order came.
+const BEFORE_ANY_ORDER: &[&str] =
+    &["query /accounts first", "invalid order attribute", "can not contain field"];
+
 /// A placement's answer, understood.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Placement {
     Placed { order_id: BrokerOrderId, status: BrokerOrderStatus, text: Option<Untrusted> },
     Question(Question),
+    Prompted(Prompt),
     Rejected(Untrusted),
+    NotTaken(ErrorCode, &'static str),
     AlreadyRegistered,
     Unknown(&'static str),
 }
@@ -40,51 +55,100 @@ impl Placement {
                 PlaceOutcome::Placed { order_id, status, text }
             }
             Self::Question(question) => ask(question),
+            Self::Prompted(prompt) => PlaceOutcome::Prompted(prompt),
             Self::Rejected(message) => PlaceOutcome::Rejected { message },
+            Self::NotTaken(code, why) => PlaceOutcome::NotTaken { code, why },
             Self::AlreadyRegistered => PlaceOutcome::AlreadyRegistered,
             Self::Unknown(why) => PlaceOutcome::Unknown { why },
         }
     }
 }
 
-/// An element of an answer: an order, a question, or a prompt that we can't answer.
+/// A row of an answer: an order, a question, a prompt, or a refusal.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Element {
     order_id: Scalar,
     local_order_id: Scalar,
+    order_ref: Scalar,
+    #[serde(rename = "cOID")]
+    own_id: Scalar,
+    parent_order_id: Scalar,
     order_status: Scalar,
     text: Scalar,
     warning_message: Scalar,
+    error: Scalar,
     id: Scalar,
-    message: Vec<Scalar>,
+    message: Many<Scalar>,
     #[serde(rename = "messageIds")]
-    message_ids: Vec<Scalar>,
+    message_ids: Many<Scalar>,
+    prompt: Scalar,
+    #[serde(rename = "orderId")]
+    prompt_order: Scalar,
+    #[serde(rename = "reqId")]
+    request_id: Scalar,
+    #[serde(rename = "messageId")]
+    message_id: Scalar,
+    options: Many<Scalar>,
 }
 
 /// Understands the answer to a placement or a reply for the order of this reference.
 pub(crate) fn placement(answer: &Answer, ours: &ClientOrderId) -> Placement {
+    if let Some((code, why)) = turned_away(answer) {
+        return Placement::NotTaken(code, why);
+    }
     match answer.status {
         200..=299 => accepted(&answer.body, ours),
-        401 => Placement::Rejected(Untrusted::new("nobody is logged in at the gateway")),
         408 => Placement::Unknown("timed_out_upstream"),
-        400..=499 => match error_text(&answer.body) {
+        400..=499 => match words(answer) {
             Some(text) => refused(&text),
-            None => without_text(answer.status),
+            None => Placement::Unknown("answer_not_understood"),
         },
-        500..=599 => Placement::Unknown("server_error"),
+        500..=599 => match before_any_order(answer) {
+            Some(text) => Placement::Rejected(message(&text)),
+            None => Placement::Unknown("server_error"),
+        },
         _ => Placement::Unknown("unexpected_status"),
     }
 }
 
-/// Statuses that mean that nothing was taken, whatever the body.
-fn without_text(status: u16) -> Placement {
-    match status {
-        403 | 404 => Placement::Rejected(Untrusted::new("access to the gateway was denied")),
-        411 => Placement::Rejected(Untrusted::new("the request's length was missing")),
-        429 => Placement::Rejected(Untrusted::new("too many requests")),
-        _ => Placement::Unknown("answer_not_understood"),
+/// Statuses that mean that nothing was taken, whatever the body. What they mean is said in our
+/// words, since the body is nobody's or a firewall's.
+pub(super) fn turned_away(answer: &Answer) -> Option<(ErrorCode, &'static str)> {
+    match (answer.status, words(answer)) {
+        (401, _) => {
+            Some((ErrorCode::BrokerSessionRequired, "nobody is logged in at the broker's gateway"))
+        }
+        (403 | 404, None) => {
+            Some((ErrorCode::BrokerBackendUnavailable, "access to the broker's gateway was denied"))
+        }
+        (411, None) => Some((ErrorCode::BrokerBackendUnavailable, "the request had no length")),
+        (429, _) => Some((ErrorCode::BrokerRateLimited, "the broker takes no more requests now")),
+        _ => None,
     }
+}
+
+/// The broker's words in a failure: an `error`, or the detail of a problem document.
+fn words(answer: &Answer) -> Option<String> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Problem {
+        title: Scalar,
+        detail: Scalar,
+    }
+    let problem = || {
+        let is_failure = answer.status >= 400 && first(&answer.body) == Some(b'{');
+        let problem: Problem = serde_json::from_slice(&answer.body).ok().filter(|_| is_failure)?;
+        problem.detail.text().or_else(|| problem.title.text())
+    };
+    error_text(&answer.body).or_else(problem)
+}
+
+/// The words of a server's failure that was one of the request's.
+pub(super) fn before_any_order(answer: &Answer) -> Option<String> {
+    let text = error_text(&answer.body).filter(|_| answer.status == 500)?;
+    let lower = text.to_ascii_lowercase();
+    BEFORE_ANY_ORDER.iter().any(|words| lower.contains(words)).then_some(text)
 }
 
 fn refused(text: &str) -> Placement {
@@ -98,74 +162,123 @@ fn refused(text: &str) -> Placement {
     }
 }
 
+/// What the rows of a list are, read one by one; nothing of what is no list.
+pub(super) fn rows<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<Vec<Option<T>>> {
+    let is_list = matches!(first(body), Some(b'[' | b'{'));
+    let rows: Many<Row<T>> = serde_json::from_slice(body).ok().filter(|_| is_list)?;
+    Some(rows.into_iter().map(Row::read).collect())
+}
+
 fn accepted(body: &[u8], ours: &ClientOrderId) -> Placement {
     if let Some(text) = error_text(body) {
         return refused(&text);
     }
-    let elements: Option<Vec<Element>> = match first(body) {
-        Some(b'[') => serde_json::from_slice(body).ok(),
-        Some(b'{') => serde_json::from_slice(body).ok().map(|one| vec![one]),
-        Some(_) | None => None,
-    };
-    let Some(elements) = elements else {
+    let Some(rows) = rows::<Element>(body) else {
         return Placement::Unknown("answer_not_understood");
     };
-    let is_ours = |element: &&Element| element.local_order_id.as_str() == Some(ours.as_str());
-    let found = elements.iter().find(is_ours);
-    let Some(element) = found.or_else(|| elements.first()) else {
-        return Placement::Unknown("answer_empty");
-    };
-    element.understand(ours)
+    let is_whole = rows.iter().all(Option::is_some);
+    let rows: Vec<Element> = rows.into_iter().flatten().collect();
+    let of = |whose| rows.iter().filter(move |row| row.whose(ours) == whose);
+    let mut own = of(Whose::Ours);
+    if let Some(row) = own.next() {
+        let is_one = own.all(|other| other.order_id.as_str() == row.order_id.as_str());
+        return if is_one { row.understand() } else { Placement::Unknown("answer_names_twins") };
+    }
+    if of(Whose::Another).next().is_some() {
+        return Placement::Unknown("answer_names_another_order");
+    }
+    let mut nameless = of(Whose::Untold);
+    match (nameless.next(), nameless.next()) {
+        (Some(row), None) if is_whole => row.understand(),
+        (Some(_), Some(_)) => Placement::Unknown("answer_names_no_order"),
+        (None, _) if is_whole => Placement::Unknown("answer_empty"),
+        (Some(_) | None, _) => Placement::Unknown("answer_not_understood"),
+    }
+}
+
+/// Whose order a row is about.
+#[derive(PartialEq, Eq)]
+enum Whose {
+    Ours,
+    Another,
+    Untold,
 }
 
 impl Element {
-    fn understand(&self, ours: &ClientOrderId) -> Placement {
+    fn whose(&self, ours: &ClientOrderId) -> Whose {
+        let mut names = [&self.local_order_id, &self.order_ref, &self.own_id].into_iter();
+        match names.find_map(Scalar::as_str) {
+            Some(name) if name == ours.as_str() => Whose::Ours,
+            Some(_) => Whose::Another,
+            // A child of another order: we place orders without a parent.
+            None if self.parent_order_id.as_str().is_some() => Whose::Another,
+            None => Whose::Untold,
+        }
+    }
+
+    fn understand(&self) -> Placement {
+        if let Some(text) = self.error.as_str() {
+            return refused(text);
+        }
         let text = self.text.as_str().or(self.warning_message.as_str());
         let failed = self.order_status.as_str() == Some("Failed");
         match self.order_id.as_str() {
-            Some("-1") => Placement::Rejected(message(text.unwrap_or("the order failed"))),
-            Some(_) if failed => Placement::Rejected(message(text.unwrap_or("the order failed"))),
-            Some(_) => self.placed(ours, text),
+            Some(id) if id == "-1" || failed => text.map_or(
+                Placement::NotTaken(ErrorCode::BrokerRejected, "the broker failed the order"),
+                |text| Placement::Rejected(message(text)),
+            ),
+            Some(_) => self.placed(text),
+            None if self.prompt.is_true() == Some(true) => self
+                .prompt()
+                .map_or(Placement::Unknown("answer_not_understood"), Placement::Prompted),
             None => self
                 .question()
                 .map_or(Placement::Unknown("answer_not_understood"), Placement::Question),
         }
     }
 
-    fn placed(&self, ours: &ClientOrderId, text: Option<&str>) -> Placement {
-        let is_another = self.local_order_id.as_str().is_some_and(|id| id != ours.as_str());
-        if is_another {
-            return Placement::Unknown("answer_names_another_order");
-        }
+    fn placed(&self, text: Option<&str>) -> Placement {
         let Some(order_id) = self.order_id.order_id() else {
             return Placement::Unknown("order_id_not_understood");
         };
         Placement::Placed {
             order_id,
             status: BrokerOrderStatus::parse(self.order_status.as_str().unwrap_or_default()),
-            text: text.map(Untrusted::new),
+            text: text.map(message),
         }
     }
 
     fn question(&self) -> Option<Question> {
         let reply_id = self.id.text().filter(|id| is_reply_id(id))?;
-        let bounded = !self.message.is_empty()
-            && self.message.len() <= MAX_MESSAGES
-            && self.message_ids.len() <= MAX_MESSAGES;
-        if !bounded {
-            return None;
-        }
-        let messages: Option<Vec<String>> = self.message.iter().map(Scalar::exact).collect();
-        let messages = messages?;
-        if messages.iter().any(|text| text.len() > MAX_MESSAGE_BYTES) {
+        if self.message_ids.len() > MAX_MESSAGES {
             return None;
         }
         Some(Question {
             reply_id,
             message_ids: self.message_ids.iter().filter_map(Scalar::text).collect(),
-            messages,
+            messages: texts(&self.message).filter(|messages| !messages.is_empty())?,
         })
     }
+
+    fn prompt(&self) -> Option<Prompt> {
+        let text = self.text.exact().filter(|text| text.len() <= MAX_MESSAGE_BYTES)?;
+        Some(Prompt {
+            order_id: self.prompt_order.order_id(),
+            request_id: self.request_id.text().filter(|id| is_reply_id(id)),
+            message_id: self.message_id.untrusted(),
+            text,
+            options: texts(&self.options)?,
+        })
+    }
+}
+
+/// Exact texts, unless there are too many, or one is too long or none.
+fn texts(list: &Many<Scalar>) -> Option<Vec<String>> {
+    let texts: Option<Vec<String>> = list.iter().map(Scalar::exact).collect();
+    let is_bounded = |texts: &Vec<String>| {
+        texts.len() <= MAX_MESSAGES && texts.iter().all(|text| text.len() <= MAX_MESSAGE_BYTES)
+    };
+    texts.filter(is_bounded)
 }
 
 /// Whether a text can be a path segment that names a question.
@@ -174,163 +287,5 @@ pub(crate) fn is_reply_id(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// What a cancel answers when it was taken.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct CancelTaken {
-    msg: Scalar,
-    order_id: Scalar,
-}
-
-/// Understands the answer to a cancel.
-pub(crate) fn cancellation(answer: &Answer, order: &BrokerOrderId) -> CancelOutcome {
-    let text = error_text(&answer.body);
-    match (answer.status, text) {
-        (500..=599, _) => CancelOutcome::Unknown { why: "server_error" },
-        (401, _) => CancelOutcome::Rejected {
-            message: Untrusted::new("nobody is logged in at the gateway"),
-        },
-        (200..=299 | 400..=499, Some(text)) => cancel_refused(&text),
-        (200..=299, None) => cancel_taken(&answer.body, order),
-        (403 | 404, None) => {
-            CancelOutcome::Rejected { message: Untrusted::new("access to the gateway was denied") }
-        }
-        (429, None) => CancelOutcome::Rejected { message: Untrusted::new("too many requests") },
-        (_, _) => CancelOutcome::Unknown { why: "answer_not_understood" },
-    }
-}
-
-fn cancel_refused(text: &str) -> CancelOutcome {
-    let lower = text.to_ascii_lowercase();
-    let message = message(text);
-    if lower.contains("doesn't exist") || lower.contains("not found") {
-        CancelOutcome::NotFound { message }
-    } else if ["inactive", "already", "filled", "not cancellable", "not active"]
-        .iter()
-        .any(|word| lower.contains(word))
-    {
-        CancelOutcome::AlreadyDone { message }
-    } else {
-        CancelOutcome::Rejected { message }
-    }
-}
-
-fn cancel_taken(body: &[u8], order: &BrokerOrderId) -> CancelOutcome {
-    let understood = (first(body) == Some(b'{'))
-        .then(|| serde_json::from_slice::<CancelTaken>(body).ok())
-        .flatten()
-        .filter(|taken| taken.msg.as_str().is_some());
-    let Some(taken) = understood else {
-        return CancelOutcome::Unknown { why: "answer_not_understood" };
-    };
-    let is_another = taken.order_id.order_id().is_some_and(|told| told != *order);
-    if is_another {
-        return CancelOutcome::Unknown { why: "answer_names_another_order" };
-    }
-    CancelOutcome::Requested { text: taken.msg.untrusted() }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ibkr_agent_domain::Timestamp;
-
-    fn answer(status: u16, body: &str) -> Answer {
-        Answer {
-            status,
-            body: body.to_owned().into(),
-            sent_at: Timestamp::from_millis(0),
-            retry_after: None,
-        }
-    }
-
-    fn place(status: u16, body: &str) -> Placement {
-        placement(&answer(status, body), &ClientOrderId::parse("ia1").unwrap())
-    }
-
-    #[test]
-    fn an_accepted_order_is_placed_as_array_or_object() {
-        let row = r#"{"order_id":"77","local_order_id":"ia1","order_status":"PreSubmitted"}"#;
-        for body in [row.to_owned(), format!("[{row}]")] {
-            let Placement::Placed { order_id, status, .. } = place(200, &body) else {
-                panic!("{body}")
-            };
-            assert_eq!(order_id.as_str(), "77");
-            assert_eq!(status, BrokerOrderStatus::PreSubmitted);
-        }
-    }
-
-    #[test]
-    fn a_question_keeps_its_exact_text() {
-        let body = r#"[{"id":"a1-b2","message":[" Are you\n<b>sure</b>? "],"isSuppressed":false,
-            "messageIds":["o163"],"messageOptions":["Yes","No"]}]"#;
-        let Placement::Question(question) = place(200, body) else { panic!("no question") };
-        assert_eq!(question.messages, [" Are you\n<b>sure</b>? "]);
-        assert_eq!(question.message_ids, ["o163"]);
-        assert_eq!(question.reply_id, "a1-b2");
-    }
-
-    #[test]
-    fn a_repeated_reference_is_never_a_rejection() {
-        let body =
-            r#"{"error":"Order couldn't be submitted: Local order ID=ia1 is already registered."}"#;
-        assert_eq!(place(200, body), Placement::AlreadyRegistered);
-        assert_eq!(place(400, body), Placement::AlreadyRegistered);
-    }
-
-    #[test]
-    fn refusals_are_rejections_with_the_brokers_reason() {
-        for (status, body) in [
-            (200, r#"{"error":"No trading permissions."}"#),
-            (400, r#"{"error":"Unknown order type"}"#),
-            (200, r#"[{"order_id":"-1","order_status":"Failed","text":"no"}]"#),
-            (401, ""),
-            (403, "<html>Access Denied</html>"),
-            (429, "Too Many Requests"),
-        ] {
-            assert!(matches!(place(status, body), Placement::Rejected(_)), "{status} {body}");
-        }
-    }
-
-    #[test]
-    fn every_doubt_is_unknown() {
-        for (status, body) in [
-            (200, ""),
-            (200, "[]"),
-            (200, "<html>"),
-            (200, "null"),
-            (200, r#"[{"order_status":"Submitted"}]"#),
-            (200, r#"[{"order_id":"7","local_order_id":"other","order_status":"Submitted"}]"#),
-            (200, r#"[{"order_id":"../7","order_status":"Submitted"}]"#),
-            (200, r#"[{"id":"../x","message":["m"]}]"#),
-            (200, r#"[{"id":"x","message":[]}]"#),
-            (200, r#"{"orderId":1,"reqId":"2","text":"t","prompt":true}"#),
-            (400, "<html>"),
-            (400, r#"{"error":"reply id not found: 'x'"}"#),
-            (408, ""),
-            (500, r#"{"error":"x"}"#),
-            (503, r#"{"error":"Service Unavailable","statusCode":503}"#),
-            (302, ""),
-        ] {
-            assert!(matches!(place(status, body), Placement::Unknown(_)), "{status} {body}");
-        }
-    }
-
-    #[test]
-    fn cancels_are_told_apart() {
-        let order = BrokerOrderId::parse("77").unwrap();
-        let cancel = |status, body| cancellation(&answer(status, body), &order);
-        let taken = r#"{"msg":"Request was submitted","order_id":77,"conid":-1,"account":null}"#;
-        assert!(matches!(cancel(200, taken), CancelOutcome::Requested { .. }));
-        let gone = r#"{"error":"OrderID 77 doesn't exist"}"#;
-        assert!(matches!(cancel(400, gone), CancelOutcome::NotFound { .. }));
-        assert!(matches!(cancel(200, gone), CancelOutcome::NotFound { .. }));
-        let done = r#"{"error":"Order is inactive"}"#;
-        assert!(matches!(cancel(400, done), CancelOutcome::AlreadyDone { .. }));
-        let other = r#"{"msg":"Request was submitted","order_id":78}"#;
-        assert!(matches!(cancel(200, other), CancelOutcome::Unknown { .. }));
-        assert!(matches!(cancel(503, done), CancelOutcome::Unknown { .. }));
-        assert!(matches!(cancel(200, "[]"), CancelOutcome::Unknown { .. }));
-        assert!(matches!(cancel(401, ""), CancelOutcome::Rejected { .. }));
-    }
-}
+mod tests;

@@ -1,8 +1,9 @@
 //! The golden shapes of `fixtures/shapes`, each read by the parser of its endpoint. The simulator
 //! serves the same files, so what it says and what we understand can't drift apart.
 
+use super::cancels::cancellation;
 use super::parsers::{ALL, answer};
-use super::replies::{Placement, cancellation, placement};
+use super::replies::{Placement, placement};
 use crate::CancelOutcome;
 use crate::session::{Fault, check};
 use ibkr_agent_domain::{BrokerOrderId, ClientOrderId};
@@ -179,9 +180,8 @@ fn complaint(golden: &Golden) -> Option<String> {
         Some(Cancel) => match cancellation(&answer, &order_id(golden)) {
             CancelOutcome::Unknown { why } => Some(format!("cancel is unknown: {why}")),
             CancelOutcome::Requested { .. }
-            | CancelOutcome::AlreadyDone { .. }
-            | CancelOutcome::NotFound { .. }
-            | CancelOutcome::Rejected { .. }
+            | CancelOutcome::Refused { .. }
+            | CancelOutcome::NotTaken { .. }
             | CancelOutcome::NotSent { .. } => None,
         },
         Some(Unused) => check(&answer).err().and_then(failure),

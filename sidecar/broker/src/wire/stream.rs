@@ -5,7 +5,8 @@
 //! frame that is no JSON object is nothing. Session fields aren't declared, so they are skipped.
 //! Bounded: the socket bounds a frame's bytes, this file its rows.
 
-use super::orders::{OrderRow, TradeRow};
+use super::orders::OrderRow;
+use super::trades::TradeRow;
 use super::{Scalar, first, market};
 use ibkr_agent_domain::{AccountId, Conid};
 use rust_decimal::Decimal;

@@ -7,7 +7,7 @@ use crate::support::{
 };
 use core::time::Duration;
 use ibkr_agent_broker::{
-    Asked, Broker, CancelOutcome, ClientPortal, HaltLatch, PlaceOutcome, TlsPolicy,
+    Asked, Broker, CancelHint, CancelOutcome, ClientPortal, HaltLatch, PlaceOutcome, TlsPolicy,
 };
 use ibkr_agent_domain::{BrokerOrderStatus, Mode};
 use ibkr_agent_simulator::{
@@ -124,6 +124,7 @@ async fn a_lost_order_is_found_by_its_reference() {
     world.control.hold_answers(Endpoint::Place, Hold::Never);
     let orders = world.broker.orders(&account(PAPER)).await.unwrap();
     let found = orders
+        .rows
         .iter()
         .filter(|order| order.reference.as_ref().is_some_and(|id| id.as_str() == "ia-7"));
     assert_eq!(found.count(), 1);
@@ -232,10 +233,12 @@ async fn a_cancel_passes_while_halted_and_is_told_apart_from_nothing_to_cancel()
     assert_eq!(world.control.orders()[0].status, "Cancelled");
     let permit = cancel_permit(&world.ledger, PAPER, order_id.as_str()).await;
     let outcome = world.broker.cancel(permit).await;
-    assert!(matches!(outcome, CancelOutcome::AlreadyDone { .. }), "{outcome:?}");
+    let CancelOutcome::Refused { hint, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(hint, CancelHint::MayHaveEnded);
     let permit = cancel_permit(&world.ledger, PAPER, "999").await;
     let outcome = world.broker.cancel(permit).await;
-    assert!(matches!(outcome, CancelOutcome::NotFound { .. }), "{outcome:?}");
+    let CancelOutcome::Refused { hint, .. } = outcome else { panic!("{outcome:?}") };
+    assert_eq!(hint, CancelHint::NoSuchOrder);
 }
 
 #[tokio::test]
@@ -344,10 +347,10 @@ async fn a_refused_connection_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_logged_out_session_rejects_and_the_next_order_is_held_back() {
+async fn a_logged_out_session_takes_nothing_and_the_next_order_is_held_back() {
     let (server, broker) = scripted([say("401 Unauthorized", "", "")]).await;
     let outcome = place_on(&broker).await;
-    assert!(matches!(outcome, PlaceOutcome::Rejected { .. }), "{outcome:?}");
+    assert!(matches!(outcome, PlaceOutcome::NotTaken { .. }), "{outcome:?}");
     let outcome = place_on(&broker).await;
     let is_held = matches!(outcome, PlaceOutcome::NotSent { why: "session_not_ready" });
     assert!(is_held, "{outcome:?}");
@@ -358,7 +361,7 @@ async fn a_logged_out_session_rejects_and_the_next_order_is_held_back() {
 async fn the_penalty_box_holds_orders_back() {
     let (server, broker) = scripted([say("429 Too Many Requests", "", "slow down")]).await;
     let outcome = place_on(&broker).await;
-    assert!(matches!(outcome, PlaceOutcome::Rejected { .. }), "{outcome:?}");
+    assert!(matches!(outcome, PlaceOutcome::NotTaken { .. }), "{outcome:?}");
     let outcome = place_on(&broker).await;
     assert!(matches!(outcome, PlaceOutcome::NotSent { why: "rate_limited" }), "{outcome:?}");
     let error = broker.summary(&account(PAPER)).await.unwrap_err();

@@ -63,7 +63,7 @@ async fn a_kept_list_serves_until_a_write_of_ours_and_says_when_it_was_asked_for
     let third = patient.run(world.broker.orders_within(&id, AGE)).await.unwrap();
     assert_eq!(asked(&world), 2, "the write ended it");
     assert!(third.as_of > first.as_of);
-    assert!(third.value.iter().any(|order| order.order_id == order_id), "and it shows");
+    assert!(third.value.rows.iter().any(|order| order.order_id == order_id), "and it shows");
 
     let permit = cancel_permit(&world.ledger, PAPER, order_id.as_str()).await;
     let begun = Instant::now();

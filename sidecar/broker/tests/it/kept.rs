@@ -51,7 +51,7 @@ impl Kept {
     }
 
     pub(crate) async fn order(&mut self) -> BrokerOrder {
-        self.event(|event| if let BrokerEvent::Order(order) = event { Some(order) } else { None })
+        self.event(|event| if let BrokerEvent::Order(order) = event { Some(*order) } else { None })
             .await
     }
 

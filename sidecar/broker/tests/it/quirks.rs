@@ -39,10 +39,10 @@ const fn expected(what: Misbehaviour) -> Option<Seen> {
         | Misbehaviour::UpstreamDown
         | Misbehaviour::Html500
         | Misbehaviour::Unavailable => seen(AWAY, "unknown", 0),
-        Misbehaviour::Html403 | Misbehaviour::IpDenied => seen(AWAY, "rejected", 0),
-        Misbehaviour::Empty401 | Misbehaviour::Json401 => seen(LOGIN, "rejected", 0),
+        Misbehaviour::Html403 | Misbehaviour::IpDenied => seen(AWAY, "not_taken", 0),
+        Misbehaviour::Empty401 | Misbehaviour::Json401 => seen(LOGIN, "not_taken", 0),
         Misbehaviour::LoginRedirect => seen(LOGIN, "unknown", 0),
-        Misbehaviour::Text429 => seen("BROKER_RATE_LIMITED", "rejected", 0),
+        Misbehaviour::Text429 => seen("BROKER_RATE_LIMITED", "not_taken", 0),
         Misbehaviour::ErrorInOk => seen("BROKER_REJECTED", "rejected", 0),
         Misbehaviour::HangAfterEffect
         | Misbehaviour::ResetAfterEffect
@@ -65,10 +65,10 @@ const fn expected(what: Misbehaviour) -> Option<Seen> {
         Misbehaviour::LookAlikeQuestion | Misbehaviour::HostileQuestion => {
             seen("ok", "question", 0)
         }
-        Misbehaviour::QueryAccountsFirst => seen("BROKER_SESSION_EXPIRED", "unknown", 0),
-        Misbehaviour::InvalidAttribute => seen(AWAY, "unknown", 0),
-        Misbehaviour::PlainQuestion => seen("ok", "unknown", 0),
-        Misbehaviour::PromptObject => seen("ok", "unknown", 1),
+        Misbehaviour::QueryAccountsFirst => seen("BROKER_SESSION_EXPIRED", "rejected", 0),
+        Misbehaviour::InvalidAttribute => seen(AWAY, "rejected", 0),
+        Misbehaviour::PlainQuestion => seen("ok", "question", 0),
+        Misbehaviour::PromptObject => seen("ok", "prompted", 1),
         Misbehaviour::SessionLoss
         | Misbehaviour::LoginLoss
         | Misbehaviour::Competing
@@ -101,7 +101,9 @@ const fn name(outcome: &PlaceOutcome) -> &'static str {
     match outcome {
         PlaceOutcome::Placed { .. } => "placed",
         PlaceOutcome::Question(_) => "question",
+        PlaceOutcome::Prompted(_) => "prompted",
         PlaceOutcome::Rejected { .. } => "rejected",
+        PlaceOutcome::NotTaken { .. } => "not_taken",
         PlaceOutcome::AlreadyRegistered => "registered",
         PlaceOutcome::Unknown { .. } => "unknown",
         PlaceOutcome::NotSent { .. } => "not_sent",

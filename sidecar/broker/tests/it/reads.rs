@@ -2,7 +2,7 @@
 
 use crate::scripted::{Scripted, say};
 use crate::support::{AAPL, PAPER, World, account, client, config, conid, dec, order};
-use ibkr_agent_broker::{Broker, BrokerError, Pacing, Resolution, ResolveFilters};
+use ibkr_agent_broker::{Broker, BrokerError, Pacing, Resolution, ResolveFilters, WhatIf};
 use ibkr_agent_domain::{
     AssetClass, BrokerOrderId, BrokerOrderStatus, Currency, DataStatus, Instrument, Mode,
 };
@@ -208,15 +208,17 @@ async fn orders_and_fills_are_there_on_the_first_call_of_a_cold_session() {
     cold.control.set_session(ibkr_agent_simulator::Session::NoBridge);
     cold.control.set_session(ibkr_agent_simulator::Session::Ready);
     let orders = cold.broker.orders(&account(PAPER)).await.unwrap();
+    assert!(orders.is_whole());
     let of = |reference: &str| {
         let named = |id: &ibkr_agent_domain::ClientOrderId| id.as_str() == reference;
-        orders.iter().find(|order| order.reference.as_ref().is_some_and(named)).unwrap()
+        orders.rows.iter().find(|order| order.reference.as_ref().is_some_and(named)).unwrap()
     };
     assert_eq!(of("ia-working").status, BrokerOrderStatus::Submitted);
     assert_eq!(of("ia-working").limit_price, Some(dec!(200)));
     assert_eq!(of("ia-filled").status, BrokerOrderStatus::Filled);
     let fills = cold.broker.executions(&account(PAPER)).await.unwrap();
     let fill = fills
+        .rows
         .iter()
         .find(|fill| fill.reference.as_ref().is_some_and(|id| id.as_str() == "ia-filled"))
         .unwrap();
@@ -248,8 +250,10 @@ async fn rates_and_previews_are_read_and_a_preview_registers_nothing() {
     let same = world.broker.exchange_rate(euro, euro).await.unwrap();
     assert_eq!(same, Decimal::ONE);
     let preview = world.broker.what_if(&order(PAPER, Mode::Simulated, dec!(200))).await.unwrap();
-    assert!(preview.commission.unwrap().as_str().contains("USD"));
-    assert!(preview.equity_after.is_some());
+    let WhatIf::Estimated(told) = preview else { panic!("{preview:?}") };
+    assert_eq!(told.commission.unwrap().currency, Currency::USD);
+    assert!(told.equity.after.is_some() && told.initial_margin.after.is_some());
+    assert!(told.position.after.is_some());
     assert_eq!(world.control.orders(), []);
 }
 

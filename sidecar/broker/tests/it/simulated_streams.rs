@@ -108,7 +108,7 @@ async fn an_order_stream_that_never_delivers_leaves_orders_to_reads() {
         panic!("not placed")
     };
     let read = kept.broker.orders(&account(PAPER)).await.unwrap();
-    assert!(read.iter().any(|order| order.order_id == order_id));
+    assert!(read.rows.iter().any(|order| order.order_id == order_id));
 }
 
 #[tokio::test]

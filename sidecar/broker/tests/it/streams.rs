@@ -130,7 +130,7 @@ async fn an_order_delta_is_laid_over_the_order_as_last_read() {
     );
     let told = kept.order().await;
     assert_eq!((told.status, told.filled), (BrokerOrderStatus::Filled, Some(dec!(5))));
-    assert_eq!((told.limit_price, &told.reference), (Some(dec!(230.1)), &read[0].reference));
+    assert_eq!((told.limit_price, &told.reference), (Some(dec!(230.1)), &read.rows[0].reference));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Laws of the journal: nothing lost, nothing told twice, within one process; by time after it.
 
 use super::*;
-use ibkr_agent_domain::{BrokerOrderStatus, Conid, Side, Untrusted};
+use ibkr_agent_domain::{BrokerOrderStatus, Conid, Listed, Side, Untrusted};
 use rust_decimal::Decimal;
 
 const T: i64 = 1_795_363_000_000;
@@ -16,19 +16,18 @@ fn account() -> AccountId {
 
 fn order(id: &str, status: BrokerOrderStatus, filled: Option<i64>) -> BrokerOrder {
     BrokerOrder {
-        order_id: BrokerOrderId::parse(id).unwrap(),
-        reference: None,
-        account: account(),
-        conid: Conid::new(265_598).unwrap(),
         symbol: Untrusted::new("AAPL"),
         side: Some(Side::Buy),
         quantity: Some(Decimal::TEN),
         filled: filled.map(Decimal::from),
-        limit_price: None,
-        average_price: None,
         kind: Untrusted::new("LIMIT"),
         status,
         updated: Some(at(0)),
+        ..BrokerOrder::of(
+            BrokerOrderId::parse(id).unwrap(),
+            account(),
+            Conid::new(265_598).unwrap(),
+        )
     }
 }
 
@@ -50,6 +49,7 @@ fn fill(id: &str, seconds: i64) -> Execution {
 }
 
 fn look(orders: Option<Vec<BrokerOrder>>, fills: Option<Vec<Execution>>) -> Vec<Looked> {
+    let (orders, fills) = (orders.map(Listed::of), fills.map(Listed::of));
     vec![Looked { account: account(), orders, fills }]
 }
 

@@ -212,19 +212,15 @@ fn shown_order(entry: &Entry) -> Option<BrokerOrder> {
     let order = &entry.sent.order;
     let OrderKind::Limit(limit) = order.terms().kind;
     Some(BrokerOrder {
-        order_id: entry.id.clone(),
         reference: Some(entry.sent.reference.clone()),
-        account: order.account().clone(),
-        conid: order.conid(),
         symbol: Untrusted::new(order.symbol()),
         side: Some(order.terms().side),
         quantity: Some(order.terms().quantity.get()),
         filled: Some(entry.filled),
         limit_price: Some(limit.get()),
-        average_price: None,
         kind: Untrusted::new("LMT"),
         status,
-        updated: None,
+        ..BrokerOrder::of(entry.id.clone(), order.account().clone(), order.conid())
     })
 }
 
