@@ -233,6 +233,8 @@ fn outcome(status: OrderState) -> orders::OrderOutcomeOutput {
         broker_order_id: Some(Wire(broker_order().order_id)),
         filled: Some(OutputNumber(Decimal::ZERO)),
         average_price: None,
+        seen_at: None,
+        differs: None,
         message: "The broker has the order.".to_owned(),
         broker_message: Some(BrokerText::from(Untrusted::new("Submitted"))),
         question,

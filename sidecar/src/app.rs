@@ -68,6 +68,8 @@ pub struct SidecarConfig {
     pub max_open_approvals: usize,
     /// Oldest access token by which an agent may submit.
     pub max_submit_token_age: Duration,
+    /// How long a question of the broker waits for a human before the answer is no.
+    pub question_timeout: Duration,
     /// Calls per minute and caller.
     pub budget: CallBudget,
     /// Issuers whose tokens are accepted over relay and local HTTP.
@@ -127,6 +129,7 @@ impl SidecarConfig {
             approval_ttl: Duration::from_secs(900),
             max_open_approvals: 200,
             max_submit_token_age: Duration::from_secs(DEFAULT_SUBMIT_TOKEN_AGE),
+            question_timeout: Duration::from_secs(60),
             budget: CallBudget::default(),
             issuers: Vec::new(),
             issuer_ceilings: BTreeMap::new(),
@@ -418,6 +421,7 @@ fn engine_config(config: &SidecarConfig, policy: Policy, sidecar: SidecarId) -> 
         approval_ttl: config.approval_ttl,
         max_open_approvals: config.max_open_approvals,
         max_submit_token_age: config.max_submit_token_age,
+        question_timeout: config.question_timeout,
         budget: config.budget,
     }
 }

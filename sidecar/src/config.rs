@@ -142,6 +142,8 @@ pub struct Settings {
     pub approval_ttl: Duration,
     /// Approvals that may wait at once.
     pub max_open_approvals: usize,
+    /// How long a question of the broker waits for a human before the answer is no.
+    pub question_timeout: Duration,
     /// The link to a remote, when it is on.
     pub relay: Option<RelaySettings>,
     /// Which tools local clients are shown.
@@ -191,6 +193,7 @@ impl Settings {
             preview_ttl,
             approval_ttl,
             max_open_approvals,
+            question_timeout: limits::question_timeout(raw)?,
             relay: relay(raw)?,
             listing: listing(raw)?,
             notices: notices::notices(raw)?,
@@ -222,6 +225,7 @@ impl Settings {
         config.preview_ttl = self.preview_ttl;
         config.approval_ttl = self.approval_ttl;
         config.max_open_approvals = self.max_open_approvals;
+        config.question_timeout = self.question_timeout;
         config.issuers = self.issuers.iter().map(|(issuer, _)| issuer.clone()).collect();
         config.max_submit_token_age = self.max_submit_token_age;
         let ceilings = self.issuers.iter();

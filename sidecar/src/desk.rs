@@ -255,7 +255,8 @@ impl OperatorDesk {
     }
 
     async fn limits(&self) -> Result<Value, ErrorBody> {
-        let seen = self.core.engine.look(|engine, now| (engine.policy().clone(), engine.used(now)));
+        let seen =
+            self.core.engine.look(|engine, now| (engine.policy().clone(), engine.used(None, now)));
         let (policy, used) = seen.await.map_err(refusal_body)?;
         let limits = policy.limits();
         Ok(json!({

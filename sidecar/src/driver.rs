@@ -12,8 +12,8 @@ use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::engine::store;
 use crate::engine::{
-    Answer, Change, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted, Now, PlaceReport,
-    Refusal, Ticket,
+    Answer, BrokerFacts, Change, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted, Now,
+    PlaceReport, Refusal, Ticket,
 };
 use crate::facts;
 use crate::notices::NoticeSender;
@@ -343,7 +343,7 @@ impl Driver {
     fn report(&mut self, order: &ClientOrderId, outcome: PlaceOutcome) -> PlaceReport {
         match outcome {
             PlaceOutcome::Placed { order_id, status, text } => {
-                PlaceReport::Placed { order_id, message: report::placed(status, text) }
+                PlaceReport::Placed { order_id, status, message: report::placed(status, text) }
             }
             PlaceOutcome::Prompted(prompt) => {
                 let message = report::prompted(&prompt);
@@ -393,6 +393,9 @@ impl Driver {
                 Effect::SetLatch { halted: true } => self.latch.halt(),
                 Effect::SetLatch { halted: false } => self.latch.resume(),
                 Effect::SeekEvidence { account } => self.seek(account, Urgency::Asked),
+                Effect::AskOrder { account, reference, order } => {
+                    self.ask_order(account, reference, order);
+                }
                 Effect::Notice(notice) => self.notices.tell(*notice),
                 Effect::Changed(change) => drop(self.changes.send(change)),
             }
@@ -432,8 +435,12 @@ impl Driver {
         let brokers = Arc::clone(&self.brokers);
         let wanted = facts::Wanted::by(self.engine.policy());
         let inbox = self.inbox.clone();
+        let ends = self.clock.session_end(order.exchange(), order.currency());
         self.effects.spawn(async move {
-            let read = async move { facts::read(&brokers, &order, wanted).await };
+            let read = async move {
+                let facts = facts::read(&brokers, &order, wanted).await?;
+                Ok(BrokerFacts { session_ends: ends, ..facts })
+            };
             let read = Errand::of(DECISIONS).run(read);
             let broke = || Err(Refusal::new(ErrorCode::InternalError, BROKE));
             let facts = seen_through(read).await.unwrap_or_else(broke).map(Box::new);

@@ -94,6 +94,7 @@ async fn read_all(
         quote: quotes.into_iter().find(|quote| quote.conid == order.conid()),
         position: position_of(&positions, order)?,
         working_same_side: working(&orders.value, order)?,
+        session_ends: None,
         // An unknown rate isn't an error here: the gate that needs it denies.
         policy_currency_rate: rate.ok(),
         as_of: orders.as_of,

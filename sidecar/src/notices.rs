@@ -170,6 +170,11 @@ impl Channels {
                 | Kind::SessionReady
                 | Kind::SessionEnding
                 | Kind::OutcomeUnknown
+                | Kind::OrderChangedAtBroker
+                | Kind::Overfilled
+                | Kind::TwinOrder
+                | Kind::OrderHeld
+                | Kind::OrderVanished
                 | Kind::Halted
                 | Kind::ForeignOrder => &queues.pressing,
             };

@@ -98,6 +98,8 @@ fn each_mistake_has_its_code() {
         ("preview:\n  ttl_seconds: 0\n", ErrorCode::ConfigInvalid),
         ("approvals:\n  ttl_seconds: 43201\n", ErrorCode::ConfigInvalid),
         ("approvals:\n  max_open: 0\n", ErrorCode::ConfigInvalid),
+        ("approvals:\n  question_timeout_seconds: 4\n", ErrorCode::ConfigInvalid),
+        ("approvals:\n  question_timeout_seconds: 601\n", ErrorCode::ConfigInvalid),
         ("risk:\n  policies:\n  - id: x\n    max_quantity: 0\n", ErrorCode::ConfigInvalid),
         ("risk:\n  policies:\n  - id: x\n    currency: BASE\n", ErrorCode::ConfigInvalid),
         ("risk:\n  policies:\n  - id: x\n    asset_classes: [gold]\n", ErrorCode::ConfigInvalid),

@@ -132,6 +132,8 @@ codes! {
     OrderPolicyRefused = "ORDER_POLICY_REFUSED", Refused, false, "Change the order so that it passes the listed checks.";
     OrderValidationFailed = "ORDER_VALIDATION_FAILED", Input, false, "Correct the order as the message says.";
     OrderNotFound = "ORDER_NOT_FOUND", Input, false, "List orders with ibkr_orders_list.";
+    OrderCancelRefused = "ORDER_CANCEL_REFUSED", Broker, false, "Ask for the order's status: it may have ended, may be ending, or may still work.";
+    OrderQuestionPending = "ORDER_QUESTION_PENDING", Refused, true, "The broker waits for the answer to a question about another order of this login; answer it, or try again in a minute.";
     OrderNotOurs = "ORDER_NOT_OURS", Refused, false, "Only orders placed through this gateway can be changed here.";
     OrderInDoubt = "ORDER_IN_DOUBT", Refused, true, "An earlier order's outcome is unknown; wait until it is settled. Cancels still pass.";
     OrderOutcomeUnknown = "ORDER_OUTCOME_UNKNOWN", Backend, false, "Do not repeat the order. Ask ibkr_order_outcome until it is settled.";

@@ -12,10 +12,18 @@ pub enum OrderState {
     Question,
     /// The broker has it.
     Working,
+    /// The broker has it and shows it inactive: held, or rejected at its destination. It may come
+    /// to life.
+    Held,
+    /// The broker shows that a cancel is under way; until it is done the order may fill.
+    PendingCancel,
     /// All of it filled.
     Filled,
     /// It no longer works; part of it may have filled.
     Cancelled,
+    /// The broker no longer shows it, its day is over, and no fill was seen: it has ended, though
+    /// nothing says how.
+    Expired,
     /// The broker refused it.
     Rejected,
     /// It never left us.
@@ -32,8 +40,11 @@ impl OrderState {
             Self::Intended => "intended",
             Self::Question => "question",
             Self::Working => "working",
+            Self::Held => "held",
+            Self::PendingCancel => "pending_cancel",
             Self::Filled => "filled",
             Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
             Self::Rejected => "rejected",
             Self::NotSent => "not_sent",
             Self::Unknown => "unknown",
@@ -43,24 +54,37 @@ impl OrderState {
     /// Parses our name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Intended,
-            Self::Question,
-            Self::Working,
-            Self::Filled,
-            Self::Cancelled,
-            Self::Rejected,
-            Self::NotSent,
-            Self::Unknown,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == text)
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 
-    /// Whether nothing more can happen to the order.
+    /// Every state.
+    pub const ALL: [Self; 11] = [
+        Self::Intended,
+        Self::Question,
+        Self::Working,
+        Self::Held,
+        Self::PendingCancel,
+        Self::Filled,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Rejected,
+        Self::NotSent,
+        Self::Unknown,
+    ];
+
+    /// Whether nothing more is expected to happen to the order. What the broker shows all the same
+    /// is believed: a late fill beats every ending.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Filled | Self::Cancelled | Self::Rejected | Self::NotSent)
+        match self {
+            Self::Filled | Self::Cancelled | Self::Expired | Self::Rejected | Self::NotSent => true,
+            Self::Intended
+            | Self::Question
+            | Self::Working
+            | Self::Held
+            | Self::PendingCancel
+            | Self::Unknown => false,
+        }
     }
 
     /// Whether the order blocks new risk on its account and instrument. One that is on its way
@@ -84,10 +108,20 @@ pub enum OrderEvent {
     Refused,
     /// The answer was lost, late or senseless.
     Lost,
+    /// The broker's list shows it working.
+    WorkingSeen,
+    /// The broker shows it inactive.
+    HeldSeen,
+    /// The broker shows a cancel under way.
+    CancelPendingSeen,
     /// The broker reports it filled.
     FillSeen,
     /// The broker reports it cancelled or expired.
     CancelSeen,
+    /// The broker no longer shows it, and its day is over.
+    DayOver,
+    /// The broker no longer shows it, though it should still work.
+    Vanished,
     /// Evidence shows that the broker never had it.
     AbsenceShown,
 }
@@ -112,16 +146,31 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Result<OrderState, Il
     Ok(match (state, event) {
         (S::Intended, E::HeldBack) => S::NotSent,
         (S::Intended | S::Question, E::Asked) => S::Question,
+        // An answer speaks of the moment when it was given.
         (S::Intended | S::Question | S::Unknown | S::Working, E::Accepted) => S::Working,
-        (S::Intended | S::Question | S::Unknown | S::Working, E::Refused) => S::Rejected,
+        (S::Held, E::Accepted) => S::Held,
+        (S::PendingCancel, E::Accepted) => S::PendingCancel,
+        (S::Intended | S::Question | S::Unknown | S::Working | S::Held, E::Refused) => S::Rejected,
         (S::Intended | S::Question | S::Unknown, E::Lost) => S::Unknown,
+        // What the broker shows beats what was said, whatever we called it. What was seen
+        // once isn't unseen by an older look: that is the evidence's own care.
+        (_, E::WorkingSeen) => S::Working,
+        (_, E::HeldSeen) => S::Held,
+        (_, E::CancelPendingSeen) => S::PendingCancel,
+        (_, E::FillSeen) => S::Filled,
         (
-            S::Intended | S::Question | S::Working | S::Unknown | S::Filled | S::Cancelled,
-            E::FillSeen,
-        ) => S::Filled,
-        (S::Intended | S::Question | S::Working | S::Unknown | S::Cancelled, E::CancelSeen) => {
-            S::Cancelled
-        }
+            S::Intended
+            | S::Question
+            | S::Working
+            | S::Held
+            | S::PendingCancel
+            | S::Unknown
+            | S::Cancelled
+            | S::Expired,
+            E::CancelSeen,
+        ) => S::Cancelled,
+        (S::Working | S::Held | S::PendingCancel, E::DayOver) => S::Expired,
+        (S::Working | S::Held | S::PendingCancel, E::Vanished) => S::Unknown,
         (S::Unknown | S::Question, E::AbsenceShown) => S::NotSent,
         _ => return Err(IllegalTransition { state, event }),
     })
@@ -132,14 +181,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn final_states_stay_final_except_that_a_late_fill_beats_a_cancel() {
+    fn no_answer_and_no_time_changes_an_order_that_has_ended() {
         use OrderEvent as E;
-        for state in [OrderState::Rejected, OrderState::NotSent, OrderState::Filled] {
-            for event in [E::HeldBack, E::Asked, E::Accepted, E::Refused, E::Lost, E::CancelSeen] {
+        let ended = OrderState::ALL.into_iter().filter(|state| state.is_final());
+        for state in ended {
+            for event in [E::HeldBack, E::Asked, E::Accepted, E::Refused, E::Lost, E::Vanished] {
                 assert!(next(state, event).is_err(), "{state:?} {event:?}");
             }
         }
-        assert_eq!(next(OrderState::Cancelled, E::FillSeen), Ok(OrderState::Filled));
+    }
+
+    #[test]
+    fn what_the_broker_shows_beats_whatever_was_said_before() {
+        use OrderEvent as E;
+        for state in OrderState::ALL {
+            assert_eq!(next(state, E::FillSeen), Ok(OrderState::Filled), "{state:?}");
+            assert_eq!(next(state, E::WorkingSeen), Ok(OrderState::Working), "{state:?}");
+            assert_eq!(next(state, E::HeldSeen), Ok(OrderState::Held), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_day_ends_no_order_in_doubt() {
+        for state in [OrderState::Unknown, OrderState::Intended, OrderState::Question] {
+            assert!(next(state, OrderEvent::DayOver).is_err(), "{state:?}");
+        }
     }
 
     #[test]

@@ -144,6 +144,8 @@ pub enum RecordKind {
     PolicySet,
     /// Something that an operator must know.
     Notice,
+    /// What was over long ago was forgotten; the log keeps it.
+    Forgotten,
 }
 
 macro_rules! kind_names {
@@ -179,6 +181,7 @@ kind_names!(
     Admitted = "admitted",
     PolicySet = "policy_set",
     Notice = "notice",
+    Forgotten = "forgotten",
 );
 
 /// The decision that a record holds.

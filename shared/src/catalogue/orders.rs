@@ -468,6 +468,13 @@ pub struct OrderOutcomeOutput {
     /// Average fill price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub average_price: Option<OutputNumber>,
+    /// When the broker last showed it. Absent: it hasn't yet, so the status is its first answer or
+    /// the gateway's own knowledge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<Wire<Timestamp>>,
+    /// How the broker's truth isn't what was approved; absent when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs: Option<String>,
     /// What happened, in the gateway's words.
     pub message: String,
     /// What the broker said.

@@ -71,6 +71,9 @@ pub struct RawApprovals {
     pub ttl_seconds: Option<u64>,
     /// Approvals that may wait for a human at once.
     pub max_open: Option<u32>,
+    /// How long a question of the broker waits for a human, in seconds, before the answer is no:
+    /// 5 to 600, 60 if left out. Nothing else is placed on that login meanwhile.
+    pub question_timeout_seconds: Option<u64>,
 }
 
 /// `risk`.

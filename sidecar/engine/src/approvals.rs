@@ -8,13 +8,10 @@ use crate::{
 };
 use ibkr_agent_domain::{
     AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, PreviewId, RecordKind,
-    Reference, Timestamp, Untrusted,
+    Reference, Untrusted,
 };
 use ibkr_agent_gates::{Requester, Verdict, check_order, mid_price};
 use std::time::Duration;
-
-/// Previews kept in memory; the oldest is dropped beyond it.
-const MAX_PREVIEWS: usize = 1000;
 
 impl Engine {
     pub(super) fn preview(
@@ -29,7 +26,13 @@ impl Engine {
         let position = facts.position;
         let in_doubt = self.in_doubt(&order);
         let under_way = self.under_way(&order, None, facts.blind_from(now.wall));
-        let facts = complete_facts(facts, self.switches(), in_doubt, under_way, self.used(now));
+        let facts = complete_facts(
+            facts,
+            self.switches(),
+            in_doubt,
+            under_way,
+            self.used(Some(order.account()), now),
+        );
         let checks = check_order(&self.config.policy, &facts, &order, now.wall);
         let would_pass = !checks.iter().any(ibkr_agent_gates::Check::is_denied);
         let warned = checks.iter().filter(|check| check.verdict == Verdict::Warned);
@@ -60,34 +63,13 @@ impl Engine {
         for check in checks.iter().filter(|check| check.is_denied()) {
             record.details.push(check.gate.as_str());
         }
-        let mut rows = self.forget_old_previews(now);
+        let mut rows = self.forget(now);
         rows.push(Row::Preview(preview.clone()));
+        self.ages.previews.insert((preview.created_at, id.clone()));
         self.previews.insert(id, preview.clone());
         let answer = Answer::Preview(Box::new(preview), checks);
         let after = After::Reply(ticket, answer, None);
         self.commit(Vec::new(), rows, Payload::Record(record), after, now)
-    }
-
-    /// Drops what has expired, and the oldest beyond the bound, in memory and in the store.
-    fn forget_old_previews(&mut self, now: Now) -> Vec<Row> {
-        let expired = |preview: &&Preview| preview.expires_at <= now.wall;
-        let mut gone: Vec<PreviewId> =
-            self.previews.values().filter(expired).map(|preview| preview.id.clone()).collect();
-        let mut by_age: Vec<(Timestamp, PreviewId)> = self
-            .previews
-            .values()
-            .filter(|preview| preview.expires_at > now.wall)
-            .map(|preview| (preview.created_at, preview.id.clone()))
-            .collect();
-        let excess = by_age.len().saturating_add(1).saturating_sub(MAX_PREVIEWS);
-        if excess > 0 {
-            by_age.sort();
-            gone.extend(by_age.into_iter().take(excess).map(|(_, id)| id));
-        }
-        for id in &gone {
-            self.previews.remove(id);
-        }
-        gone.into_iter().map(Row::ForgetPreview).collect()
     }
 
     pub(super) fn ask_approval(
@@ -113,6 +95,7 @@ impl Engine {
         record.references.push(Reference::Preview(preview.clone()));
         record.references.push(Reference::Approval(entry.id.clone()));
         record.references.push(Reference::Order(entry.order.digest()));
+        self.ages.approvals.insert((entry.created_at, entry.id.clone()));
         self.approvals.insert(entry.id.clone(), entry.clone());
         let life = entry.expires_at.since(entry.created_at);
         self.deadlines.insert(entry.id.clone(), now.monotonic.saturating_add(life));
@@ -145,11 +128,17 @@ impl Engine {
             let message = "the preview's checks did not pass: there is nothing to approve";
             return Err(Refusal::new(ErrorCode::OrderPolicyRefused, message));
         }
-        let open = self
+        // None that is older than an approval can live is open.
+        let young = self
+            .ages
             .approvals
-            .values()
+            .iter()
+            .rev()
+            .take_while(|(at, _)| now.wall.since(*at) <= MAX_APPROVAL_TTL);
+        let open = young
+            .filter_map(|(_, id)| self.approvals.get(id))
             .filter(|entry| entry.status == ApprovalStatus::Pending && !self.is_over(entry, now));
-        if open.count() >= self.config.max_open_approvals {
+        if open.take(self.config.max_open_approvals).count() >= self.config.max_open_approvals {
             return Err(Refusal::new(ErrorCode::ApprovalTooMany, "too many approvals are open"));
         }
         let ttl = ttl.unwrap_or(self.config.approval_ttl).min(MAX_APPROVAL_TTL);

@@ -5,82 +5,121 @@ use crate::{
     After, Answer, Caller, CancelReport, Cancellation, Effect, Engine, Now, Payload, Refusal,
     Standing, Ticket, owner_of, refuse, system_record,
 };
-use ibkr_agent_domain::{ErrorCode, OrderState, RecordKind, Reference};
+use ibkr_agent_domain::{
+    BrokerName, BrokerOrderId, ClientOrderId, ErrorCode, OrderState, RecordKind, Reference,
+};
 use ibkr_agent_gates::{CancelFacts, CancelRequest, decide_cancel};
 
+/// A cancel whose answers aren't all there: one wish, one request for each order at the broker.
+#[derive(Debug)]
+pub(super) struct Flight {
+    order: Option<ClientOrderId>,
+    sent: usize,
+    left: usize,
+    refused: Option<Refusal>,
+    failed: Option<Refusal>,
+    message: String,
+}
+
 impl Engine {
+    /// Cancels everything that may trade under the reference of the order that is named: a change
+    /// while a connection was lost can leave two.
     pub(super) fn cancel(
         &mut self,
         ticket: Ticket,
         caller: &Caller,
         cancellation: &Cancellation,
         now: Now,
-    ) -> Effect {
-        let request = match self.cancel_request(caller, cancellation) {
-            Ok(request) => request,
-            Err(refusal) => return self.refuse_recorded(ticket, &caller.requester, refusal, now),
+    ) -> Vec<Effect> {
+        let (order, wishes) = match self.wishes(caller, cancellation) {
+            Ok(wishes) => wishes,
+            Err(refusal) => {
+                return vec![self.refuse_recorded(ticket, &caller.requester, refusal, now)];
+            }
+        };
+        let sent = wishes.len();
+        let flight =
+            Flight { order, sent, left: sent, refused: None, failed: None, message: String::new() };
+        self.cancels.insert(ticket, flight);
+        let mut effects = Vec::new();
+        for facts in wishes {
+            effects.extend(self.send_cancel(ticket, caller, cancellation, &facts, now));
+        }
+        effects
+    }
+
+    fn send_cancel(
+        &mut self,
+        ticket: Ticket,
+        caller: &Caller,
+        cancellation: &Cancellation,
+        facts: &CancelFacts,
+        now: Now,
+    ) -> Option<Effect> {
+        let request = || CancelRequest {
+            facts: facts.clone(),
+            named_account: Some(cancellation.account.clone()),
+            is_operator: caller.standing == Standing::Operator,
+            requester: caller.requester.clone(),
         };
         if !self.audit_writable {
-            return first(self.emergency_cancel(ticket, request, now), ticket);
+            return self.emergency_cancel(ticket, request(), now);
         }
-        let again = copy(&request);
-        match decide_cancel(&self.config.policy, request, now.wall) {
+        match decide_cancel(&self.config.policy, request(), now.wall) {
             Ok(permit) => {
-                let after = After::SendCancel { ticket, facts: Box::new(again) };
-                self.commit(Vec::new(), Vec::new(), Payload::Cancel(permit), after, now)
+                let after = After::SendCancel { ticket, request: Box::new(request()) };
+                Some(self.commit(Vec::new(), Vec::new(), Payload::Cancel(permit), after, now))
             }
             Err(code) => {
+                // The same reasons hold for every order of the reference.
+                self.cancels.remove(&ticket)?;
                 let refusal = Refusal::new(code, "this order can't be cancelled from here");
-                self.refuse_recorded(ticket, &caller.requester, refusal, now)
+                Some(self.refuse_recorded(ticket, &caller.requester, refusal, now))
             }
         }
     }
 
-    fn cancel_request(
+    /// What must be cancelled at the broker, and the order of ours that it belongs to.
+    fn wishes(
         &self,
         caller: &Caller,
         cancellation: &Cancellation,
-    ) -> Result<CancelRequest, Refusal> {
+    ) -> Result<(Option<ClientOrderId>, Vec<CancelFacts>), Refusal> {
         let is_operator = caller.standing == Standing::Operator;
         let owner = owner_of(&caller.requester);
         // Order ids are a login's own: the same one may stand for another account's order.
-        let ours = self.orders.values().find(|entry| {
-            entry.broker_order_id.as_ref() == Some(&cancellation.order)
-                && *entry.account() == cancellation.account
-                && (is_operator || entry.owner == owner)
-        });
-        let facts = match ours {
-            Some(entry) => CancelFacts {
-                broker: entry.broker().clone(),
-                account: entry.account().clone(),
-                order_id: cancellation.order.clone(),
-                ours: Some(entry.id.clone()),
-            },
+        let found = self.orders.at_broker(&cancellation.account, &cancellation.order);
+        let ours = found.filter(|entry| is_operator || entry.owner == owner);
+        let facts = |broker: &BrokerName, order_id: BrokerOrderId, ours| CancelFacts {
+            broker: broker.clone(),
+            account: cancellation.account.clone(),
+            order_id,
+            ours,
+        };
+        match ours {
+            Some(entry) => {
+                let mut ids = entry.cancellable();
+                if !ids.contains(&cancellation.order) {
+                    ids.push(cancellation.order.clone());
+                }
+                let id = || Some(entry.id.clone());
+                let all = ids.into_iter().map(|order| facts(entry.broker(), order, id()));
+                Ok((id(), all.collect()))
+            }
             None if !is_operator => {
                 let message = "no order of this gateway has that id";
-                return Err(Refusal::new(ErrorCode::OrderNotOurs, message));
+                Err(Refusal::new(ErrorCode::OrderNotOurs, message))
             }
-            None => CancelFacts {
-                broker: self.login_of(cancellation)?,
-                account: cancellation.account.clone(),
-                order_id: cancellation.order.clone(),
-                ours: None,
-            },
-        };
-        Ok(CancelRequest {
-            facts,
-            named_account: Some(cancellation.account.clone()),
-            is_operator,
-            requester: caller.requester.clone(),
-        })
+            None => {
+                let broker = self.login_of(cancellation)?;
+                Ok((None, vec![facts(&broker, cancellation.order.clone(), None)]))
+            }
+        }
     }
 
     /// The broker through which an operator's cancel of a foreign order goes: the one that shows
     /// the account, else the one that orders of that account went through, else the only one.
-    fn login_of(
-        &self,
-        cancellation: &Cancellation,
-    ) -> Result<ibkr_agent_domain::BrokerName, Refusal> {
+    fn login_of(&self, cancellation: &Cancellation) -> Result<BrokerName, Refusal> {
         let used = || {
             let mut orders = self.orders.values();
             let known = orders.find(|entry| *entry.account() == cancellation.account);
@@ -99,25 +138,58 @@ impl Engine {
         ticket: Ticket,
         request: CancelRequest,
         now: Now,
-    ) -> Vec<Effect> {
+    ) -> Option<Effect> {
         match decide_cancel(&self.config.policy, request, now.wall) {
-            Ok(permit) => vec![Effect::EmergencyCancel { ticket, permit }],
-            Err(code) => vec![refuse(ticket, code, "this order can't be cancelled from here")],
+            Ok(permit) => Some(Effect::EmergencyCancel { ticket, permit }),
+            Err(code) => {
+                self.cancels.remove(&ticket)?;
+                Some(refuse(ticket, code, "this order can't be cancelled from here"))
+            }
         }
     }
 
-    pub(super) fn cancel_done(&mut self, ticket: Ticket, report: CancelReport, now: Now) -> Effect {
-        let mut record = system_record(RecordKind::Outcome);
-        let answer = match report {
-            CancelReport::Requested { message } => {
-                record.references.push(Reference::Outcome("cancel_requested"));
-                Answer::CancelRequested { order: None, message }
+    /// One of a cancel's requests was answered. Words that refuse are a hint: the order's state
+    /// decides, and the answer carries both.
+    pub(super) fn cancel_done(
+        &mut self,
+        ticket: Ticket,
+        report: CancelReport,
+        now: Now,
+    ) -> Option<Effect> {
+        let flight = self.cancels.get_mut(&ticket)?;
+        flight.left = flight.left.saturating_sub(1);
+        match report {
+            CancelReport::Requested { message } => flight.message = message,
+            CancelReport::Refused { code, message } => {
+                flight.refused = Some(Refusal::new(code, message));
             }
             CancelReport::Failed { code, message } => {
-                record.codes.push(code);
-                record.references.push(Reference::Outcome("cancel_failed"));
-                Answer::Refused(Refusal::new(code, message))
+                flight.failed = Some(Refusal::new(code, message));
             }
+        }
+        if flight.left > 0 {
+            return None;
+        }
+        let flight = self.cancels.remove(&ticket)?;
+        Some(self.tell_cancel(ticket, flight, now))
+    }
+
+    fn tell_cancel(&mut self, ticket: Ticket, flight: Flight, now: Now) -> Effect {
+        let mut record = system_record(RecordKind::Outcome);
+        record.references.extend(flight.order.clone().map(Reference::ClientOrder));
+        let code = flight.failed.as_ref().or(flight.refused.as_ref()).map(|refusal| refusal.code);
+        record.codes.extend(code);
+        let word = if code.is_some() { "cancel_failed" } else { "cancel_requested" };
+        record.references.push(Reference::Outcome(word));
+        let order = flight.order.and_then(|id| self.orders.get(&id)).cloned().map(Box::new);
+        let answer = match flight.failed {
+            Some(refusal) => Answer::Refused(refusal),
+            None => Answer::CancelRequested {
+                order,
+                sent: flight.sent,
+                refused: flight.refused,
+                message: flight.message,
+            },
         };
         if !self.audit_writable {
             return Effect::Reply { ticket, answer, event: None };
@@ -126,24 +198,18 @@ impl Engine {
         self.commit(Vec::new(), Vec::new(), Payload::Record(record), after, now)
     }
 
-    /// Orders of an account that may still trade, for a cancel of everything.
+    /// Orders that may still trade, for a cancel of everything.
     #[must_use]
     pub fn open_orders(&self) -> Vec<&crate::OrderEntry> {
-        let open = |state| matches!(state, OrderState::Working | OrderState::Unknown);
-        self.orders.values().filter(|entry| open(entry.state)).collect()
-    }
-}
-
-fn first(effects: Vec<Effect>, ticket: Ticket) -> Effect {
-    let missing = || refuse(ticket, ErrorCode::InternalError, "the cancel had no effect");
-    effects.into_iter().next().unwrap_or_else(missing)
-}
-
-fn copy(request: &CancelRequest) -> CancelRequest {
-    CancelRequest {
-        facts: request.facts.clone(),
-        named_account: request.named_account.clone(),
-        is_operator: request.is_operator,
-        requester: request.requester.clone(),
+        let open = |state| {
+            matches!(
+                state,
+                OrderState::Working
+                    | OrderState::Held
+                    | OrderState::PendingCancel
+                    | OrderState::Unknown
+            )
+        };
+        self.orders.open().filter(|entry| open(entry.state)).collect()
     }
 }

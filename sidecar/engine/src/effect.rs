@@ -1,16 +1,20 @@
 //! What goes in and what comes out. Effects carry permits and aren't `Clone`.
 
 use crate::act::OperatorAct;
+use crate::evidence::Sought;
 use crate::foreign::ForeignEntry;
 use crate::notice::Notice;
+use crate::outcomes::OutcomeQuery;
+use crate::refusal::Refusal;
 use crate::state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
     OrderEntry, Owner, Preview,
 };
 use ibkr_agent_audit::{EventId, Recorded};
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, CanonicalOrder, ClientOrderId,
-    ErrorCode, Execution, IdempotencyKey, OrderState, PreviewId, Record, ScopeSet, Timestamp,
+    AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, BrokerOrderStatus,
+    CanonicalOrder, ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, OrderState,
+    PreviewId, Record, ScopeSet, Timestamp,
 };
 use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Question, Reply, Requester, TakeOver};
 use rust_decimal::Decimal;
@@ -99,6 +103,8 @@ pub struct BrokerFacts {
     pub position: Decimal,
     /// Working quantity on the order's side.
     pub working_same_side: Decimal,
+    /// When the contract's trading session ends: until then an order counts.
+    pub session_ends: Option<Timestamp>,
     /// Units of the policy's currency per unit of the order's.
     pub policy_currency_rate: Option<Decimal>,
     /// When the oldest of them was asked for, where that was before their reading began.
@@ -134,19 +140,6 @@ pub struct Cancellation {
     pub order: BrokerOrderId,
 }
 
-/// How to find an order's outcome.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OutcomeQuery {
-    /// By the call that submitted it.
-    Call(String),
-    /// By the approval that it spent.
-    Approval(ApprovalId),
-    /// By the caller's key.
-    Key(IdempotencyKey),
-    /// By our reference.
-    Order(ClientOrderId),
-}
-
 /// What the broker answered to a placement or a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaceReport {
@@ -154,6 +147,8 @@ pub enum PlaceReport {
     Placed {
         /// IBKR's id.
         order_id: BrokerOrderId,
+        /// What it says of the order's state.
+        status: BrokerOrderStatus,
         /// Its text, escaped.
         message: String,
     },
@@ -191,7 +186,14 @@ pub enum CancelReport {
         /// Its text, escaped.
         message: String,
     },
-    /// It didn't, and says why, or nothing left us, or we don't know.
+    /// It says that it won't. That is a hint: the order's state decides.
+    Refused {
+        /// The code.
+        code: ErrorCode,
+        /// Its words, escaped.
+        message: String,
+    },
+    /// Nothing left us, or we don't know.
     Failed {
         /// The code.
         code: ErrorCode,
@@ -340,9 +342,18 @@ pub enum Input {
         /// The account.
         account: AccountId,
         /// Its orders.
-        orders: Vec<BrokerOrder>,
+        orders: Listed<BrokerOrder>,
         /// Its trades.
-        executions: Vec<Execution>,
+        executions: Listed<Execution>,
+    },
+    /// Time has passed: what ends by itself ends.
+    Tick,
+    /// An order that the broker's list lacked was asked for singly.
+    OrderSought {
+        /// Our reference.
+        order: ClientOrderId,
+        /// What the broker said.
+        answer: Sought,
     },
     /// The call's deadline has passed or its caller withdrew it.
     Withdrawn {
@@ -408,10 +419,14 @@ pub enum Row {
     Approval(ApprovalEntry),
     /// A key.
     Key(KeyEntry),
-    /// Remove a key: nothing was sent under it.
+    /// Remove a key: nothing was sent under it, or its order is forgotten.
     ForgetKey(Owner, IdempotencyKey),
+    /// Remove an approval that was over long ago.
+    ForgetApproval(ApprovalId),
+    /// Remove an order that ended long ago.
+    ForgetOrder(ClientOrderId),
     /// An order.
-    Order(OrderEntry),
+    Order(Box<OrderEntry>),
     /// The halt.
     Halt(HaltEntry),
     /// An admitted caller.
@@ -456,25 +471,6 @@ pub struct CommitJob {
     pub now: Timestamp,
 }
 
-/// A refusal with its code, sentence and details.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The code.
-    pub code: ErrorCode,
-    /// One sentence; outside text in it is escaped.
-    pub message: String,
-    /// Every check that denied.
-    pub details: Vec<String>,
-}
-
-impl Refusal {
-    /// A refusal with one sentence.
-    #[must_use]
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), details: Vec::new() }
-    }
-}
-
 /// What a ticket's holder is told.
 #[derive(Debug, Clone)]
 pub enum Answer {
@@ -488,10 +484,14 @@ pub enum Answer {
     Approval(Box<ApprovalEntry>, Expired),
     /// An order.
     Order(Box<OrderEntry>),
-    /// A cancel that the broker accepted.
+    /// The cancel reached the broker, whose words are a hint only: the order's state decides.
     CancelRequested {
         /// The order, when this gateway placed it.
         order: Option<Box<OrderEntry>>,
+        /// How many orders at the broker it was for.
+        sent: usize,
+        /// Why the broker says that it won't, when it says so of one of them.
+        refused: Option<Refusal>,
         /// The broker's text, escaped.
         message: String,
     },
@@ -567,6 +567,15 @@ pub enum Effect {
     SetLatch {
         /// Shut or open.
         halted: bool,
+    },
+    /// Ask the broker for one order, which its list no longer shows.
+    AskOrder {
+        /// Its account.
+        account: AccountId,
+        /// Our reference.
+        reference: ClientOrderId,
+        /// The broker's id.
+        order: BrokerOrderId,
     },
     /// Read orders and trades of this account: an order is open or in doubt.
     SeekEvidence {

@@ -1,139 +1,271 @@
 //! What the broker's orders and trades show of the orders that this gateway recorded.
+//!
+//! Rows are matched by reference or broker id, account, contract and side; then their terms are
+//! compared with what was approved (`truth.rs`). Absence from a list proves nothing by itself: an
+//! order that leaves it is asked for singly, and ends by time in force and the end of its day, or
+//! is in doubt.
 
-use crate::{Effect, Engine, Now, OrderEntry};
+use crate::{After, Effect, Engine, Finding, Notice, Now, OrderEntry, Payload, Row};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrder, BrokerOrderStatus, Execution, OrderEvent, OrderState,
+    AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Conid, Execution, Listed, OrderEvent,
+    OrderState, Side, TimeInForce,
 };
-use rust_decimal::Decimal;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Whole looks without an order before it is asked for singly.
+const LOOKS: u32 = 2;
+/// Shortest time between two questions for one order.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// Answers that the broker knows no such order before it counts as gone.
+const GONE: u32 = 2;
+
+/// An order that the broker's list should hold and doesn't.
+#[derive(Debug, Default)]
+pub(super) struct Absence {
+    looks: u32,
+    asked_at: Option<Duration>,
+    gone: u32,
+}
+
+/// What the broker said of an order that was asked for singly.
+#[derive(Debug)]
+pub enum Sought {
+    /// It knows it.
+    Found(Box<BrokerOrder>),
+    /// It says that it knows no such order.
+    Gone,
+    /// Nothing that says either.
+    Unclear,
+}
 
 impl Engine {
     /// Orders and trades as the broker shows them.
     pub(super) fn evidence(
         &mut self,
         account: &AccountId,
-        orders: &[BrokerOrder],
-        executions: &[Execution],
+        orders: &Listed<BrokerOrder>,
+        executions: &Listed<Execution>,
         now: Now,
     ) -> Vec<Effect> {
-        let watched: Vec<OrderEntry> = self
-            .orders
-            .values()
-            .filter(|entry| entry.account() == account && !is_settled(entry))
-            .cloned()
-            .collect();
-        let mut effects = Vec::new();
-        for entry in watched {
-            let seen = sightings(&entry, orders, executions);
-            if let Some(sighting) = seen {
-                effects.extend(self.seen(&entry, sighting, now));
+        let mut shown: BTreeSet<ClientOrderId> = BTreeSet::new();
+        let mut touched: Vec<OrderEntry> = Vec::new();
+        for row in orders.rows.iter().filter(|row| row.account == *account) {
+            let place = (account, row.conid, row.side);
+            let Some(id) = self.ours(place, row.reference.as_ref(), Some(&row.order_id)) else {
+                continue;
+            };
+            shown.insert(id.clone());
+            if let Some(entry) = entry_of(&mut touched, &id, self) {
+                entry.show(row, now.wall);
             }
         }
-        effects.extend(self.find_foreign(account, orders, executions, now));
+        for fill in executions.rows.iter().filter(|fill| fill.account == *account) {
+            let place = (account, fill.conid, fill.side);
+            let id = self.ours(place, fill.reference.as_ref(), fill.order_id.as_ref());
+            if let Some(entry) = id.and_then(|id| entry_of(&mut touched, &id, self)) {
+                entry.fill(fill, now.wall);
+            }
+        }
+        let mut effects = Vec::new();
+        for entry in touched {
+            effects.extend(self.believe(entry, now));
+        }
+        if orders.is_whole() {
+            effects.extend(self.missed(account, &shown, now));
+        }
+        effects.extend(self.find_foreign(account, &orders.rows, &executions.rows, now));
         effects
     }
 
-    fn seen(&mut self, entry: &OrderEntry, sighting: Sighting, now: Now) -> Vec<Effect> {
-        let unchanged = entry.filled == sighting.filled
-            && (entry.broker_order_id.is_some() || sighting.order_id.is_none())
-            && entry.average_price == sighting.average_price;
-        let event = match sighting.status {
-            Some(BrokerOrderStatus::Filled) => OrderEvent::FillSeen,
-            Some(BrokerOrderStatus::Cancelled | BrokerOrderStatus::PreCancelled) => {
-                OrderEvent::CancelSeen
-            }
-            // Inactive is held or rejected at its destination: a held one may work again.
-            Some(
-                BrokerOrderStatus::Inactive
-                | BrokerOrderStatus::PendingSubmit
-                | BrokerOrderStatus::PreSubmitted
-                | BrokerOrderStatus::Submitted
-                | BrokerOrderStatus::PendingCancel
-                | BrokerOrderStatus::WarnState
-                | BrokerOrderStatus::Other,
-            )
-            | None => OrderEvent::Accepted,
+    /// The order of ours that a row is about. Broker ids are used again after a restart of the
+    /// gateway: without a reference the contract must be the same, and the order not long over.
+    pub(super) fn ours(
+        &self,
+        (account, conid, side): (&AccountId, Conid, Option<Side>),
+        reference: Option<&ClientOrderId>,
+        id: Option<&BrokerOrderId>,
+    ) -> Option<ClientOrderId> {
+        let named = match reference {
+            Some(reference) => self.orders.get(reference),
+            None => id.and_then(|id| self.orders.at_broker(account, id)),
         };
-        let same_state = ibkr_agent_domain::next(entry.state, event) == Ok(entry.state);
-        if same_state && unchanged {
+        let same = |entry: &&OrderEntry| {
+            entry.account() == account
+                && entry.order.conid() == conid
+                && side.is_none_or(|side| side == entry.order.terms().side)
+        };
+        named.filter(same).map(|entry| entry.id.clone())
+    }
+
+    /// Takes over what was seen of an order: writes it down when it is news, and tells a human of
+    /// each way in which it isn't what was approved, once.
+    fn believe(&mut self, mut entry: OrderEntry, now: Now) -> Vec<Effect> {
+        let Some(before) = self.orders.get(&entry.id).cloned() else {
+            return Vec::new();
+        };
+        self.absent.remove(&entry.id);
+        let event = entry.conclude();
+        entry.recount();
+        let moved = event.is_some_and(|event| entry.apply_seen(event, now));
+        let fresh: Vec<Finding> =
+            entry.findings().into_iter().filter(|finding| !entry.told.contains(finding)).collect();
+        let is_news = moved
+            || !fresh.is_empty()
+            || entry.incarnations != before.incarnations
+            || entry.fills != before.fills
+            || entry.filled != before.filled
+            || entry.average_price != before.average_price
+            || entry.broker_order_id != before.broker_order_id;
+        if !is_news {
+            self.orders.update(&entry.id, |kept| kept.seen_at = entry.seen_at);
             return Vec::new();
         }
-        self.transition(&entry.id, event, now, |entry| {
-            entry.filled = sighting.filled;
-            entry.average_price = sighting.average_price;
-            if sighting.order_id.is_some() {
-                entry.broker_order_id = sighting.order_id;
+        entry.said_by = crate::Speaker::Gateway;
+        entry.message = entry.difference().unwrap_or_else(|| plain(&entry));
+        entry.updated_at = now.wall;
+        entry.told.extend(fresh.iter().copied());
+        let was_given_back = before.state == OrderState::NotSent;
+        self.orders.insert(entry.clone());
+        let mut rows = vec![Row::Order(Box::new(entry.clone()))];
+        if was_given_back {
+            self.spend_again(&entry, &mut rows);
+        }
+        let mut record = super::outcomes::outcome_record(&entry);
+        record.details.extend(entry.findings().into_iter().map(Finding::as_str));
+        let after = After::Settled(entry.id.clone());
+        let mut effects = vec![self.commit(Vec::new(), rows, Payload::Record(record), after, now)];
+        let notices = fresh.into_iter().map(|finding| Notice::found(finding, &entry));
+        effects.extend(notices.map(|notice| Effect::Notice(Box::new(notice))));
+        effects.extend(self.newly_held(&entry.id, before.state));
+        effects
+    }
+
+    /// An order that was told as not sent exists: its approval is spent after all.
+    fn spend_again(&mut self, entry: &OrderEntry, rows: &mut Vec<Row>) {
+        if let Some(approval) = self.approvals.get_mut(&entry.approval) {
+            approval.status = crate::ApprovalStatus::Consumed;
+            rows.push(Row::Approval(approval.clone()));
+        }
+    }
+
+    /// Orders that a whole list should have shown and didn't.
+    fn missed(
+        &mut self,
+        account: &AccountId,
+        shown: &BTreeSet<ClientOrderId>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let expected = self.orders.open_of(account).filter(|entry| {
+            let lives = matches!(
+                entry.state,
+                OrderState::Working | OrderState::Held | OrderState::PendingCancel
+            );
+            lives && !shown.contains(&entry.id)
+        });
+        let expected: Vec<(ClientOrderId, Option<BrokerOrderId>)> =
+            expected.map(|entry| (entry.id.clone(), entry.broker_order_id.clone())).collect();
+        let mut effects = Vec::new();
+        for (id, broker_id) in expected {
+            let absence = self.absent.entry(id.clone()).or_default();
+            absence.looks = absence.looks.saturating_add(1);
+            let waited = |at: Duration| now.monotonic.saturating_sub(at) >= ASK_AGAIN;
+            if absence.looks < LOOKS || !absence.asked_at.is_none_or(waited) {
+                continue;
             }
-            let message = match sighting.status {
-                Some(BrokerOrderStatus::Inactive) => {
-                    "the broker shows it inactive: held, or rejected at its destination"
+            absence.asked_at = Some(now.monotonic);
+            match broker_id {
+                Some(order) => effects.push(Effect::AskOrder {
+                    account: account.clone(),
+                    reference: id,
+                    order,
+                }),
+                // Nothing to ask by: as if the broker had said that it knows none.
+                None => effects.extend(self.sought(&id, Sought::Gone, now)),
+            }
+        }
+        effects
+    }
+
+    /// The broker's answer about one order that its list no longer shows.
+    pub(super) fn sought(&mut self, id: &ClientOrderId, answer: Sought, now: Now) -> Vec<Effect> {
+        let Some(entry) = self.orders.get(id).cloned() else {
+            return Vec::new();
+        };
+        let Some(absence) = self.absent.get_mut(id) else {
+            return Vec::new();
+        };
+        match answer {
+            Sought::Unclear => return Vec::new(),
+            Sought::Found(row) => {
+                let place = (entry.account(), row.conid, row.side);
+                if self.ours(place, row.reference.as_ref(), Some(&row.order_id)).as_ref()
+                    != Some(id)
+                {
+                    return Vec::new();
                 }
-                Some(_) | None => "as the broker's orders and trades show",
-            };
-            message.clone_into(&mut entry.message);
-        })
+                let mut entry = entry;
+                entry.show(&row, now.wall);
+                return self.believe(entry, now);
+            }
+            Sought::Gone => absence.gone = absence.gone.saturating_add(1),
+        }
+        if absence.gone < GONE {
+            return Vec::new();
+        }
+        self.absent.remove(id);
+        let is_over = entry.order.terms().time_in_force == TimeInForce::Day
+            && entry
+                .counts_until
+                .map_or(entry.trading_day < now.trading_day, |end| end <= now.wall);
+        let (event, message) = if is_over {
+            (
+                OrderEvent::DayOver,
+                "the broker no longer shows it, its day is over, no fill was seen",
+            )
+        } else {
+            (OrderEvent::Vanished, "the broker no longer shows it, though it should still work")
+        };
+        self.transition(id, event, now, |entry| message.clone_into(&mut entry.message))
     }
 }
 
-/// What the broker shows of one order.
-struct Sighting {
-    order_id: Option<ibkr_agent_domain::BrokerOrderId>,
-    status: Option<BrokerOrderStatus>,
-    filled: Option<Decimal>,
-    average_price: Option<Decimal>,
+/// The working copy of an order among those that were touched.
+fn entry_of<'a>(
+    touched: &'a mut Vec<OrderEntry>,
+    id: &ClientOrderId,
+    engine: &Engine,
+) -> Option<&'a mut OrderEntry> {
+    if let Some(place) = touched.iter().position(|entry| entry.id == *id) {
+        return touched.get_mut(place);
+    }
+    touched.push(engine.orders.get(id)?.clone());
+    touched.last_mut()
 }
 
-/// Finds an order among the broker's orders and trades: by reference, account and contract. One
-/// reference may show up as several orders; the one that traded or is open counts.
-fn sightings(
-    entry: &OrderEntry,
-    orders: &[BrokerOrder],
-    executions: &[Execution],
-) -> Option<Sighting> {
-    let order = &entry.order;
-    let same_order = |o: &&BrokerOrder| {
-        o.reference.as_ref() == Some(&entry.id)
-            && o.account == *order.account()
-            && o.conid == order.conid()
-            && o.side.is_none_or(|side| side == order.terms().side)
-            && o.quantity.is_none_or(|quantity| quantity == order.terms().quantity.get())
+/// What is said of an order that is as it was approved.
+fn plain(entry: &OrderEntry) -> String {
+    let reason = entry.incarnations.iter().rev().find_map(|one| one.order.cancel_reason.as_ref());
+    let text = match entry.state {
+        OrderState::Held => "the broker shows it inactive: held, or rejected at its destination",
+        OrderState::PendingCancel => "a cancel is under way; until it is done it may fill",
+        OrderState::Intended
+        | OrderState::Question
+        | OrderState::Working
+        | OrderState::Filled
+        | OrderState::Cancelled
+        | OrderState::Expired
+        | OrderState::Rejected
+        | OrderState::NotSent
+        | OrderState::Unknown => "as the broker's orders and trades show",
     };
-    let mut candidates: Vec<&BrokerOrder> = orders.iter().filter(same_order).collect();
-    candidates.sort_by_key(|o| {
-        (o.status == BrokerOrderStatus::Filled, o.status.is_open(), o.filled.unwrap_or_default())
-    });
-    let fills: Vec<&Execution> = executions
-        .iter()
-        .filter(|e| {
-            e.reference.as_ref() == Some(&entry.id)
-                && e.account == *order.account()
-                && e.conid == order.conid()
-                && e.side.is_none_or(|side| side == order.terms().side)
-        })
-        .collect();
-    let filled = fills.iter().try_fold(Decimal::ZERO, |sum, e| sum.checked_add(e.quantity))?;
-    let spent = fills
-        .iter()
-        .try_fold(Decimal::ZERO, |sum, e| sum.checked_add(e.quantity.checked_mul(e.price)?))?;
-    let average = spent.checked_div(filled);
-    let all_filled = filled >= order.terms().quantity.get();
-    match (candidates.last(), fills.first()) {
-        (None, None) => None,
-        (None, Some(fill)) => Some(Sighting {
-            order_id: fill.order_id.clone(),
-            status: all_filled.then_some(BrokerOrderStatus::Filled),
-            filled: Some(filled),
-            average_price: average,
-        }),
-        (Some(seen), _) => Some(Sighting {
-            order_id: Some(seen.order_id.clone()),
-            status: Some(if all_filled { BrokerOrderStatus::Filled } else { seen.status }),
-            filled: seen.filled.max((!fills.is_empty()).then_some(filled)),
-            average_price: seen.average_price.or(average),
-        }),
-    }
+    reason.map_or_else(|| text.to_owned(), |reason| format!("{text}; the broker says: {reason}"))
 }
 
-/// Whether evidence can no longer change an order. A cancelled one may still turn out filled.
-fn is_settled(entry: &OrderEntry) -> bool {
-    matches!(entry.state, OrderState::Filled | OrderState::Rejected | OrderState::NotSent)
+impl OrderEntry {
+    /// Applies what was seen; whether the state changed.
+    fn apply_seen(&mut self, event: OrderEvent, now: Now) -> bool {
+        let before = self.state;
+        self.apply(event, now) && self.state != before
+    }
 }

@@ -8,7 +8,7 @@
 use crate::{After, Effect, Engine, Notice, Now, Payload, Row, system_record};
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Conid, Execution, RecordKind, Reference,
-    Timestamp,
+    Side, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -69,15 +69,16 @@ impl Engine {
         executions: &[Execution],
         now: Now,
     ) -> Option<Effect> {
-        let own = Own::of(self, account);
         let mut fresh: BTreeSet<String> = BTreeSet::new();
         for order in orders.iter().filter(|order| order.account == *account) {
-            if !own.explains(self, Some(&order.order_id), order.reference.as_ref(), order.conid) {
+            let place = (account, order.conid, order.side);
+            if !self.explains(place, order.reference.as_ref(), Some(&order.order_id)) {
                 fresh.insert(order.order_id.to_string());
             }
         }
         for fill in executions.iter().filter(|fill| fill.account == *account) {
-            if !own.explains(self, fill.order_id.as_ref(), fill.reference.as_ref(), fill.conid) {
+            let place = (account, fill.conid, fill.side);
+            if !self.explains(place, fill.reference.as_ref(), fill.order_id.as_ref()) {
                 let trade = || format!("trade:{}", fill.id);
                 fresh.insert(fill.order_id.as_ref().map_or_else(trade, ToString::to_string));
             }
@@ -112,43 +113,20 @@ impl Engine {
         let after = After::Notice(Box::new(notice));
         Some(self.commit(Vec::new(), rows, Payload::Record(record), after, now))
     }
-}
 
-/// What is ours on an account.
-struct Own {
-    /// Ids that the broker gave our orders.
-    ids: BTreeSet<BrokerOrderId>,
-    /// Contracts with an order of ours whose id isn't known yet: a row without a reference may be
-    /// that one, and the next look tells.
-    unsure: BTreeSet<Conid>,
-}
-
-impl Own {
-    fn of(engine: &Engine, account: &AccountId) -> Self {
-        let mut own = Self { ids: BTreeSet::new(), unsure: BTreeSet::new() };
-        for order in engine.orders.values().filter(|order| order.account() == account) {
-            match &order.broker_order_id {
-                Some(id) => {
-                    own.ids.insert(id.clone());
-                }
-                None if !order.state.is_final() => {
-                    own.unsure.insert(order.order.conid());
-                }
-                None => {}
-            }
-        }
-        own
-    }
-
+    /// Whether a row is one of ours, or may be one whose broker id isn't known yet: the next look
+    /// tells.
     fn explains(
         &self,
-        engine: &Engine,
-        id: Option<&BrokerOrderId>,
+        place: (&AccountId, Conid, Option<Side>),
         reference: Option<&ClientOrderId>,
-        conid: Conid,
+        id: Option<&BrokerOrderId>,
     ) -> bool {
-        reference.is_some_and(|reference| engine.orders.contains_key(reference))
-            || id.is_some_and(|id| self.ids.contains(id))
-            || (reference.is_none() && self.unsure.contains(&conid))
+        let (account, conid, _) = place;
+        let unsure = || {
+            let mut open = self.orders.open_on(account, conid);
+            open.any(|entry| entry.broker_order_id.is_none())
+        };
+        self.ours(place, reference, id).is_some() || (reference.is_none() && unsure())
     }
 }

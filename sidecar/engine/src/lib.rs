@@ -27,33 +27,41 @@ mod act;
 mod admission;
 mod approvals;
 mod cancel;
+mod conversation;
 mod effect;
 mod evidence;
 mod foreign;
 mod halt;
 mod limits;
 mod notice;
+mod orders;
 mod outcomes;
 mod questions;
+mod refusal;
+mod retention;
 mod state;
 pub mod store;
 mod submit;
 mod takeover;
+mod truth;
 
 pub use act::OperatorAct;
 pub use effect::{
     Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
-    Expired, Input, JobId, Minted, MintedPermit, Now, OutcomeQuery, Payload, PlaceReport,
-    Precondition, PreviewDraft, Refusal, Row, Standing, Submission, Ticket, Work,
+    Expired, Input, JobId, Minted, MintedPermit, Now, Payload, PlaceReport, Precondition,
+    PreviewDraft, Row, Standing, Submission, Ticket, Work,
 };
+pub use evidence::Sought;
 pub use foreign::ForeignEntry;
 pub use limits::{CallBudget, Used};
 pub use notice::Notice;
-pub use outcomes::refusal_of;
+pub use outcomes::{OutcomeQuery, refusal_of};
+pub use refusal::Refusal;
 pub use state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
     OrderEntry, Owner, Preview, Restored, Speaker,
 };
+pub use truth::{Fill, Finding, Incarnation};
 
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, BrokerName, CanonicalOrder, ClientOrderId, Decision, Digest,
@@ -85,6 +93,8 @@ pub struct EngineConfig {
     pub max_open_approvals: usize,
     /// Oldest access token by which an agent may submit; nothing else depends on a token's age.
     pub max_submit_token_age: Duration,
+    /// How long a broker's question waits for a human before the answer is no.
+    pub question_timeout: Duration,
     /// Calls per minute and caller.
     pub budget: CallBudget,
 }
@@ -100,7 +110,7 @@ pub struct Engine {
     /// The broker login that shows an account.
     logins: BTreeMap<AccountId, BrokerName>,
     keys: BTreeMap<(Owner, IdempotencyKey), KeyEntry>,
-    orders: BTreeMap<ClientOrderId, OrderEntry>,
+    orders: orders::Orders,
     admitted: BTreeSet<String>,
     operator_keys: BTreeMap<OperatorKeyId, OperatorKeyEntry>,
     halt: HaltEntry,
@@ -112,6 +122,16 @@ pub struct Engine {
     next_job: u64,
     high_water: Timestamp,
     foreign: foreign::Foreign,
+    /// In which order previews and approvals were made.
+    ages: retention::Ages,
+    /// Orders that the broker's list should hold and doesn't.
+    absent: BTreeMap<ClientOrderId, evidence::Absence>,
+    /// Logins that talk with the broker about an order.
+    talks: conversation::Talks,
+    /// When the broker's questions end by themselves.
+    question_ends: BTreeMap<ClientOrderId, Duration>,
+    /// Cancels that wait for more than one answer.
+    cancels: BTreeMap<Ticket, cancel::Flight>,
 }
 
 /// What to do when a commit is done.
@@ -126,7 +146,9 @@ enum After {
     /// Send the answer to a question, which nobody else can answer meanwhile.
     SendReply { ticket: Ticket, order: ClientOrderId, question: Box<Question> },
     /// Send the cancel.
-    SendCancel { ticket: Ticket, facts: Box<ibkr_agent_gates::CancelRequest> },
+    SendCancel { ticket: Ticket, request: Box<ibkr_agent_gates::CancelRequest> },
+    /// Nothing: it was housekeeping.
+    Kept,
     /// The order's outcome is durable: answer whoever waits for it.
     Settled(ClientOrderId),
     /// It is durable that the order wasn't sent: tell those who waited for this attempt. Another
@@ -176,7 +198,7 @@ impl Engine {
                 .into_iter()
                 .map(|k| ((k.owner.clone(), k.key.clone()), k))
                 .collect(),
-            orders: restored.orders.into_iter().map(|o| (o.id.clone(), o)).collect(),
+            orders: orders::Orders::restore(restored.orders),
             operator_keys: restored.operator_keys.into_iter().map(|k| (k.id.clone(), k)).collect(),
             admitted: restored.admitted.into_iter().map(|a| a.caller).collect(),
             halt: restored.halt.unwrap_or(never),
@@ -188,15 +210,32 @@ impl Engine {
             next_job: 1,
             high_water,
             foreign: foreign::Foreign::restore(restored.foreign),
+            ages: retention::Ages::default(),
+            absent: BTreeMap::new(),
+            talks: conversation::Talks::default(),
+            question_ends: BTreeMap::new(),
+            cancels: BTreeMap::new(),
         };
+        let previews = engine.previews.values();
+        engine.ages.previews = previews.map(|one| (one.created_at, one.id.clone())).collect();
+        let approvals = engine.approvals.values();
+        engine.ages.approvals = approvals.map(|one| (one.created_at, one.id.clone())).collect();
         let mut effects = vec![Effect::SetLatch { halted: engine.halt.halted }];
         effects.extend(engine.doubt_unfinished(now));
+        effects.extend(engine.forget_at_start(now));
         (engine, effects)
     }
 
     /// Takes an input, gives the effects that follow from it.
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
         let now = self.settle_clock(now);
+        let mut effects = self.step(input, now);
+        effects.extend(self.end_questions(now));
+        effects.extend(self.take_turns(now));
+        effects
+    }
+
+    fn step(&mut self, input: Input, now: Now) -> Vec<Effect> {
         match input {
             Input::Admit { ticket, caller, work } => vec![self.admit(ticket, &caller, work, now)],
             Input::Record { ticket, record } => {
@@ -217,7 +256,7 @@ impl Engine {
             }
             Input::FactsRead { ticket, facts } => self.facts_read(ticket, facts, now),
             Input::Cancel { ticket, caller, cancellation } => {
-                vec![self.cancel(ticket, &caller, &cancellation, now)]
+                self.cancel(ticket, &caller, &cancellation, now)
             }
             Input::AccountSeen { account, broker } => {
                 self.logins.insert(account, broker);
@@ -231,7 +270,11 @@ impl Engine {
             }
             Input::Committed { job, result } => self.committed(job, result, now),
             Input::PlaceDone { order, report } => self.place_done(&order, report, now),
-            Input::CancelDone { ticket, report } => vec![self.cancel_done(ticket, report, now)],
+            Input::CancelDone { ticket, report } => {
+                self.cancel_done(ticket, report, now).into_iter().collect()
+            }
+            Input::Tick => Vec::new(),
+            Input::OrderSought { order, answer } => self.sought(&order, answer, now),
             Input::TakenOver { ticket, refused } => vec![self.taken_over(ticket, refused, now)],
             Input::EmergencyHalted { ticket, event } => {
                 vec![self.emergency_halted(ticket, event)]
@@ -322,6 +365,7 @@ impl Engine {
                 effects.extend(change.map(Effect::Changed));
                 effects
             }
+            (After::Kept, _) => Vec::new(),
             (After::Tell(ticket, answer), _) => vec![Effect::Reply { ticket, answer, event }],
             (After::Place { order, .. }, MintedPermit::Place(permit)) => {
                 self.placeable(&order, permit, now)
@@ -386,7 +430,10 @@ impl Engine {
                 self.place_not_recorded(ticket, &order, before, code)
             }
             After::TakeOver { ticket } => vec![Self::not_taken_over(ticket)],
-            After::SendCancel { ticket, facts } => self.emergency_cancel(ticket, *facts, now),
+            After::SendCancel { ticket, request } => {
+                self.emergency_cancel(ticket, *request, now).into_iter().collect()
+            }
+            After::Kept => Vec::new(),
             After::Settled(order) => self.settled(&order, None),
             After::Notice(notice) => vec![Effect::Notice(notice)],
             After::HeldBack { entry, tickets } => outcomes::told(&entry, tickets, None),
@@ -405,10 +452,12 @@ impl Engine {
         &self.config.policy
     }
 
-    /// What the limits have used.
+    /// What the limits have used on an account; on all of them when none is named.
     #[must_use]
-    pub fn used(&self, now: Now) -> Used {
-        limits::used(self.orders.values(), now)
+    pub fn used(&self, account: Option<&AccountId>, now: Now) -> Used {
+        let counting = self.orders.counting();
+        let named = counting.filter(|order| account.is_none_or(|name| order.account() == name));
+        limits::used(named, now)
     }
 
     /// The enrolled operator keys.
@@ -419,6 +468,16 @@ impl Engine {
     /// Every recorded order.
     pub fn orders(&self) -> impl Iterator<Item = &OrderEntry> {
         self.orders.values()
+    }
+
+    /// The order that the broker knows by an id of its own.
+    #[must_use]
+    pub fn order_at_broker(
+        &self,
+        account: &AccountId,
+        order: &ibkr_agent_domain::BrokerOrderId,
+    ) -> Option<&OrderEntry> {
+        self.orders.at_broker(account, order)
     }
 
     /// Every approval.
@@ -435,8 +494,7 @@ impl Engine {
     /// Accounts that have an order whose state can still change.
     #[must_use]
     pub fn accounts_to_watch(&self) -> BTreeSet<AccountId> {
-        let open = self.orders.values().filter(|order| !order.state.is_final());
-        open.map(|order| order.account().clone()).collect()
+        self.orders.open().map(|order| order.account().clone()).collect()
     }
 
     /// Whether a caller of this label was admitted to writes.
@@ -460,11 +518,8 @@ impl Engine {
     }
 
     fn in_doubt(&self, order: &CanonicalOrder) -> bool {
-        self.orders.values().any(|entry| {
-            entry.state.is_in_doubt()
-                && entry.account() == order.account()
-                && entry.order.conid() == order.conid()
-        })
+        let mut open = self.orders.open_on(order.account(), order.conid());
+        open.any(|entry| entry.state.is_in_doubt() || !entry.findings().is_empty())
     }
 }
 
@@ -510,7 +565,7 @@ fn derived_id(prefix: &str, parts: &[&str]) -> String {
 
 impl OrderEntry {
     /// Applies an event to what we know; `false` when it can't happen.
-    fn apply(&mut self, event: ibkr_agent_domain::OrderEvent, now: Now) -> bool {
+    pub(crate) fn apply(&mut self, event: ibkr_agent_domain::OrderEvent, now: Now) -> bool {
         match ibkr_agent_domain::next(self.state, event) {
             Ok(state) => {
                 self.state = state;

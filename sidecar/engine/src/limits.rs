@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 /// Callers whose budgets are kept; the one idle longest is forgotten beyond it.
 const MAX_CALLERS: usize = 4096;
@@ -26,12 +26,14 @@ pub struct Used {
     pub notional_today: Decimal,
 }
 
-/// Counts recorded orders that were, or may have been, sent. Orders of a later trading day than the
-/// clock says count too: a clock that goes back a day frees nothing.
+/// Counts recorded orders that were, or may have been, sent, each until the session that its
+/// contract trades in is over: midnight in New York is the middle of a futures session. Orders of a
+/// later day than the clock says count too: a clock that goes back a day frees nothing.
 pub(crate) fn used<'a>(orders: impl Iterator<Item = &'a OrderEntry>, now: Now) -> Used {
     let mut used = Used::default();
     for order in orders.filter(|order| order.state != OrderState::NotSent) {
-        if order.trading_day >= now.trading_day {
+        let counts = order.counts_until.map(|end| end > now.wall);
+        if counts.unwrap_or(order.trading_day >= now.trading_day) {
             used.orders_today = used.orders_today.saturating_add(1);
             used.notional_today = used.notional_today.saturating_add(order.counted_notional);
         }

@@ -1,6 +1,6 @@
 //! What a human must hear of without asking. Telling is the driver's; a notice acts on nothing.
 
-use crate::ApprovalEntry;
+use crate::{ApprovalEntry, Finding, OrderEntry};
 use ibkr_agent_domain::{AccountId, ApprovalId, ClientOrderId, Digest, Timestamp};
 
 /// Something that an operator must know.
@@ -33,6 +33,33 @@ pub enum Notice {
         /// Its account.
         account: AccountId,
     },
+    /// An order of ours isn't what was approved.
+    Differs {
+        /// In which way.
+        finding: Finding,
+        /// The order.
+        order: ClientOrderId,
+        /// Its account.
+        account: AccountId,
+        /// What was approved and what is so now.
+        difference: String,
+    },
+    /// The broker shows an order of ours inactive: held, or rejected at its destination.
+    Held {
+        /// The order.
+        order: ClientOrderId,
+        /// Its account.
+        account: AccountId,
+        /// The order in one line.
+        summary: String,
+    },
+    /// An order of ours is no longer at the broker, its day is over, and nothing says how it ended.
+    Vanished {
+        /// The order.
+        order: ClientOrderId,
+        /// Its account.
+        account: AccountId,
+    },
     /// Trading was halted.
     Halted {
         /// By whom, as the log names it.
@@ -52,6 +79,25 @@ pub enum Notice {
 }
 
 impl Notice {
+    /// An order that isn't what was approved.
+    pub(super) fn found(finding: Finding, entry: &OrderEntry) -> Self {
+        Self::Differs {
+            finding,
+            order: entry.id.clone(),
+            account: entry.account().clone(),
+            difference: entry.difference().unwrap_or_default(),
+        }
+    }
+
+    /// An order that is held at the broker.
+    pub(super) fn held(entry: &OrderEntry) -> Self {
+        Self::Held {
+            order: entry.id.clone(),
+            account: entry.account().clone(),
+            summary: entry.order.summary(),
+        }
+    }
+
     /// An approval that waits for a human.
     pub(super) fn asked(entry: &ApprovalEntry) -> Self {
         Self::ApprovalAsked {

@@ -4,20 +4,34 @@
 //! reference, or by a named operator's signed statement; never by time.
 
 use crate::{
-    After, Answer, Caller, Change, Effect, Engine, Notice, Now, OrderEntry, OutcomeQuery, Payload,
-    PlaceReport, Refusal, Row, Speaker, Ticket, owner_of, record_of, refuse, system_record,
+    After, Answer, Caller, Change, Effect, Engine, Notice, Now, OrderEntry, Payload, PlaceReport,
+    Refusal, Row, Speaker, Ticket, owner_of, record_of, refuse, system_record,
 };
 use ibkr_agent_domain::{
-    ClientOrderId, Decision, ErrorCode, OrderEvent, OrderState, Record, RecordKind, Reference,
+    ApprovalId, BrokerOrderStatus, CallId, ClientOrderId, Decision, ErrorCode, IdempotencyKey,
+    OrderEvent, OrderState, Record, RecordKind, Reference,
 };
 use ibkr_agent_gates::Requester;
+
+/// How to find an order's outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutcomeQuery {
+    /// By the call that submitted it.
+    Call(String),
+    /// By the approval that it spent.
+    Approval(ApprovalId),
+    /// By the caller's key.
+    Key(IdempotencyKey),
+    /// By our reference.
+    Order(ClientOrderId),
+}
 
 impl Engine {
     /// At start: an intent without an outcome, or a question whose permit is gone, is unknown.
     pub(super) fn doubt_unfinished(&mut self, now: Now) -> Vec<Effect> {
         let unfinished: Vec<ClientOrderId> = self
             .orders
-            .values()
+            .open()
             .filter(|order| matches!(order.state, OrderState::Intended | OrderState::Question))
             .map(|order| order.id.clone())
             .collect();
@@ -46,12 +60,17 @@ impl Engine {
             }
             PlaceReport::NotSent { why } => self.answer_not_sent(order, why, now),
             PlaceReport::Question(question) => self.asked(order, question, now),
-            PlaceReport::Placed { order_id, message } => {
-                self.transition(order, OrderEvent::Accepted, now, |entry| {
+            PlaceReport::Placed { order_id, status, message } => {
+                // Taken, but inactive: held, or rejected at its destination.
+                let is_held = status == BrokerOrderStatus::Inactive && !before.is_final();
+                let event = if is_held { OrderEvent::HeldSeen } else { OrderEvent::Accepted };
+                let mut effects = self.transition(order, event, now, |entry| {
                     entry.broker_order_id = Some(order_id);
                     entry.message = message;
                     entry.said_by = Speaker::Broker;
-                })
+                });
+                effects.extend(self.newly_held(order, before));
+                effects
             }
             PlaceReport::Prompted { order_id, message } => {
                 let mut effects = self.transition(order, OrderEvent::Lost, now, |entry| {
@@ -78,6 +97,13 @@ impl Engine {
         }
     }
 
+    /// What a human must hear when an order came to be held.
+    pub(super) fn newly_held(&self, order: &ClientOrderId, before: OrderState) -> Option<Effect> {
+        let entry = self.orders.get(order)?;
+        let is_new = entry.state == OrderState::Held && before != OrderState::Held;
+        is_new.then(|| Effect::Notice(Box::new(Notice::held(entry))))
+    }
+
     pub(super) fn seek(&self, order: &ClientOrderId) -> Option<Effect> {
         let account = self.orders.get(order)?.account().clone();
         Some(Effect::SeekEvidence { account })
@@ -91,17 +117,25 @@ impl Engine {
         now: Now,
         change: impl FnOnce(&mut OrderEntry),
     ) -> Vec<Effect> {
-        let Some(entry) = self.orders.get_mut(order) else {
+        let changed = self.orders.update(order, |entry| {
+            let applied = entry.apply(event, now);
+            if applied {
+                change(entry);
+            }
+            applied.then(|| entry.clone())
+        });
+        let Some(entry) = changed.flatten() else {
             return Vec::new();
         };
-        if !entry.apply(event, now) {
-            return Vec::new();
-        }
-        change(entry);
-        let entry = entry.clone();
         let record = outcome_record(&entry);
         let after = After::Settled(entry.id.clone());
-        vec![self.commit(Vec::new(), vec![Row::Order(entry)], Payload::Record(record), after, now)]
+        vec![self.commit(
+            Vec::new(),
+            vec![Row::Order(Box::new(entry))],
+            Payload::Record(record),
+            after,
+            now,
+        )]
     }
 
     /// An outcome is durable: whoever waited for the order is told.
@@ -119,16 +153,19 @@ impl Engine {
 
     pub(super) fn outcome(&self, ticket: Ticket, caller: &Caller, query: &OutcomeQuery) -> Effect {
         let owner = owner_of(&caller.requester);
-        let found = self.orders.values().find(|entry| {
-            entry.owner == owner
-                && match query {
-                    OutcomeQuery::Call(call) => entry.call.as_str() == call,
-                    OutcomeQuery::Approval(approval) => entry.approval == *approval,
-                    OutcomeQuery::Key(key) => entry.key == *key,
-                    OutcomeQuery::Order(order) => entry.id == *order,
-                }
-        });
-        match found {
+        let found = match query {
+            OutcomeQuery::Call(call) => {
+                let call = CallId::parse(call).ok();
+                call.and_then(|call| self.orders.of_call(&owner, &call))
+            }
+            OutcomeQuery::Approval(approval) => self.orders.of_approval(approval),
+            OutcomeQuery::Key(key) => {
+                let kept = self.keys.get(&(owner.clone(), key.clone()));
+                kept.and_then(|kept| self.orders.get(&kept.order))
+            }
+            OutcomeQuery::Order(order) => self.orders.get(order),
+        };
+        match found.filter(|entry| entry.owner == owner) {
             Some(entry) => {
                 let answer = Answer::Order(Box::new(entry.clone()));
                 Effect::Reply { ticket, answer, event: None }
@@ -147,20 +184,33 @@ impl Engine {
         now: Now,
     ) -> Effect {
         let event = if exists { OrderEvent::Accepted } else { OrderEvent::AbsenceShown };
-        let Some(entry) = self.orders.get_mut(order) else {
-            return refuse(ticket, ErrorCode::OrderNotFound, "no such order");
+        let settled = self.orders.update(order, |entry| {
+            let settled = entry.state == OrderState::Unknown && entry.apply(event, now);
+            if settled {
+                "settled by an operator's statement".clone_into(&mut entry.message);
+            }
+            settled.then(|| entry.clone())
+        });
+        let entry = match settled {
+            None => return refuse(ticket, ErrorCode::OrderNotFound, "no such order"),
+            Some(None) => {
+                let message = "this order isn't in doubt";
+                return refuse(ticket, ErrorCode::OrderValidationFailed, message);
+            }
+            Some(Some(entry)) => entry,
         };
-        if entry.state != OrderState::Unknown || !entry.apply(event, now) {
-            return refuse(ticket, ErrorCode::OrderValidationFailed, "this order isn't in doubt");
-        }
-        "settled by an operator's statement".clone_into(&mut entry.message);
-        let entry = entry.clone();
         let mut record = record_of(requester, RecordKind::Outcome, Decision::Stated);
         describe(&mut record, &entry);
         record.details.push("operator_statement");
         let changed = Some(format!("ibkr://orders/{order}"));
         let after = After::Reply(ticket, Answer::Order(Box::new(entry.clone())), changed);
-        self.commit(Vec::new(), vec![Row::Order(entry)], Payload::Record(record), after, now)
+        self.commit(
+            Vec::new(),
+            vec![Row::Order(Box::new(entry))],
+            Payload::Record(record),
+            after,
+            now,
+        )
     }
 }
 
@@ -172,8 +222,11 @@ fn notice_of(entry: &OrderEntry) -> Option<Notice> {
         OrderState::Question => {
             entry.question.is_some().then_some(Notice::QuestionAsked { order, account })
         }
+        OrderState::Expired => Some(Notice::Vanished { order, account }),
         OrderState::Intended
         | OrderState::Working
+        | OrderState::Held
+        | OrderState::PendingCancel
         | OrderState::Filled
         | OrderState::Cancelled
         | OrderState::Rejected
@@ -200,7 +253,7 @@ pub(super) fn told(
     effects
 }
 
-fn outcome_record(entry: &OrderEntry) -> Record {
+pub(super) fn outcome_record(entry: &OrderEntry) -> Record {
     let mut record = system_record(RecordKind::Outcome);
     describe(&mut record, entry);
     record
@@ -223,8 +276,11 @@ pub fn refusal_of(entry: &OrderEntry) -> Option<Refusal> {
         OrderState::Intended
         | OrderState::Question
         | OrderState::Working
+        | OrderState::Held
+        | OrderState::PendingCancel
         | OrderState::Filled
-        | OrderState::Cancelled => return None,
+        | OrderState::Cancelled
+        | OrderState::Expired => return None,
     };
     let mut refusal = Refusal::new(code, entry.message.clone());
     refusal.details.push(format!("client_order_id={}", entry.id));

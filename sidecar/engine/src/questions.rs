@@ -41,16 +41,17 @@ impl Engine {
             "the broker asks a question that a human must answer".clone_into(&mut entry.message);
             entry.question = Some(copy);
         });
+        self.question_waits(order, now);
         if known && !self.halt.halted {
             // The driver holds the order's permit; the answer is decided and recorded like any.
-            let requester = system_requester();
+            let requester = system_requester("known_question");
             let reply = self.reply_request(order, question, true, false, requester);
             effects.extend(reply.and_then(|request| self.commit_reply(None, request, now).ok()));
         }
         effects
     }
 
-    fn reply_request(
+    pub(super) fn reply_request(
         &self,
         order: &ClientOrderId,
         question: Question,
@@ -70,7 +71,7 @@ impl Engine {
         })
     }
 
-    fn commit_reply(
+    pub(super) fn commit_reply(
         &mut self,
         ticket: Option<Ticket>,
         request: ReplyRequest,
@@ -81,9 +82,7 @@ impl Engine {
         let permit = decide_reply(&self.config.policy, self.switches(), request, now.wall)?;
         // One question gets one answer: taken out with the permit, so that a second answer finds
         // none, and nothing is made unknown by an answer that has nothing to send.
-        if let Some(entry) = self.orders.get_mut(&order) {
-            entry.question = None;
-        }
+        self.orders.update(&order, |entry| entry.question = None);
         let ticket = ticket.unwrap_or(Ticket(0));
         let after = After::SendReply { ticket, order: order.clone(), question };
         let preconditions = vec![Precondition::OrderIs(order, OrderState::Question)];
@@ -92,11 +91,11 @@ impl Engine {
 
     /// The answer couldn't be recorded, so none was sent: the question still waits.
     pub(super) fn ask_again(&mut self, order: &ClientOrderId, question: Question) {
-        if let Some(entry) = self.orders.get_mut(order)
-            && entry.state == OrderState::Question
-        {
-            entry.question.get_or_insert(question);
-        }
+        self.orders.update(order, |entry| {
+            if entry.state == OrderState::Question {
+                entry.question.get_or_insert(question);
+            }
+        });
     }
 
     /// A human answers the broker's question. What was shown must be what is asked.
@@ -126,7 +125,7 @@ impl Engine {
     }
 }
 
-fn system_requester() -> Requester {
+pub(super) fn system_requester(tool: &'static str) -> Requester {
     Requester {
         call: match ibkr_agent_domain::CallId::parse("system") {
             Ok(call) => call,
@@ -134,6 +133,6 @@ fn system_requester() -> Requester {
         },
         actor: ibkr_agent_domain::Actor::System,
         door: ibkr_agent_domain::Door::Internal,
-        tool: "known_question",
+        tool,
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! Plain values; the store writes them down and reads them back at start.
 
+use crate::truth::{Fill, Finding, Incarnation};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId,
     Digest, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Timestamp,
 };
 use ibkr_agent_gates::Question;
 use rust_decimal::Decimal;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Whose preview, approval or order it is: local callers are one owner, token callers are their
 /// issuer and subject.
@@ -153,10 +155,24 @@ pub struct OrderEntry {
     pub said_by: Speaker,
     /// The broker's question, while it waits for a human.
     pub question: Option<Question>,
-    /// Value in the policy's currency, counted against the day's limit.
+    /// What the broker has shown under our reference, oldest first: a change while a connection
+    /// was lost can leave several.
+    pub incarnations: Vec<Incarnation>,
+    /// Its fills by execution id, corrections in place of what they correct.
+    pub fills: BTreeMap<String, Fill>,
+    /// What a human was told of already.
+    pub told: BTreeSet<Finding>,
+    /// When the broker last showed it.
+    pub seen_at: Option<Timestamp>,
+    /// Value in the policy's currency, counted against the day's limit: the larger of what was
+    /// approved and what the broker showed.
     pub counted_notional: Decimal,
+    /// Units of the policy's currency for one of the order's, when it was decided.
+    pub policy_rate: Option<Decimal>,
     /// The trading day that it counts for.
     pub trading_day: i64,
+    /// Until when it counts: the end of its contract's trading session.
+    pub counts_until: Option<Timestamp>,
     /// When it was recorded.
     pub created_at: Timestamp,
     /// When our knowledge last changed.

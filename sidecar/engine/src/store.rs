@@ -5,6 +5,7 @@
 //! rebuilt, and its digest must come out as it was stored.
 
 mod rows;
+mod shown;
 
 use crate::{
     ApprovalStatus, CommitJob, HaltEntry, Minted, MintedPermit, Payload, Precondition, Restored,
@@ -149,9 +150,11 @@ fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
             let value = encode(&rows::Key::from(key))?;
             batch.put(KEYS, &rows::key_of(&key.owner, &key.key), &value)
         }
+        Row::ForgetApproval(id) => batch.delete(APPROVALS, id.as_str().as_bytes()),
+        Row::ForgetOrder(id) => batch.delete(ORDERS, id.as_str().as_bytes()),
         Row::ForgetKey(owner, key) => batch.delete(KEYS, &rows::key_of(owner, key)),
         Row::Order(order) => {
-            let value = encode(&rows::Order::from(order))?;
+            let value = encode(&rows::Order::from(order.as_ref()))?;
             batch.put(ORDERS, order.id.as_str().as_bytes(), &value)
         }
         Row::Halt(halt) => batch.put(HALT, b"now", &encode(&rows::Halt::from(halt))?),

@@ -8,7 +8,6 @@ use crate::{
     Now, OrderEntry, Payload, Precondition, Refusal, Row, Speaker, Submission, Ticket, Used,
     owner_of, refuse,
 };
-use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
     CanonicalOrder, ClientOrderId, Digest, ErrorCode, OrderEvent, OrderState, RecordKind,
     Reference, Timestamp, client_order_id,
@@ -17,6 +16,7 @@ use ibkr_agent_gates::{
     Approval, Denials, Facts, Permit, Place, PlaceIntent, Switches, decide_place, screen_place,
 };
 use rust_decimal::Decimal;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A submission on its way.
 #[derive(Debug)]
@@ -63,6 +63,7 @@ impl Engine {
             return Ok(Begin::Replay(order));
         }
         let approval = self.spendable(caller, submission, now)?;
+        self.not_while_asked(&approval.order)?;
         screen_place(&self.config.policy, &approval.order, self.switches())
             .map_err(|d| denied(&d))?;
         Ok(Begin::Read(Box::new(approval.order.clone())))
@@ -162,6 +163,7 @@ impl Engine {
         }
         let approval = self.spendable(caller, submission, now)?.clone();
         let order = approval.order.clone();
+        self.not_while_asked(&order)?;
         let id = client_order_id(&self.config.sidecar, order.account(), approval.id.as_str(), 0)
             .map_err(|_| Refusal::new(ErrorCode::InternalError, "no order reference"))?;
         // An order that was given back unsent may be tried again under the same approval; any
@@ -171,10 +173,17 @@ impl Engine {
             let message = "the approval has already made an order";
             return Err(Refusal::new(ErrorCode::ApprovalConsumed, message));
         }
+        let session_ends = facts.session_ends;
         let rate = facts.policy_currency_rate.filter(|rate| *rate > Decimal::ZERO);
         let in_doubt = self.in_doubt(&order);
         let under_way = self.under_way(&order, Some(&id), facts.blind_from(since));
-        let facts = complete_facts(facts, self.switches(), in_doubt, under_way, self.used(now));
+        let facts = complete_facts(
+            facts,
+            self.switches(),
+            in_doubt,
+            under_way,
+            self.used(Some(order.account()), now),
+        );
         let intent = PlaceIntent {
             order,
             client_order_id: id.clone(),
@@ -189,7 +198,7 @@ impl Engine {
         };
         let permit = decide_place(&self.config.policy, &facts, intent, now.wall)
             .map_err(|denials| denied(&denials))?;
-        let entry = new_order(caller, submission, &approval, id, rate, now);
+        let entry = new_order(caller, submission, &approval, id, (rate, session_ends), now);
         Ok(vec![self.reserve(ticket, submission, approval, entry, permit, now)])
     }
 
@@ -202,7 +211,9 @@ impl Engine {
         own: Option<&ClientOrderId>,
         since: Timestamp,
     ) -> Decimal {
-        let same = self.orders.values().filter(|entry| {
+        // Those that can still change, and those that ended after the facts were read.
+        let open = self.orders.open_on(order.account(), order.conid());
+        let same = open.chain(self.orders.ended_since(since)).filter(|entry| {
             Some(&entry.id) != own
                 && entry.account() == order.account()
                 && entry.order.conid() == order.conid()
@@ -210,9 +221,12 @@ impl Engine {
         });
         let unseen = same.filter(|entry| match entry.state {
             OrderState::Intended | OrderState::Question | OrderState::Unknown => true,
-            OrderState::Working | OrderState::Filled | OrderState::Cancelled => {
-                entry.updated_at >= since
-            }
+            OrderState::Working
+            | OrderState::Held
+            | OrderState::PendingCancel
+            | OrderState::Filled
+            | OrderState::Cancelled
+            | OrderState::Expired => entry.updated_at >= since,
             OrderState::Rejected | OrderState::NotSent => false,
         });
         let quantity = |entry: &OrderEntry| entry.order.terms().quantity.get();
@@ -247,29 +261,11 @@ impl Engine {
         ];
         self.approvals.insert(approval.id.clone(), approval.clone());
         self.keys.insert((key.owner.clone(), key.key.clone()), key.clone());
-        let before = self.orders.insert(order.id.clone(), order.clone());
+        let before = self.orders.insert(order.clone());
         self.submissions.insert(ticket, Flight::Waiting(order.id.clone()));
         let after = After::Place { ticket, order: order.id.clone(), before: before.map(Box::new) };
-        let rows = vec![Row::Approval(approval), Row::Key(key), Row::Order(order)];
+        let rows = vec![Row::Approval(approval), Row::Key(key), Row::Order(Box::new(order))];
         self.commit(preconditions, rows, Payload::Place(permit), after, now)
-    }
-
-    /// The intent is durable. Halted or expired meanwhile? Then it isn't sent.
-    pub(super) fn placeable(
-        &mut self,
-        order: &ClientOrderId,
-        permit: Recorded<Permit<Place>>,
-        now: Now,
-    ) -> Vec<Effect> {
-        let approval = self.approvals.get(permit.get().action().approval());
-        let expired = approval.is_none_or(|approval| self.is_over(approval, now));
-        if self.halt.halted {
-            return self.hold_back(order, "trading was halted before the order was sent", now);
-        }
-        if expired {
-            return self.hold_back(order, "the approval expired before the order was sent", now);
-        }
-        vec![Effect::Place(permit)]
     }
 
     /// Records that nothing was sent and gives approval and key back.
@@ -279,16 +275,20 @@ impl Engine {
         why: &'static str,
         now: Now,
     ) -> Vec<Effect> {
-        let Some(entry) = self.orders.get_mut(order) else {
+        let held = self.orders.update(order, |entry| {
+            let held = entry.apply(OrderEvent::HeldBack, now);
+            if held {
+                why.clone_into(&mut entry.message);
+            }
+            held.then(|| entry.clone())
+        });
+        let Some(entry) = held.flatten() else {
             return Vec::new();
         };
-        if !entry.apply(OrderEvent::HeldBack, now) {
-            return Vec::new();
-        }
-        why.clone_into(&mut entry.message);
-        let entry = entry.clone();
-        let mut rows =
-            vec![Row::ForgetKey(entry.owner.clone(), entry.key.clone()), Row::Order(entry.clone())];
+        let mut rows = vec![
+            Row::ForgetKey(entry.owner.clone(), entry.key.clone()),
+            Row::Order(Box::new(entry.clone())),
+        ];
         self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
         let record = self.return_approval(&entry.approval, &mut rows);
         let mut record =
@@ -311,7 +311,7 @@ impl Engine {
     ) -> Vec<Effect> {
         let reserved = self.orders.remove(order);
         if let Some(before) = before {
-            self.orders.insert(order.clone(), *before);
+            self.orders.insert(*before);
         }
         if let Some(entry) = reserved {
             self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
@@ -357,7 +357,7 @@ fn new_order(
     submission: &Submission,
     approval: &ApprovalEntry,
     id: ClientOrderId,
-    rate: Option<Decimal>,
+    (rate, session_ends): (Option<Decimal>, Option<Timestamp>),
     now: Now,
 ) -> OrderEntry {
     let value = approval.order.notional().ok();
@@ -378,6 +378,12 @@ fn new_order(
         question: None,
         counted_notional: counted,
         trading_day: now.trading_day,
+        counts_until: session_ends,
+        incarnations: Vec::new(),
+        fills: BTreeMap::new(),
+        told: BTreeSet::new(),
+        seen_at: None,
+        policy_rate: rate,
         created_at: now.wall,
         updated_at: now.wall,
     }

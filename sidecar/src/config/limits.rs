@@ -101,6 +101,18 @@ pub(super) fn lives(raw: &RawConfig) -> Result<(Duration, Duration, usize), Conf
     Ok((preview, approval, usize::try_from(open).unwrap_or(usize::MAX)))
 }
 
+/// How long a question of the broker waits for a human.
+pub(super) fn question_timeout(raw: &RawConfig) -> Result<Duration, ConfigError> {
+    let Some(seconds) = raw.approvals.question_timeout_seconds else {
+        return Ok(simulator().question_timeout);
+    };
+    if (5..=600).contains(&seconds) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let message = format!("{seconds} isn't between 5 and 600");
+    Err(invalid("approvals.question_timeout_seconds", message))
+}
+
 /// The limits that hold for orders.
 pub(super) fn policy(
     raw: &RawConfig,

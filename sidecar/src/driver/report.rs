@@ -1,11 +1,12 @@
 //! What a broker's outcome is to the engine. Decides nothing.
 
-use crate::engine::{CancelReport, Refusal};
-use ibkr_agent_broker::{BrokerError, CancelHint, CancelOutcome, Prompt};
+use crate::engine::{CancelReport, Refusal, Sought};
+use ibkr_agent_broker::{Broker, BrokerError, CancelHint, CancelOutcome, Prompt};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrder, BrokerOrderStatus, ErrorCode, Execution, Listed, SessionHealth,
-    SessionState, UnreadRow, Untrusted,
+    AccountId, BrokerOrderId, BrokerOrderStatus, ErrorCode, SessionHealth, SessionState, UnreadRow,
+    Untrusted,
 };
+use std::sync::Arc;
 
 pub(super) fn shown(text: Option<Untrusted>) -> String {
     text.map(|text| text.to_string()).unwrap_or_default()
@@ -30,18 +31,7 @@ pub(super) fn prompted(prompt: &Prompt) -> String {
     Untrusted::new(&format!("{kind}{}{options}", prompt.text)).to_string()
 }
 
-/// What could be read of the evidence. One that isn't whole shows nothing to be absent.
-pub(super) fn readable(
-    account: &AccountId,
-    orders: Listed<BrokerOrder>,
-    executions: Listed<Execution>,
-) -> (Vec<BrokerOrder>, Vec<Execution>) {
-    note_unread(account, "orders", &orders.unread);
-    note_unread(account, "executions", &executions.unread);
-    (orders.rows, executions.rows)
-}
-
-fn note_unread(account: &AccountId, what: &str, rows: &[UnreadRow]) {
+pub(super) fn note_unread(account: &AccountId, what: &str, rows: &[UnreadRow]) {
     if !rows.is_empty() {
         let ours = rows.iter().filter(|row| row.reference.is_some()).count();
         tracing::warn!(
@@ -67,20 +57,34 @@ pub(super) fn cancel_report(outcome: CancelOutcome) -> CancelReport {
                     (ErrorCode::OrderNotFound, "the broker may know no such order")
                 }
                 CancelHint::MayHaveEnded => {
-                    (ErrorCode::BrokerRejected, "the order may have ended or may still fill")
+                    (ErrorCode::OrderCancelRefused, "the order may have ended or may still fill")
                 }
                 CancelHint::NotCancellable | CancelHint::Unclear => {
-                    (ErrorCode::BrokerRejected, "the order may still work")
+                    (ErrorCode::OrderCancelRefused, "the order may still work")
                 }
             };
             let message = format!(
                 "the broker refused the cancel; {means}, which only its status tells: {message}"
             );
-            CancelReport::Failed { code, message }
+            CancelReport::Refused { code, message }
         }
         CancelOutcome::NotTaken { code, why } => failed(code, why),
         CancelOutcome::Unknown { why } => failed(ErrorCode::OrderOutcomeUnknown, why),
         CancelOutcome::NotSent { why } => failed(ErrorCode::OrderNotSent, why),
+    }
+}
+
+/// What the broker says of one order. It answers an order of a day that is over as if it failed.
+pub(super) async fn sought(broker: &Arc<dyn Broker>, order: &BrokerOrderId) -> Sought {
+    match broker.order(order).await {
+        Ok(row) => Sought::Found(Box::new(row)),
+        Err(BrokerError::UnknownOrder) => Sought::Gone,
+        Err(BrokerError::Upstream { status: 503, .. })
+            if broker.health().state == SessionState::Ready =>
+        {
+            Sought::Gone
+        }
+        Err(_) => Sought::Unclear,
     }
 }
 

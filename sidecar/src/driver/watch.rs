@@ -3,12 +3,16 @@
 //! fails shows nothing, and no stream's event stands for one.
 
 use super::looks::Again;
+use super::report::{note_unread, sought};
 use super::{Driver, EngineHandle, Message};
 use crate::brokers::Brokers;
 use crate::clock::Clock;
-use crate::engine::{Effect, Input, Now};
+use crate::engine::{Effect, Input, Now, Sought};
 use ibkr_agent_broker::{BrokerError, Errand, Urgency};
-use ibkr_agent_domain::{AccountId, BrokerOrder, Digest, Execution, SessionState, Timestamp};
+use ibkr_agent_domain::{
+    AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Digest, Execution, Listed, SessionState,
+    Timestamp,
+};
 use ibkr_agent_protocol::catalogue::resources::Resource;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +32,8 @@ impl Driver {
     /// Looks at every account that has an order whose state can still change, and at the next one
     /// of the survey.
     pub(super) fn watch(&mut self) {
+        let ended = self.engine.handle(Input::Tick, self.clock.now());
+        self.perform(ended);
         let mut accounts = self.engine.accounts_to_watch();
         accounts.extend(self.resources.followed_accounts());
         let now = Instant::now();
@@ -51,8 +57,8 @@ impl Driver {
     pub(super) fn compare(
         &self,
         account: &AccountId,
-        orders: &[BrokerOrder],
-        executions: &[Execution],
+        orders: &Listed<BrokerOrder>,
+        executions: &Listed<Execution>,
     ) {
         let orders = Digest::of(format!("{orders:?}").as_bytes());
         let executions = Digest::of(format!("{executions:?}").as_bytes());
@@ -144,6 +150,32 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// Asks for one order that the account's list no longer shows.
+    pub(super) fn ask_order(
+        &self,
+        account: AccountId,
+        reference: ClientOrderId,
+        order: BrokerOrderId,
+    ) {
+        if self.effects.is_closed() {
+            return;
+        }
+        let (brokers, inbox) = (Arc::clone(&self.brokers), self.inbox.clone());
+        self.effects.spawn(async move {
+            let ask = async {
+                match brokers.account(Some(&account)).await {
+                    Ok(routed) => sought(&routed.broker, &order).await,
+                    Err(_) => Sought::Unclear,
+                }
+            };
+            let errand = Errand::of(LOOKS).urgency(Urgency::Survey).within(LOOK_TIMEOUT);
+            let answer = errand.run(ask).await;
+            Self::feed(&inbox, Input::OrderSought { order: reference, answer });
+        });
+    }
+}
+
 async fn read_evidence(
     brokers: &Brokers,
     account: AccountId,
@@ -157,7 +189,8 @@ async fn read_evidence(
     // Half the evidence is no evidence: the next look reads both again.
     match (orders, executions) {
         (Ok(orders), Ok(executions)) => {
-            let (orders, executions) = super::report::readable(&account, orders, executions);
+            note_unread(&account, "orders", &orders.unread);
+            note_unread(&account, "executions", &executions.unread);
             let evidence = Box::new(Input::Evidence { account, orders, executions });
             drop(inbox.send(Message::Evidence { begun, evidence }));
             LookEnd::Read

@@ -3,7 +3,7 @@
 //! Accounts are shown by their last three characters only: the message leaves the machine. Times
 //! are RFC 3339 in UTC. Text from outside is escaped where it was read.
 
-use crate::engine::Notice;
+use crate::engine::{Finding, Notice};
 use ibkr_agent_domain::{AccountId, Timestamp, Untrusted};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -29,6 +29,16 @@ pub enum Kind {
     QuestionAsked,
     /// It isn't known what became of an order.
     OutcomeUnknown,
+    /// An order's terms at the broker aren't those that were approved.
+    OrderChangedAtBroker,
+    /// More filled than was approved.
+    Overfilled,
+    /// The broker has an order more than once.
+    TwinOrder,
+    /// The broker holds an order.
+    OrderHeld,
+    /// An order left the broker's list, and nothing says how it ended.
+    OrderVanished,
     /// Trading was halted.
     Halted,
     /// The broker shows orders or trades that aren't ours.
@@ -47,6 +57,11 @@ impl Kind {
             Self::ApprovalAsked => "approval_asked",
             Self::QuestionAsked => "question_asked",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::OrderChangedAtBroker => "order_changed_at_broker",
+            Self::Overfilled => "overfilled",
+            Self::TwinOrder => "twin_order",
+            Self::OrderHeld => "order_held",
+            Self::OrderVanished => "order_vanished",
             Self::Halted => "halted",
             Self::ForeignOrder => "foreign_order",
         }
@@ -104,6 +119,21 @@ impl Message {
         self
     }
 
+    fn differs(finding: Finding, account: &AccountId, difference: &str) -> Self {
+        let (kind, what) = match finding {
+            Finding::Changed => (
+                Kind::OrderChangedAtBroker,
+                "isn't what was approved: somebody changed it at the broker",
+            ),
+            Finding::Overfilled => (Kind::Overfilled, "filled more than was approved"),
+            Finding::Twin => (Kind::TwinOrder, "is at the broker more than once"),
+        };
+        let sentence = format!("An order on account {} {what}. {difference}.", masked(account));
+        let next = "If that wasn't you, halt trading and look at the account in IBKR's own \
+                    platform. Cancelling it cancels every order under its reference.";
+        Self::new(kind, Urgency::Act, sentence, next)
+    }
+
     pub(super) fn of_engine(notice: Notice) -> Self {
         match notice {
             Notice::ApprovalAsked { approval, account, order, asked_by, expires_at } => Self::new(
@@ -129,6 +159,28 @@ impl Message {
                 format!("It isn't known what became of an order on account {}.", masked(&account)),
                 "Look for it in IBKR's own platform. New risk on that instrument is refused until \
                  the broker's lists show it or an operator settles it.",
+            )
+            .detail("client_order_id", &order),
+            Notice::Differs { finding, order, account, difference } => {
+                Self::differs(finding, &account, &difference).detail("client_order_id", &order)
+            }
+            Notice::Held { order, account, .. } => Self::new(
+                Kind::OrderHeld,
+                Urgency::Act,
+                format!("The broker holds an order on account {} inactive.", masked(&account)),
+                "Look at it in IBKR's own platform: it may come to life by itself; cancel it if \
+                 it must not.",
+            )
+            .detail("client_order_id", &order),
+            Notice::Vanished { order, account } => Self::new(
+                Kind::OrderVanished,
+                Urgency::Know,
+                format!(
+                    "An order on account {} is no longer at the broker. Its day is over and no \
+                     fill was seen.",
+                    masked(&account)
+                ),
+                "Compare the position with what you expect.",
             )
             .detail("client_order_id", &order),
             Notice::Halted { by, since } => Self::new(

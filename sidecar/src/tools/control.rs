@@ -39,7 +39,11 @@ impl Asked<'_> {
         let input = self.input::<LimitsStatus>()?;
         let routed = self.core.brokers.account(input.account_id.as_ref().map(|id| &id.0)).await?;
         let id = routed.info.id.clone();
-        let seen = self.core.engine.look(|engine, now| (engine.policy().clone(), engine.used(now)));
+        let account = id.clone();
+        let seen = self
+            .core
+            .engine
+            .look(move |engine, now| (engine.policy().clone(), engine.used(Some(&account), now)));
         let (policy, used) = seen.await.map_err(refusal_body)?;
         let tomorrow = self.core.engine.clock().next_trading_day();
         let limits = policy.limits();

@@ -225,17 +225,35 @@ impl Asked<'_> {
         let cancellation = Cancellation { account: account.clone(), order: order.clone() };
         let told =
             self.core.engine.ask(|ticket| Input::Cancel { ticket, caller, cancellation }).await;
-        let Answer::CancelRequested { message, .. } = &told.answer else {
+        let Answer::CancelRequested { message, refused: words, sent, .. } = &told.answer else {
             return Err(refused(told));
         };
-        let message = message.clone();
+        let (message, words, sent) = (message.clone(), words.clone(), *sent);
         let entry = self.await_cancel(&account, &order).await?;
         let Some(entry) = entry else {
             return Err(ErrorBody::new(ErrorCode::InternalError, "the order is missing"));
         };
+        // Words are a hint: the order's own state decides, and is told.
+        let ended = entry.state.is_final();
+        if let Some(words) = words.filter(|_| !ended) {
+            let mut error = super::refusal_body(words);
+            error.message = format!("{}; the order is {} now", error.message, entry.state.as_str());
+            error.audit_event_id = told.event;
+            return Err(error);
+        }
         let mut output = self.order_output(&entry);
-        if entry.state != OrderState::Cancelled {
-            output.message = "the broker took the cancel; the order may still fill".to_owned();
+        if !ended {
+            output.message = match sent {
+                1 => "the broker took the cancel; the order may still fill".to_owned(),
+                sent => format!(
+                    "the broker took the cancels of {sent} orders under this reference; they may \
+                     still fill"
+                ),
+            };
+        } else if entry.state != OrderState::Cancelled {
+            let state = entry.state.as_str();
+            output.message =
+                format!("there was nothing left to cancel: {state}. {}", output.message);
         }
         output.broker_message = broker_text(&message);
         Done::staged(&output, told.event)
@@ -254,12 +272,7 @@ impl Asked<'_> {
             let found = self
                 .core
                 .engine
-                .look(move |engine, _| {
-                    let same = |o: &&OrderEntry| {
-                        o.broker_order_id.as_ref() == Some(&id) && *o.account() == account
-                    };
-                    engine.orders().find(same).cloned()
-                })
+                .look(move |engine, _| engine.order_at_broker(&account, &id).cloned())
                 .await
                 .map_err(super::refusal_body)?;
             let settled = found.as_ref().is_none_or(|entry| entry.state.is_final());
@@ -328,6 +341,8 @@ impl Asked<'_> {
             broker_order_id: entry.broker_order_id.clone().map(Wire),
             filled: entry.filled.map(OutputNumber),
             average_price: entry.average_price.map(OutputNumber),
+            seen_at: entry.seen_at.map(Wire),
+            differs: entry.difference(),
             message: match entry.said_by {
                 Speaker::Gateway if !entry.message.is_empty() => {
                     format!("{}: {}", entry.order.summary(), entry.message)
@@ -354,6 +369,9 @@ const fn next_step(state: OrderState) -> &'static str {
         OrderState::Intended => "Wait: the order is on its way. Ask ibkr_order_outcome again.",
         OrderState::Question => "A human must answer the broker's question on the sidecar.",
         OrderState::Working => "Ask ibkr_order_outcome for fills, or cancel the order.",
+        OrderState::Held => "Ask again: it may come to life. Cancel it if it must not.",
+        OrderState::PendingCancel => "Ask again: until the cancel is done it may fill.",
+        OrderState::Expired => "Compare the position: nothing says how the order ended.",
         OrderState::Filled => "Nothing: the order is filled.",
         OrderState::Cancelled => "Nothing: the order no longer works.",
         OrderState::Rejected => "Read the broker's reason; a new order needs a new preview.",

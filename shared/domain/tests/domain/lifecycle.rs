@@ -3,43 +3,57 @@
 use ibkr_agent_domain::{OrderEvent, OrderState, next};
 use std::collections::BTreeSet;
 
-const STATES: [OrderState; 8] = [
-    OrderState::Intended,
-    OrderState::Question,
-    OrderState::Working,
-    OrderState::Filled,
-    OrderState::Cancelled,
-    OrderState::Rejected,
-    OrderState::NotSent,
-    OrderState::Unknown,
-];
+const STATES: [OrderState; 11] = OrderState::ALL;
 
-const EVENTS: [OrderEvent; 8] = [
+/// What answers, operators and time do.
+const SAID: [OrderEvent; 5] = [
     OrderEvent::HeldBack,
     OrderEvent::Asked,
     OrderEvent::Accepted,
     OrderEvent::Refused,
     OrderEvent::Lost,
-    OrderEvent::FillSeen,
-    OrderEvent::CancelSeen,
-    OrderEvent::AbsenceShown,
 ];
 
-/// What a state becomes by each event, in the order of [`EVENTS`]; `-` can't happen.
-fn row(state: OrderState) -> [&'static str; 8] {
+/// What the broker shows: it gives the same in every state.
+const SHOWN: [(OrderEvent, &str); 4] = [
+    (OrderEvent::WorkingSeen, "working"),
+    (OrderEvent::HeldSeen, "held"),
+    (OrderEvent::CancelPendingSeen, "pending_cancel"),
+    (OrderEvent::FillSeen, "filled"),
+];
+
+const ENDS: [OrderEvent; 4] =
+    [OrderEvent::CancelSeen, OrderEvent::DayOver, OrderEvent::Vanished, OrderEvent::AbsenceShown];
+
+fn events() -> impl Iterator<Item = OrderEvent> {
+    SAID.into_iter().chain(SHOWN.map(|(event, _)| event)).chain(ENDS)
+}
+
+/// What a state becomes by each event of [`SAID`] and of [`ENDS`]; `-` can't happen.
+fn rows(state: OrderState) -> ([&'static str; 5], [&'static str; 4]) {
+    const NONE: [&str; 5] = ["-"; 5];
     match state {
-        OrderState::Intended => {
-            ["not_sent", "question", "working", "rejected", "unknown", "filled", "cancelled", "-"]
+        OrderState::Intended => (
+            ["not_sent", "question", "working", "rejected", "unknown"],
+            ["cancelled", "-", "-", "-"],
+        ),
+        OrderState::Question => (
+            ["-", "question", "working", "rejected", "unknown"],
+            ["cancelled", "-", "-", "not_sent"],
+        ),
+        OrderState::Working => {
+            (["-", "-", "working", "rejected", "-"], ["cancelled", "expired", "unknown", "-"])
         }
-        OrderState::Question => {
-            ["-", "question", "working", "rejected", "unknown", "filled", "cancelled", "not_sent"]
+        OrderState::Held => {
+            (["-", "-", "held", "rejected", "-"], ["cancelled", "expired", "unknown", "-"])
         }
-        OrderState::Working => ["-", "-", "working", "rejected", "-", "filled", "cancelled", "-"],
-        OrderState::Filled => ["-", "-", "-", "-", "-", "filled", "-", "-"],
-        OrderState::Cancelled => ["-", "-", "-", "-", "-", "filled", "cancelled", "-"],
-        OrderState::Rejected | OrderState::NotSent => ["-"; 8],
+        OrderState::PendingCancel => {
+            (["-", "-", "pending_cancel", "-", "-"], ["cancelled", "expired", "unknown", "-"])
+        }
+        OrderState::Cancelled | OrderState::Expired => (NONE, ["cancelled", "-", "-", "-"]),
+        OrderState::Filled | OrderState::Rejected | OrderState::NotSent => (NONE, ["-"; 4]),
         OrderState::Unknown => {
-            ["-", "-", "working", "rejected", "unknown", "filled", "cancelled", "not_sent"]
+            (["-", "-", "working", "rejected", "unknown"], ["cancelled", "-", "-", "not_sent"])
         }
     }
 }
@@ -47,7 +61,9 @@ fn row(state: OrderState) -> [&'static str; 8] {
 #[test]
 fn the_table_is_this_one() {
     for state in STATES {
-        for (event, expected) in EVENTS.into_iter().zip(row(state)) {
+        let (said, ends) = rows(state);
+        let expected = SAID.into_iter().zip(said).chain(SHOWN).chain(ENDS.into_iter().zip(ends));
+        for (event, expected) in expected {
             let found = next(state, event).map_or("-", OrderState::as_str);
             assert_eq!(found, expected, "{state:?} {event:?}");
         }
@@ -55,12 +71,13 @@ fn the_table_is_this_one() {
 }
 
 #[test]
-fn a_final_state_is_left_by_a_late_fill_only() {
+fn a_final_state_is_left_by_what_the_broker_shows_only() {
+    let shows =
+        |event| event == OrderEvent::CancelSeen || SHOWN.iter().any(|(one, _)| *one == event);
     for state in STATES.into_iter().filter(|state| state.is_final()) {
-        for event in EVENTS {
+        for event in events() {
             let Ok(after) = next(state, event) else { continue };
-            let late_fill = (state, after) == (OrderState::Cancelled, OrderState::Filled);
-            assert!(after == state || late_fill, "{state:?} {event:?} gives {after:?}");
+            assert!(after == state || shows(event), "{state:?} {event:?} gives {after:?}");
         }
     }
 }
@@ -85,9 +102,11 @@ fn a_lost_answer_gives_unknown_or_changes_nothing() {
 #[test]
 fn from_unknown_every_outcome_can_still_be_reached() {
     let reached: BTreeSet<OrderState> =
-        EVENTS.into_iter().filter_map(|event| next(OrderState::Unknown, event).ok()).collect();
+        events().filter_map(|event| next(OrderState::Unknown, event).ok()).collect();
     let expected = BTreeSet::from([
         OrderState::Working,
+        OrderState::Held,
+        OrderState::PendingCancel,
         OrderState::Filled,
         OrderState::Cancelled,
         OrderState::Rejected,

@@ -7,10 +7,13 @@ use crate::open::Opened;
 use crate::run::{Context, mistaken};
 use crate::verbs::operator::{answer_question, ask_yes, signer};
 use crate::verbs::tool::Planned;
+use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_gateway::operator::{OperatorDomain, Verb as Act};
 use serde_json::Value;
 use std::time::Duration;
 
+/// Most questions that are answered about one order; IBKR was seen to ask three.
+const MAX_QUESTIONS: usize = 8;
 /// How often an answered question's order is looked at, and how long between two looks.
 const LOOKS: usize = 40;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
@@ -27,27 +30,41 @@ pub(crate) async fn submit(
     (tool, arguments): Planned,
 ) -> Result<(), Failure> {
     let request_id = context.request_id.clone();
-    let answer = opened.call(tool, arguments.clone(), request_id).await?;
-    let value: Value = serde_json::from_str(answer.get()).unwrap_or_default();
-    if value.get("status").and_then(Value::as_str) != Some("question") {
-        return context.printer.document(answer.get());
+    let mut answer = opened.call(tool, arguments.clone(), request_id).await?;
+    for _ in 0..MAX_QUESTIONS {
+        let value: Value = serde_json::from_str(answer.get()).unwrap_or_default();
+        if value.get("status").and_then(Value::as_str) != Some("question") {
+            return context.printer.document(answer.get());
+        }
+        let order = value.get("client_order_id").and_then(Value::as_str).unwrap_or_default();
+        let human = match opened.domain() {
+            OperatorDomain::Simulator => Some(YesNo::Yes),
+            OperatorDomain::Broker => ask_yes(context, &value).await?,
+        };
+        let said = match human {
+            Some(said) => said,
+            None if opened.is_owner() => {
+                let words = "No terminal: the broker's question is answered with no.";
+                context.printer.notice(words);
+                YesNo::No
+            }
+            // The running sidecar keeps the question; `questions answer` answers it.
+            None => {
+                context.printer.notice(
+                    "No terminal: the broker's question waits. Answer it with `ibkr-agent \
+                     questions answer`; without an answer it ends with no.",
+                );
+                return context.printer.document(answer.get());
+            }
+        };
+        Box::pin(answer_question(context, opened, order.to_owned(), said)).await?;
+        wait_until_told(opened, order).await?;
+        // The same request again only reads: its key already has an order. An order that came to
+        // nothing is an error here, as it is at once.
+        answer = opened.call(tool, arguments.clone(), None).await?;
     }
-    let order = value.get("client_order_id").and_then(Value::as_str).unwrap_or_default();
-    let human = match opened.domain() {
-        OperatorDomain::Simulator => Some(YesNo::Yes),
-        OperatorDomain::Broker => ask_yes(context, &value).await?,
-    };
-    let said = match human {
-        Some(said) => said,
-        None if opened.is_owner() => YesNo::No,
-        // The running sidecar keeps the question; `questions answer` answers it.
-        None => return context.printer.document(answer.get()),
-    };
-    Box::pin(answer_question(context, opened, order.to_owned(), said)).await?;
-    wait_until_told(opened, order).await?;
-    // The same request again only reads: its key already has an order.
-    let settled = opened.call(tool, arguments, None).await?;
-    context.printer.document(settled.get())
+    let message = format!("the broker asked more than {MAX_QUESTIONS} questions about one order");
+    Err(Failure::new(ErrorCode::OrderOutcomeUnknown, message))
 }
 
 /// Waits, for a bounded time, until the broker has said what it makes of the answer.
@@ -57,7 +74,10 @@ async fn wait_until_told(opened: &Opened, order: &str) -> Result<(), Failure> {
         let outcome = opened.call("ibkr_order_outcome", arguments, None).await?;
         let outcome: Value = serde_json::from_str(outcome.get()).unwrap_or_default();
         let status = outcome.get("status").and_then(Value::as_str);
-        if !matches!(status, Some("question" | "intended")) {
+        // A question with nothing to answer is one whose answer is on its way.
+        let waits = outcome.get("question").is_none_or(Value::is_null);
+        let under_way = status == Some("intended") || (status == Some("question") && waits);
+        if !under_way {
             return Ok(());
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;

@@ -61,3 +61,44 @@ fn an_order_that_the_accounts_user_cancelled_is_known_to_be_cancelled() {
         assert!(began.elapsed() < ONE_LOOK, "{outcome}");
     }
 }
+
+#[test]
+fn an_order_that_the_accounts_user_changed_is_told_and_counted_as_it_is() {
+    let (broker, mut told, paper) = start();
+    let _sidecar = paper.sidecar();
+    let (approval, order) = submitted(&paper, "--quantity 10 --limit-price 200");
+    assert!(used(&paper, "notional_per_day") >= 2_000.0);
+
+    broker.make(&json!({ "do": "set_price", "conid": AAPL, "price": "229.75" }));
+    let changed = broker.make(&json!({
+        "do": "change_order", "order": order["client_order_id"],
+        "terms": { "quantity": 500, "price": 235 },
+    }));
+    assert_eq!(changed["order"]["filled"], "500", "500 at 229.75 are 114,875 dollars: {changed}");
+
+    let notice = told.wait_for("order_changed_at_broker", ONE_LOOK);
+    assert_eq!(notice["urgency"], "act", "{notice}");
+    let outcome = paper.json(&format!("orders outcome --approval-id {approval}")).json();
+    assert!(says(&outcome, "approved 10 @ 200, now 500 @ 235, filled 500"), "{outcome}");
+    assert_eq!(number(&outcome["filled"]), 500.0, "{outcome}");
+    assert!(used(&paper, "notional_per_day") >= 114_875.0, "what the broker did counts");
+    paper.json("audit verify").json();
+}
+
+/// How much of a limit is used, as `limits show` tells it.
+fn used(paper: &Paper, name: &str) -> f64 {
+    let limits = paper.json("limits show --account DU1234567").json();
+    let rows = limits["limits"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["name"] == name).unwrap();
+    row["used"].as_str().unwrap().parse().unwrap()
+}
+
+/// Whether a text stands in any field.
+fn says(value: &Value, text: &str) -> bool {
+    value.to_string().contains(text)
+}
+
+/// A number that may be written as text.
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| value.as_str().unwrap().parse().unwrap())
+}

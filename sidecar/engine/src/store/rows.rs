@@ -1,9 +1,10 @@
 //! The stored form of the engine's entries: texts and integers, so that the format doesn't follow
 //! changes of the types by accident. Fields are only added, with a default.
 
+use super::shown::{Shown, StoredFill};
 use crate::{
-    ApprovalEntry, ApprovalStatus, ForeignEntry, HaltEntry, KeyEntry, OperatorKeyEntry, OrderEntry,
-    Owner, Preview as PreviewEntry, Speaker,
+    ApprovalEntry, ApprovalStatus, Finding, ForeignEntry, HaltEntry, KeyEntry, OperatorKeyEntry,
+    OrderEntry, Owner, Preview as PreviewEntry, Speaker,
 };
 use ibkr_agent_audit::StoreFailure;
 use ibkr_agent_domain::{
@@ -15,15 +16,15 @@ use ibkr_agent_domain::{
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
-fn damaged<E>(_: E) -> StoreFailure {
+pub(super) fn damaged<E>(_: E) -> StoreFailure {
     StoreFailure::Damaged
 }
 
-fn decimal(text: &str) -> Result<Decimal, StoreFailure> {
+pub(super) fn decimal(text: &str) -> Result<Decimal, StoreFailure> {
     text.parse().map_err(damaged)
 }
 
-fn decimal_option(text: Option<&String>) -> Result<Option<Decimal>, StoreFailure> {
+pub(super) fn decimal_option(text: Option<&String>) -> Result<Option<Decimal>, StoreFailure> {
     text.map(|text| decimal(text)).transpose()
 }
 
@@ -285,6 +286,18 @@ pub(super) struct Order {
     trading_day: i64,
     created_at: i64,
     updated_at: i64,
+    #[serde(default)]
+    shown: Vec<Shown>,
+    #[serde(default)]
+    fills: Vec<StoredFill>,
+    #[serde(default)]
+    told: Vec<String>,
+    #[serde(default)]
+    seen_at: Option<i64>,
+    #[serde(default)]
+    policy_rate: Option<String>,
+    #[serde(default)]
+    counts_until: Option<i64>,
 }
 
 impl From<&OrderEntry> for Order {
@@ -312,6 +325,12 @@ impl From<&OrderEntry> for Order {
             trading_day: entry.trading_day,
             created_at: entry.created_at.as_millis(),
             updated_at: entry.updated_at.as_millis(),
+            shown: entry.incarnations.iter().map(Shown::from).collect(),
+            fills: entry.fills.iter().map(StoredFill::of).collect(),
+            told: entry.told.iter().map(|finding| finding.as_str().to_owned()).collect(),
+            seen_at: entry.seen_at.map(Timestamp::as_millis),
+            policy_rate: entry.policy_rate.map(|rate| rate.to_string()),
+            counts_until: entry.counts_until.map(Timestamp::as_millis),
         }
     }
 }
@@ -321,13 +340,23 @@ impl TryFrom<Order> for OrderEntry {
 
     fn try_from(row: Order) -> Result<Self, StoreFailure> {
         let broker_order_id = row.broker_order_id.map(|id| BrokerOrderId::parse(&id)).transpose();
+        let order: CanonicalOrder = row.order.try_into()?;
+        let read = |one: Shown| one.read(order.account(), order.conid());
+        let incarnations = row.shown.into_iter().map(read).collect::<Result<_, _>>()?;
+        let told = row.told.iter().map(|text| Finding::parse(text).ok_or(StoreFailure::Damaged));
         Ok(Self {
+            incarnations,
+            fills: row.fills.into_iter().map(StoredFill::read).collect::<Result<_, _>>()?,
+            told: told.collect::<Result<_, _>>()?,
+            seen_at: row.seen_at.map(Timestamp::from_millis),
+            policy_rate: decimal_option(row.policy_rate.as_ref())?,
+            counts_until: row.counts_until.map(Timestamp::from_millis),
             id: ClientOrderId::parse(&row.id).map_err(damaged)?,
             owner: Owner(row.owner),
             call: CallId::parse(&row.call).map_err(damaged)?,
             approval: ApprovalId::parse(&row.approval).map_err(damaged)?,
             key: IdempotencyKey::parse(&row.key).map_err(damaged)?,
-            order: row.order.try_into()?,
+            order,
             state: OrderState::parse(&row.state).ok_or(StoreFailure::Damaged)?,
             broker_order_id: broker_order_id.map_err(damaged)?,
             filled: decimal_option(row.filled.as_ref())?,

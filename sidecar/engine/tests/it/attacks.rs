@@ -3,12 +3,14 @@
 //! The engine runs over the real ledger and store; the broker is whatever a test says it answered.
 
 mod bench;
+mod talk;
+mod truth;
 
 use self::bench::{Bench, LOCAL, OPERATOR, account, approval_of, order_of, refusal_of};
 use ibkr_agent_audit::Emergency;
 use ibkr_agent_domain::{
-    BrokerName, BrokerOrderId, ClientOrderId, ErrorCode, Execution, OrderState, Side, Timestamp,
-    Untrusted,
+    BrokerName, BrokerOrderId, BrokerOrderStatus, ClientOrderId, ErrorCode, Execution, Listed,
+    OrderState, Side, Timestamp, Untrusted,
 };
 use ibkr_agent_engine::{
     Answer, ApprovalStatus, BrokerFacts, CommitError, Effect, Input, OperatorAct, PlaceReport,
@@ -116,6 +118,7 @@ fn an_order_that_filled_while_the_facts_were_read_still_counts_against_the_posit
     // Its facts were read before the first one's answer came.
     let facts = Ok(Box::new(holding(&bench, 20)));
     let report = PlaceReport::Placed {
+        status: BrokerOrderStatus::Submitted,
         order_id: BrokerOrderId::parse("7").unwrap(),
         message: String::new(),
     };
@@ -139,7 +142,11 @@ fn facts_that_were_asked_for_before_an_order_of_ours_changed_do_not_hide_it() {
         assert_eq!(refusal_of(&bench, one), None);
         let order = bench.only_order(&first);
         let order_id = BrokerOrderId::parse("7").unwrap();
-        let report = PlaceReport::Placed { order_id, message: String::new() };
+        let report = PlaceReport::Placed {
+            order_id,
+            status: BrokerOrderStatus::Submitted,
+            message: String::new(),
+        };
         bench.feed(Input::PlaceDone { order, report });
         bench.commit();
         bench.wall += 5_000;
@@ -170,9 +177,9 @@ fn the_clock_going_back_a_day_frees_no_limit_of_the_day() {
     let mut bench = Bench::new();
     bench.placed(Side::Buy, 5);
     bench.day -= 1;
-    assert_eq!(bench.engine.used(bench.now()).orders_today, 1);
+    assert_eq!(bench.engine.used(None, bench.now()).orders_today, 1);
     bench.day += 2;
-    assert_eq!(bench.engine.used(bench.now()).orders_today, 0);
+    assert_eq!(bench.engine.used(None, bench.now()).orders_today, 0);
 }
 
 #[test]
@@ -209,14 +216,17 @@ fn an_approval_read_back_at_start_ends_when_it_would_have() {
 fn an_order_id_of_another_account_never_stands_in_the_way_of_a_cancel() {
     let mut bench = Bench::new();
     // Two logins number their orders by themselves: 7 is an order of each account.
-    let one = bench.placed_on(&account("DU1"), Side::Buy, 5);
-    let two = bench.placed_on(&account("DU2"), Side::Buy, 5);
-    for order in [&one, &two] {
+    for name in ["DU1", "DU2"] {
+        let order = bench.placed_on(&account(name), Side::Buy, 5);
         let order_id = BrokerOrderId::parse("7").unwrap();
-        let report = PlaceReport::Placed { order_id, message: String::new() };
-        bench.feed(Input::PlaceDone { order: order.clone(), report });
+        let report = PlaceReport::Placed {
+            order_id,
+            status: BrokerOrderStatus::Submitted,
+            message: String::new(),
+        };
+        bench.feed(Input::PlaceDone { order, report });
+        bench.commit();
     }
-    bench.commit();
     for named in ["DU1", "DU2"] {
         for who in [LOCAL, OPERATOR] {
             bench.cancel(who, named, "7");
@@ -329,8 +339,11 @@ fn fill(order: &ClientOrderId, side: Side, quantity: i64) -> Execution {
 fn the_same_evidence_is_recorded_once() {
     let mut bench = Bench::new();
     let order = bench.placed(Side::Buy, 5);
-    let evidence =
-        |executions| Input::Evidence { account: account("DU1"), orders: Vec::new(), executions };
+    let evidence = |executions| Input::Evidence {
+        account: account("DU1"),
+        orders: Listed::default(),
+        executions: Listed::of(executions),
+    };
     bench.feed(evidence(vec![fill(&order, Side::Buy, 2)]));
     bench.commit();
     let size = bench.ledger.head().size;
@@ -348,7 +361,11 @@ fn a_fill_of_the_other_side_is_no_evidence() {
     let report = PlaceReport::Unknown { why: "timed_out" };
     bench.feed(Input::PlaceDone { order: order.clone(), report });
     let executions = vec![fill(&order, Side::Sell, 5)];
-    bench.feed(Input::Evidence { account: account("DU1"), orders: Vec::new(), executions });
+    bench.feed(Input::Evidence {
+        account: account("DU1"),
+        orders: Listed::default(),
+        executions: Listed::of(executions),
+    });
     bench.commit();
     assert_eq!(bench.state(&order), OrderState::Unknown);
 }

@@ -66,6 +66,7 @@ fn config(default_broker: Option<&str>) -> EngineConfig {
         approval_ttl: Duration::from_secs(10 * 60),
         max_open_approvals: 10,
         max_submit_token_age: Duration::from_secs(15 * 60),
+        question_timeout: Duration::from_secs(60),
         budget: CallBudget::default(),
     }
 }
@@ -304,6 +305,7 @@ impl Bench {
             quote: Some(quote),
             position: Decimal::ZERO,
             working_same_side: Decimal::ZERO,
+            session_ends: None,
             policy_currency_rate: Some(Decimal::ONE),
             as_of: None,
         }

@@ -274,9 +274,11 @@ impl World {
             | Pending::Read(_)
             | Pending::Cancel(..)
             | Pending::RecordedCancel(..)
-            | Pending::Seek(_) => false,
+            | Pending::Seek(_)
+            | Pending::Ask(..) => false,
         });
-        let exists = self.broker.orders.get(&order).map(|held| held.counts());
+        let held = self.broker.orders.get(&(order.clone(), 0));
+        let exists = held.map(|held| held.counts());
         if on_its_way || self.random.percent(50) {
             return Ok(());
         }

@@ -5,8 +5,8 @@
 
 use super::random::Random;
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, CanonicalOrder,
-    ClientOrderId, Execution, OrderKind, Timestamp, Untrusted,
+    AccountId, ApprovalId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, BrokerOrderType,
+    CanonicalOrder, ClientOrderId, Execution, OrderKind, Timestamp, Untrusted,
 };
 use ibkr_agent_gates::{Permit, Place, Question};
 use rust_decimal::Decimal;
@@ -58,9 +58,39 @@ pub(super) struct Entry {
     pub(super) id: BrokerOrderId,
     pub(super) fate: Fate,
     pub(super) filled: Decimal,
+    /// Its terms now: the account's user may change them elsewhere.
+    pub(super) quantity: Decimal,
+    pub(super) limit: Decimal,
+    /// Whether the day's list leaves it out.
+    pub(super) hidden: bool,
+    /// Each fill: id, quantity, price.
+    trades: Vec<(String, Decimal, Decimal)>,
 }
 
 impl Entry {
+    /// More of it filled.
+    fn fill_to(&mut self, total: Decimal) {
+        let more = total - self.filled;
+        if more > Decimal::ZERO {
+            let id = format!("execution-{}-{}", self.id, self.trades.len());
+            self.trades.push((id, more, self.limit));
+            self.filled = total;
+        }
+    }
+
+    /// What it is worth to the limits: whole while it may trade, else what it filled.
+    pub(super) fn value(&self) -> Decimal {
+        let open = matches!(self.fate, Fate::Working | Fate::Held);
+        let quantity = if open { self.quantity.max(self.filled) } else { self.filled };
+        quantity * self.limit
+    }
+
+    /// Whether its terms are others than those that were sent.
+    pub(super) fn is_changed(&self) -> bool {
+        let OrderKind::Limit(limit) = self.sent.order.terms().kind;
+        self.quantity != self.sent.order.terms().quantity.get() || self.limit != limit.get()
+    }
+
     /// Whether it can trade, or has traded.
     pub(super) fn counts(&self) -> bool {
         let traded = self.filled > Decimal::ZERO;
@@ -81,8 +111,13 @@ pub(super) enum Said {
 /// The broker.
 #[derive(Debug, Default)]
 pub(super) struct Broker {
-    pub(super) orders: BTreeMap<ClientOrderId, Entry>,
-    next: u64,
+    /// By reference and number: one reference may stand for several.
+    pub(super) orders: BTreeMap<(ClientOrderId, u32), Entry>,
+    /// Orders whose truth changed without us, by what happened.
+    pub(super) moved: BTreeMap<&'static str, u64>,
+    /// Whether nothing changes there but by us, fills aside, and nothing is asked.
+    pub(super) is_still: bool,
+    pub(super) next: u64,
 }
 
 impl Broker {
@@ -93,15 +128,25 @@ impl Broker {
 
     /// Takes an order that arrives.
     pub(super) fn place(&mut self, sent: Sent, random: &mut Random) -> Said {
-        if self.orders.contains_key(&sent.reference) {
+        if self.has(&sent.reference) {
             return Said::Senseless;
         }
         let id = BrokerOrderId::parse(&format!("{}", 1000 + self.number())).expect("an id");
         let reference = sent.reference.clone();
-        let entry = Entry { sent, id, fate: Fate::Working, filled: Decimal::ZERO };
-        self.orders.insert(reference.clone(), entry);
+        let OrderKind::Limit(limit) = sent.order.terms().kind;
+        let entry = Entry {
+            quantity: sent.order.terms().quantity.get(),
+            limit: limit.get(),
+            sent,
+            id,
+            fate: Fate::Working,
+            filled: Decimal::ZERO,
+            hidden: false,
+            trades: Vec::new(),
+        };
+        self.orders.insert((reference.clone(), 0), entry);
         match random.below(10) {
-            0..=2 => self.ask(&reference, random),
+            0..=2 if !self.is_still => self.ask(&reference, random),
             3 => self.settle(&reference, Fate::Refused),
             4 => self.settle(&reference, Fate::Held),
             5 => self.settle(&reference, Fate::Filled),
@@ -109,10 +154,14 @@ impl Broker {
         }
     }
 
+    pub(super) fn has(&self, reference: &ClientOrderId) -> bool {
+        self.orders.contains_key(&(reference.clone(), 0))
+    }
+
     fn settle(&mut self, reference: &ClientOrderId, fate: Fate) -> Said {
-        let entry = self.orders.get_mut(reference).expect("it was taken");
+        let entry = self.orders.get_mut(&(reference.clone(), 0)).expect("it was taken");
         if fate == Fate::Filled {
-            entry.filled = entry.sent.order.terms().quantity.get();
+            entry.fill_to(entry.quantity);
         }
         entry.fate = fate;
         if entry.fate == Fate::Refused {
@@ -132,14 +181,14 @@ impl Broker {
                 format!("Question {number}: the price is unusual. Are you sure?")
             }],
         };
-        let entry = self.orders.get_mut(reference).expect("it was taken");
+        let entry = self.orders.get_mut(&(reference.clone(), 0)).expect("it was taken");
         entry.fate = Fate::Asks { reply: question.reply_id.clone(), more: random.percent(30) };
         Said::Asks(question)
     }
 
     /// Takes an answer to a question.
     pub(super) fn reply(&mut self, reply_id: &str, confirmed: bool, random: &mut Random) -> Said {
-        let found = self.orders.iter().find_map(|(reference, entry)| {
+        let found = self.orders.iter().find_map(|((reference, _), entry)| {
             let Fate::Asks { reply, more } = &entry.fate else {
                 return None;
             };
@@ -174,17 +223,81 @@ impl Broker {
         let Some(entry) = self.orders.values_mut().nth(random.index(length.max(1))) else {
             return;
         };
-        let whole = entry.sent.order.terms().quantity.get();
+        if !self.is_still && random.percent(15) {
+            let what = Self::move_truth(entry, random);
+            *self.moved.entry(what).or_default() += 1;
+            return;
+        }
+        if !self.is_still && random.percent(5) && matches!(entry.fate, Fate::Working) {
+            return self.twin(random);
+        }
+        let whole = entry.quantity;
         match &entry.fate {
             Fate::Working if random.percent(30) => {
-                entry.filled = whole;
+                entry.fill_to(whole);
                 entry.fate = Fate::Filled;
             }
-            Fate::Working if whole > Decimal::ONE => entry.filled = Decimal::ONE,
+            Fate::Working if whole > Decimal::ONE => entry.fill_to(Decimal::ONE.max(entry.filled)),
             Fate::Held => entry.fate = Fate::Working,
             Fate::Asks { .. } if random.percent(20) => entry.fate = Fate::Refused,
             Fate::Working | Fate::Asks { .. } | Fate::Filled | Fate::Cancelled | Fate::Refused => {}
         }
+    }
+
+    /// The account's user, or the exchange, does something to an order that we don't hear of.
+    fn move_truth(entry: &mut Entry, random: &mut Random) -> &'static str {
+        match (&entry.fate, random.below(5)) {
+            (Fate::Working | Fate::Held, 0) => {
+                entry.quantity *= Decimal::from(50);
+                entry.limit += Decimal::from(35);
+                "changed at the broker"
+            }
+            (Fate::Working, 1) => {
+                entry.fill_to(entry.quantity + Decimal::ONE);
+                entry.fate = Fate::Filled;
+                "overfilled"
+            }
+            (Fate::Refused | Fate::Cancelled, 2) => {
+                entry.fill_to(entry.quantity);
+                entry.fate = Fate::Filled;
+                "filled after its end"
+            }
+            (Fate::Working, 3) => {
+                entry.hidden = !entry.hidden;
+                "left the day's list"
+            }
+            (Fate::Working, 4) => {
+                entry.fate = Fate::Cancelled;
+                "cancelled elsewhere"
+            }
+            _ => "nothing",
+        }
+    }
+
+    /// A change while a connection was lost leaves a second order under the same reference.
+    fn twin(&mut self, random: &mut Random) {
+        let working = |entry: &&Entry| matches!(entry.fate, Fate::Working);
+        let Some(one) = self.orders.values().find(working).cloned() else {
+            return;
+        };
+        let number = 1 + u32::try_from(random.below(3)).expect("small");
+        let id = BrokerOrderId::parse(&format!("{}", 1000 + self.number())).expect("an id");
+        let key = (one.sent.reference.clone(), number);
+        if let std::collections::btree_map::Entry::Vacant(place) = self.orders.entry(key) {
+            place.insert(Entry {
+                id,
+                filled: Decimal::ZERO,
+                hidden: false,
+                trades: Vec::new(),
+                ..one
+            });
+            *self.moved.entry("twins").or_default() += 1;
+        }
+    }
+
+    /// One order, as it is shown to who asks for it by its id.
+    pub(super) fn one(&self, id: &BrokerOrderId) -> Option<BrokerOrder> {
+        shown_order(self.orders.values().find(|entry| entry.id == *id)?)
     }
 
     /// The orders and trades of an account. Orders that ask or were refused don't show.
@@ -195,8 +308,9 @@ impl Broker {
     ) -> (Vec<BrokerOrder>, Vec<Execution>) {
         let of_account = |entry: &&Entry| entry.sent.order.account() == account;
         let entries: Vec<&Entry> = self.orders.values().filter(of_account).collect();
-        let orders = entries.iter().filter_map(|e| shown_order(e)).collect();
-        let trades = entries.iter().filter_map(|e| shown_trade(e, now)).collect();
+        let listed = entries.iter().filter(|entry| !entry.hidden);
+        let orders = listed.filter_map(|e| shown_order(e)).collect();
+        let trades = entries.iter().flat_map(|e| shown_trades(e, now)).collect();
         (orders, trades)
     }
 }
@@ -210,35 +324,35 @@ fn shown_order(entry: &Entry) -> Option<BrokerOrder> {
         Fate::Asks { .. } | Fate::Refused => return None,
     };
     let order = &entry.sent.order;
-    let OrderKind::Limit(limit) = order.terms().kind;
     Some(BrokerOrder {
         reference: Some(entry.sent.reference.clone()),
         symbol: Untrusted::new(order.symbol()),
         side: Some(order.terms().side),
-        quantity: Some(order.terms().quantity.get()),
+        quantity: Some(entry.quantity),
         filled: Some(entry.filled),
-        limit_price: Some(limit.get()),
+        limit_price: Some(entry.limit),
+        order_type: BrokerOrderType::Limit,
         kind: Untrusted::new("LMT"),
         status,
         ..BrokerOrder::of(entry.id.clone(), order.account().clone(), order.conid())
     })
 }
 
-fn shown_trade(entry: &Entry, now: Timestamp) -> Option<Execution> {
+fn shown_trades(entry: &Entry, now: Timestamp) -> Vec<Execution> {
     let order = &entry.sent.order;
-    let OrderKind::Limit(limit) = order.terms().kind;
-    (entry.filled > Decimal::ZERO).then(|| Execution {
-        id: Untrusted::new("execution"),
+    let trade = |(id, quantity, price): &(String, Decimal, Decimal)| Execution {
+        id: Untrusted::new(id),
         order_id: Some(entry.id.clone()),
         reference: Some(entry.sent.reference.clone()),
         account: order.account().clone(),
         conid: order.conid(),
         symbol: Untrusted::new(order.symbol()),
         side: Some(order.terms().side),
-        quantity: entry.filled,
-        price: limit.get(),
+        quantity: *quantity,
+        price: *price,
         commission: None,
         exchange: Untrusted::new("SMART"),
         time: now,
-    })
+    };
+    entry.trades.iter().map(trade).collect()
 }

@@ -3,13 +3,14 @@
 //!
 //! The checker trusts nothing that the engine says of itself; it keeps its own books.
 
-use super::broker::{Broker, Fate, Sent};
+use super::broker::{Broker, Entry, Fate, Sent};
 use ibkr_agent_domain::{
-    ApprovalId, ClientOrderId, Digest, ErrorCode, IdempotencyKey, OrderState, Timestamp,
+    AccountId, ApprovalId, ClientOrderId, Digest, ErrorCode, IdempotencyKey, OrderState, Timestamp,
 };
 use ibkr_agent_engine::{
-    Answer, ApprovalStatus, CommitJob, Engine, OrderEntry, Owner, Payload, Row, Ticket,
+    Answer, ApprovalStatus, CommitJob, Engine, Finding, OrderEntry, Owner, Payload, Row, Ticket,
 };
+use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A rule that was broken, in one sentence.
@@ -56,11 +57,13 @@ impl Summary {
         for row in &job.rows {
             match row {
                 Row::Approval(entry) => summary.approvals.push((entry.id.clone(), entry.status)),
-                Row::Order(entry) => summary.orders.push(entry.clone()),
+                Row::Order(entry) => summary.orders.push((**entry).clone()),
                 Row::Preview(_)
                 | Row::ForgetPreview(_)
                 | Row::Key(_)
                 | Row::ForgetKey(..)
+                | Row::ForgetApproval(_)
+                | Row::ForgetOrder(_)
                 | Row::Halt(_)
                 | Row::Admitted(_)
                 | Row::OperatorKey(_)
@@ -86,6 +89,7 @@ pub(super) struct Limits {
 #[derive(Debug)]
 struct Left {
     approval: ApprovalId,
+    account: AccountId,
     owner: Owner,
     key: IdempotencyKey,
     day: i64,
@@ -219,6 +223,7 @@ impl Checker {
         };
         let left = Left {
             approval: sent.approval.clone(),
+            account: sent.order.account().clone(),
             owner: entry.owner.clone(),
             key: entry.key.clone(),
             day: entry.trading_day,
@@ -231,7 +236,9 @@ impl Checker {
     }
 
     fn within_limits(&self, new: &Left) -> Checked {
-        let today = self.left.values().filter(|left| left.day == new.day && !left.absent);
+        // Each account has limits of its own.
+        let same = || self.left.values().filter(|left| left.account == new.account);
+        let today = same().filter(|left| left.day == new.day && !left.absent);
         rule(today.count() < self.limits.per_day, || {
             "more orders left in a day than the policy permits".to_owned()
         })?;
@@ -239,7 +246,7 @@ impl Checker {
         let near = |left: &&Left| {
             !left.absent && left.decided <= new.decided && new.decided.since(left.decided) < minute
         };
-        let lately = self.left.values().filter(near).count();
+        let lately = same().filter(near).count();
         rule(lately < self.limits.per_minute, || {
             "more orders left in a minute than the policy permits".to_owned()
         })
@@ -291,16 +298,17 @@ impl Checker {
             let Some(entry) = engine.orders().find(|entry| entry.id == *id) else {
                 return Err(Violation(format!("the broker has {id}, the engine doesn't")));
             };
+            // What was refused and filled later all the same is known once it was shown.
             let denied = matches!(entry.state, OrderState::Rejected | OrderState::NotSent);
-            rule(!(denied && held.counts()), || {
+            let late = broker.moved.contains_key("filled after its end");
+            rule(late || !(denied && held.counts()), || {
                 format!("{id} is called {:?}, the broker has it {:?}", entry.state, held.fate)
             })?;
-            let over = entry.state == OrderState::Cancelled;
-            rule(!(over && held.fate == Fate::Working), || {
-                format!("{id} is called cancelled while it works")
-            })?;
             let full = entry.state == OrderState::Filled;
-            rule(!full || held.fate == Fate::Filled, || {
+            let all = || broker.orders.values().filter(|other| other.sent.reference == *id);
+            let filled: Decimal = all().map(|one| one.filled).sum();
+            let whole = entry.order.terms().quantity.get();
+            rule(!full || filled >= whole || all().any(|one| one.fate == Fate::Filled), || {
                 format!("{id} is called filled, the broker has it {:?}", held.fate)
             })?;
         }
@@ -323,24 +331,67 @@ impl Checker {
         })
     }
 
+    /// What we say of an order's terms, fills and count is what the broker has, once it was seen.
+    fn terms_told(entry: &OrderEntry, all: &[&Entry]) -> Checked {
+        let id = &entry.id;
+        let told = |finding| entry.told.contains(&finding);
+        rule(!all.iter().any(|one| one.is_changed()) || told(Finding::Changed), || {
+            format!("{id} was changed at the broker and nobody was told")
+        })?;
+        let filled: Decimal = all.iter().map(|one| one.filled).sum();
+        rule(entry.filled.unwrap_or_default() == filled, || {
+            format!("{id} filled {filled} and is told as {:?}", entry.filled)
+        })?;
+        let approved = entry.order.terms().quantity.get();
+        rule(filled <= approved || told(Finding::Overfilled), || {
+            format!("{id} filled {filled} of {approved} and nobody was told")
+        })?;
+        let alive = all.iter().filter(|one| one.counts() && one.fate != Fate::Cancelled);
+        rule(alive.count() < 2 || told(Finding::Twin), || {
+            format!("{id} is at the broker twice and nobody was told")
+        })?;
+        let value: Decimal = all.iter().map(|one| one.value()).sum();
+        rule(entry.counted_notional >= value, || {
+            format!("{id} counts {} of the {value} at the broker", entry.counted_notional)
+        })
+    }
+
     /// Nothing is in flight any more and the broker's orders and trades were read.
     pub(super) fn at_rest(&self, engine: &Engine, broker: &Broker) -> Checked {
         rule(self.open.is_empty(), || format!("nobody answered {:?}", self.open))?;
-        for held in broker.orders.values().filter(|held| held.counts()) {
-            let id = &held.sent.reference;
-            let state = engine.orders().find(|entry| entry.id == *id).map(|e| e.state);
-            let expected = match held.fate {
-                Fate::Working | Fate::Held => OrderState::Working,
-                Fate::Filled => OrderState::Filled,
-                Fate::Cancelled => OrderState::Cancelled,
-                Fate::Asks { .. } | Fate::Refused => continue,
+        let references = broker.orders.keys().map(|(reference, _)| reference);
+        let references: BTreeSet<&ClientOrderId> = references.collect();
+        for id in references {
+            let all: Vec<_> =
+                broker.orders.values().filter(|one| one.sent.reference == *id).collect();
+            // What the list leaves out is asked for a minute later.
+            if all.iter().any(|one| one.hidden) {
+                continue;
+            }
+            let has = |fate: Fate| all.iter().any(|one| one.fate == fate);
+            let expected = match () {
+                () if has(Fate::Working) => OrderState::Working,
+                () if has(Fate::Filled) || filled_up(&all) => OrderState::Filled,
+                () if has(Fate::Held) => OrderState::Held,
+                () if has(Fate::Cancelled) => OrderState::Cancelled,
+                () => continue,
             };
-            rule(state == Some(expected), || {
-                format!("{id} is {state:?} at rest, the broker has it {:?}", held.fate)
+            let Some(entry) = engine.orders().find(|entry| entry.id == *id) else {
+                return Err(Violation(format!("the broker has {id}, the engine doesn't")));
+            };
+            rule(entry.state == expected, || {
+                format!("{id} is {:?} at rest, the broker has it {expected:?}", entry.state)
             })?;
+            Self::terms_told(entry, &all)?;
         }
         Ok(())
     }
+}
+
+/// Whether several broker orders together filled what was approved.
+fn filled_up(all: &[&Entry]) -> bool {
+    let filled: Decimal = all.iter().map(|one| one.filled).sum();
+    all.first().is_some_and(|one| filled >= one.sent.order.terms().quantity.get())
 }
 
 fn same_answer(

@@ -37,6 +37,7 @@ pub(super) fn config() -> EngineConfig {
         approval_ttl: Duration::from_secs(10 * 60),
         max_open_approvals: 4,
         max_submit_token_age: Duration::from_secs(15 * 60),
+        question_timeout: Duration::from_secs(60),
         budget: CallBudget::default(),
     }
 }
@@ -61,7 +62,7 @@ fn policy() -> Policy {
         max_quote_age: Duration::from_secs(60),
         max_drift_percent: Decimal::ONE,
         max_orders_per_minute: 2,
-        max_orders_per_day: 3,
+        max_orders_per_day: 2,
         max_notional_per_day: money(100_000),
         delayed_data_modes: BTreeSet::new(),
         known_questions: BTreeSet::from([KnownQuestion {
@@ -96,6 +97,7 @@ pub(super) fn facts(now: Timestamp) -> BrokerFacts {
         quote: Some(quote),
         position: Decimal::ZERO,
         working_same_side: Decimal::ZERO,
+        session_ends: Some(Timestamp::from_millis((now.utc_day() + 1) * 24 * 3600 * 1000)),
         policy_currency_rate: Some(Decimal::ONE),
         as_of: None,
     }

@@ -10,11 +10,14 @@ use super::checker::{Checked, Checker, Limits, Summary, Violation, rule};
 use super::random::Random;
 use super::setting::{self, Who};
 use ibkr_agent_audit::{Emergency, Ledger, Recorded, TransactError};
-use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, OrderState, PreviewId, Timestamp};
+use ibkr_agent_domain::{
+    AccountId, BrokerOrderId, BrokerOrderStatus, ClientOrderId, ErrorCode, Listed, OrderState,
+    PreviewId, Timestamp,
+};
 use ibkr_agent_engine::store;
 use ibkr_agent_engine::{
     Answer, BrokerFacts, CancelReport, CommitError, CommitJob, Effect, Engine, Input, Now,
-    PlaceReport, Restored, Ticket,
+    PlaceReport, Restored, Sought, Ticket,
 };
 use ibkr_agent_gates::{Cancel, Halt, Permit, Place, Reply};
 use std::collections::{BTreeMap, VecDeque};
@@ -30,6 +33,7 @@ pub(super) enum Pending {
     Cancel(Ticket, Permit<Cancel>),
     RecordedCancel(Ticket, Recorded<Permit<Cancel>>),
     Seek(AccountId),
+    Ask(ClientOrderId, BrokerOrderId),
     /// A request on the wire whose sender waits no longer.
     Arrive(Sent),
 }
@@ -76,7 +80,8 @@ impl World {
         Self {
             random: Random::new(seed),
             engine,
-            broker: Broker::default(),
+            // A world that is broken on purpose is otherwise a quiet one.
+            broker: Broker { is_still: sabotage != Sabotage::None, ..Broker::default() },
             checker: Checker::new(Limits { per_day: 3, per_minute: 2 }),
             tally: Tally::new(),
             pending: Vec::new(),
@@ -116,7 +121,8 @@ impl World {
             | Pending::Reply(_)
             | Pending::Cancel(..)
             | Pending::RecordedCancel(..)
-            | Pending::Seek(_) => None,
+            | Pending::Seek(_)
+            | Pending::Ask(..) => None,
         };
         self.pending.iter().filter_map(sent).collect()
     }
@@ -230,6 +236,7 @@ impl World {
                 Pending::Input(Box::new(Input::EmergencyHalted { ticket, event }))
             }
             Effect::SeekEvidence { account } => Pending::Seek(account),
+            Effect::AskOrder { reference, order, .. } => Pending::Ask(reference, order),
         };
         self.pending.push(pending);
         Ok(())
@@ -269,6 +276,11 @@ impl World {
             Pending::Cancel(ticket, permit) => self.cancel(ticket, &permit),
             Pending::RecordedCancel(ticket, permit) => self.cancel(ticket, permit.get()),
             Pending::Seek(account) => self.seek(account),
+            Pending::Ask(reference, order) => {
+                let found = self.broker.one(&order);
+                let answer = found.map_or(Sought::Gone, |row| Sought::Found(Box::new(row)));
+                self.deliver(Input::OrderSought { order: reference, answer });
+            }
             Pending::Arrive(sent) => drop(self.broker.place(sent, &mut self.random)),
         }
         Ok(true)
@@ -387,9 +399,11 @@ impl World {
 
     fn said(&mut self, order: &ClientOrderId, said: Said) {
         let report = match said {
-            Said::Placed(order_id) => {
-                PlaceReport::Placed { order_id, message: "submitted".to_owned() }
-            }
+            Said::Placed(order_id) => PlaceReport::Placed {
+                order_id,
+                status: BrokerOrderStatus::Submitted,
+                message: "submitted".to_owned(),
+            },
             Said::Asks(question) => {
                 self.count("questions");
                 self.waiting.insert(order.clone(), question.reply_id.clone());
@@ -436,7 +450,7 @@ impl World {
         let report = if self.broker.cancel(permit.action().order_id()) {
             CancelReport::Requested { message: "requested".to_owned() }
         } else {
-            CancelReport::Failed {
+            CancelReport::Refused {
                 code: ErrorCode::OrderNotFound,
                 message: "no such order".to_owned(),
             }
@@ -447,6 +461,7 @@ impl World {
     pub(super) fn seek(&mut self, account: AccountId) {
         let now = Timestamp::from_millis(self.wall);
         let (orders, executions) = self.broker.show(&account, now);
+        let (orders, executions) = (Listed::of(orders), Listed::of(executions));
         self.deliver(Input::Evidence { account, orders, executions });
     }
 
@@ -494,6 +509,7 @@ impl World {
             Sabotage::ForgottenCounts => {
                 for order in &mut restored.orders {
                     order.trading_day -= 1;
+                    order.counts_until = None;
                 }
                 restored
             }
@@ -519,6 +535,9 @@ impl World {
 
     /// The whole log verifies and the states that were seen are counted.
     pub(super) fn finish(&mut self) -> Checked {
+        for (what, count) in std::mem::take(&mut self.broker.moved) {
+            *self.tally.entry(what).or_default() += count;
+        }
         let states: Vec<OrderState> = self.engine.orders().map(|order| order.state).collect();
         for state in states {
             self.count(state.as_str());

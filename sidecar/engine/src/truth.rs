@@ -1,0 +1,339 @@
+//! What the broker's truth is of one of our orders: every order under our reference, its fills, and
+//! how far that is from what a human approved.
+//!
+//! Nothing here decides or records. A fact that was seen is never taken back by an older one: an
+//! order that ended doesn't work again under the same broker id, and fills only grow.
+
+use crate::OrderEntry;
+use ibkr_agent_domain::{
+    BrokerOrder, BrokerOrderId, BrokerOrderStatus, BrokerOrderType, BrokerTimeInForce, Execution,
+    OrderEvent, OrderKind, Timestamp,
+};
+use rust_decimal::Decimal;
+
+/// Most broker orders under one reference, and most fills, that are kept one by one.
+const MOST: usize = 500;
+
+/// One order at the broker under our reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incarnation {
+    /// When it was first seen.
+    pub first_seen: Timestamp,
+    /// What the broker last showed of it.
+    pub order: BrokerOrder,
+}
+
+impl Incarnation {
+    /// Whether it may still trade, an inactive one included.
+    #[must_use]
+    pub const fn may_trade(&self) -> bool {
+        self.order.status.is_open() || matches!(self.order.status, BrokerOrderStatus::Inactive)
+    }
+}
+
+/// One fill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fill {
+    /// The broker order that it filled, if told.
+    pub order: Option<BrokerOrderId>,
+    /// The correction's number, where its id has one.
+    pub revision: u32,
+    /// How much.
+    pub quantity: Decimal,
+    /// At what price.
+    pub price: Decimal,
+}
+
+/// A way in which the broker's truth isn't what was approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Finding {
+    /// Its terms at the broker aren't those that were approved.
+    Changed,
+    /// More filled than was approved.
+    Overfilled,
+    /// More than one order works, or traded, under its reference.
+    Twin,
+}
+
+impl Finding {
+    /// Every finding.
+    pub const ALL: [Self; 3] = [Self::Changed, Self::Overfilled, Self::Twin];
+
+    /// Our name, in snake case; also the notice's.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "order_changed_at_broker",
+            Self::Overfilled => "overfilled",
+            Self::Twin => "twin_order",
+        }
+    }
+
+    /// Parses our name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|finding| finding.as_str() == text)
+    }
+}
+
+impl OrderEntry {
+    /// The ids that the broker has given to orders of this reference.
+    pub fn broker_ids(&self) -> impl Iterator<Item = &BrokerOrderId> {
+        let shown = self.incarnations.iter().map(|one| &one.order.order_id);
+        let told = self.broker_order_id.iter();
+        told.filter(|id| self.incarnations.iter().all(|one| one.order.order_id != **id))
+            .chain(shown)
+    }
+
+    /// The ids of those that may still trade; the one that was told, while none was shown.
+    #[must_use]
+    pub fn cancellable(&self) -> Vec<BrokerOrderId> {
+        let open = self.incarnations.iter().filter(|one| one.may_trade());
+        let ids: Vec<_> = open.map(|one| one.order.order_id.clone()).collect();
+        if ids.is_empty() { self.broker_order_id.iter().cloned().collect() } else { ids }
+    }
+
+    /// Whether it may count against a limit: until its session is over, and for a minute at least.
+    #[must_use]
+    pub fn may_count(&self, now: Timestamp) -> bool {
+        let recent = now.since(self.created_at) < crate::limits::MINUTE;
+        // Rows of older versions don't know their session's end: a day and a half is enough.
+        let over = |end: Timestamp| end <= now;
+        let unknown = self.created_at.plus(std::time::Duration::from_secs(36 * 3600));
+        recent || !over(self.counts_until.unwrap_or(unknown))
+    }
+
+    /// Takes in a row of the broker's. An ending is never undone, and fills never shrink.
+    pub(crate) fn show(&mut self, row: &BrokerOrder, now: Timestamp) {
+        self.seen_at = Some(now);
+        let row = kept(row);
+        let found = self.incarnations.iter_mut().find(|one| one.order.order_id == row.order_id);
+        let Some(known) = found else {
+            if self.incarnations.len() < MOST {
+                self.broker_order_id = Some(row.order_id.clone());
+                self.incarnations.push(Incarnation { first_seen: now, order: row });
+            }
+            return;
+        };
+        let before = &known.order;
+        let mut seen = row.over(before);
+        seen.filled = seen.filled.max(before.filled);
+        let ended = |status| {
+            use BrokerOrderStatus as B;
+            matches!(status, B::Filled | B::Cancelled | B::PreCancelled)
+        };
+        let backwards = ended(before.status) && !ended(seen.status);
+        let unfilled = before.status == BrokerOrderStatus::Filled;
+        if backwards || (unfilled && seen.status != BrokerOrderStatus::Filled) {
+            seen.status = before.status;
+        }
+        known.order = seen;
+    }
+
+    /// Takes in a fill; a correction takes the place of what it corrects.
+    pub(crate) fn fill(&mut self, execution: &Execution, now: Timestamp) {
+        self.seen_at = Some(now);
+        let (id, revision) = execution.revision().unwrap_or_else(|| (execution.id.as_str(), 0));
+        let fill = Fill {
+            order: execution.order_id.clone(),
+            revision,
+            quantity: execution.quantity,
+            price: execution.price,
+        };
+        let known = self.fills.get(id).map(|known| known.revision);
+        let is_news = known.is_none_or(|known| known <= revision);
+        if is_news && (known.is_some() || self.fills.len() < MOST) {
+            self.fills.insert(id.to_owned(), fill);
+        }
+    }
+
+    /// The event that the truth amounts to, and what it makes of filled quantity and average price.
+    pub(crate) fn conclude(&mut self) -> Option<OrderEvent> {
+        let by_fill = self.fills.values().map(|fill| fill.quantity).fold(Decimal::ZERO, add);
+        let by_row = self.incarnations.iter().map(|one| self.filled_of(one));
+        let filled = by_fill.max(by_row.fold(Decimal::ZERO, add));
+        if !self.fills.is_empty() || self.incarnations.iter().any(|one| one.order.filled.is_some())
+        {
+            self.filled = Some(filled);
+        }
+        let spent = self.fills.values().map(|fill| fill.quantity.saturating_mul(fill.price));
+        let by_price = spent.fold(Decimal::ZERO, add).checked_div(by_fill);
+        let told = self.incarnations.iter().rev().find_map(|one| one.order.average_price);
+        self.average_price = told.or(by_price).or(self.average_price);
+        self.event(filled)
+    }
+
+    /// What one of them has filled: as its row says or its fills add up to, whichever is more.
+    fn filled_of(&self, one: &Incarnation) -> Decimal {
+        let alone = self.incarnations.len() == 1;
+        let own = self.fills.values().filter(|fill| match &fill.order {
+            Some(order) => *order == one.order.order_id,
+            None => alone,
+        });
+        let by_fill = own.map(|fill| fill.quantity).fold(Decimal::ZERO, add);
+        by_fill.max(one.order.filled.unwrap_or_default())
+    }
+
+    fn event(&self, filled: Decimal) -> Option<OrderEvent> {
+        use BrokerOrderStatus as B;
+        let statuses = || self.incarnations.iter().map(|one| one.order.status);
+        let whole = self.order.terms().quantity.get();
+        // One that can still trade beats another that is done.
+        let works = |one: &Incarnation| {
+            let status = one.order.status;
+            let left = self.filled_of(one) < one.order.quantity.unwrap_or(whole);
+            status.is_open() && status != B::PendingCancel && left
+        };
+        if self.incarnations.iter().any(works) {
+            return Some(OrderEvent::WorkingSeen);
+        }
+        if filled >= whole || statuses().any(|status| status == B::Filled) {
+            return Some(OrderEvent::FillSeen);
+        }
+        if statuses().any(|status| status == B::PendingCancel) {
+            return Some(OrderEvent::CancelPendingSeen);
+        }
+        if statuses().any(|status| status == B::Inactive) {
+            return Some(OrderEvent::HeldSeen);
+        }
+        if statuses().next().is_some() {
+            return Some(OrderEvent::CancelSeen);
+        }
+        // Fills without a row: a part of it traded, so the broker has it.
+        (filled > Decimal::ZERO).then_some(OrderEvent::WorkingSeen)
+    }
+
+    /// How the broker's truth isn't what was approved.
+    #[must_use]
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if self.incarnations.iter().any(|one| self.differs(&one.order)) {
+            findings.push(Finding::Changed);
+        }
+        if self.filled.is_some_and(|filled| filled > self.order.terms().quantity.get()) {
+            findings.push(Finding::Overfilled);
+        }
+        let traded = |one: &Incarnation| self.filled_of(one) > Decimal::ZERO;
+        let alive = self.incarnations.iter().filter(|one| one.may_trade() || traded(one));
+        if alive.count() > 1 {
+            findings.push(Finding::Twin);
+        }
+        findings
+    }
+
+    /// Whether a row's terms are others than those that were approved. What a row doesn't tell
+    /// isn't a difference.
+    fn differs(&self, row: &BrokerOrder) -> bool {
+        let terms = self.order.terms();
+        let OrderKind::Limit(limit) = terms.kind;
+        let kind = match row.order_type {
+            BrokerOrderType::Limit => false,
+            // No kind was told, or in a word that isn't known: a price tells.
+            BrokerOrderType::Other => row.trigger_price.is_some(),
+            BrokerOrderType::Market
+            | BrokerOrderType::Stop
+            | BrokerOrderType::StopLimit
+            | BrokerOrderType::Trailing
+            | BrokerOrderType::TrailingLimit
+            | BrokerOrderType::MarketIfTouched
+            | BrokerOrderType::LimitIfTouched
+            | BrokerOrderType::MarketOnClose
+            | BrokerOrderType::LimitOnClose
+            | BrokerOrderType::MidPrice
+            | BrokerOrderType::Relative => true,
+        };
+        let duration = row.time_in_force.as_ref().is_some_and(|told| match told {
+            BrokerTimeInForce::Known(known) => *known != terms.time_in_force,
+            BrokerTimeInForce::Other(_) => true,
+        });
+        kind || duration
+            || row.side.is_some_and(|side| side != terms.side)
+            || row.quantity.is_some_and(|quantity| quantity != terms.quantity.get())
+            || row.limit_price.is_some_and(|price| price != limit.get())
+    }
+
+    /// What the limits must count for it: never less than before, never less than the broker's
+    /// truth. An order at the broker that may trade counts whole, an ended one what it filled.
+    pub(crate) fn recount(&mut self) {
+        let OrderKind::Limit(limit) = self.order.terms().kind;
+        let mut value = Decimal::ZERO;
+        for one in &self.incarnations {
+            let row = &one.order;
+            let filled = self.filled_of(one);
+            let quantity = if one.may_trade() {
+                row.quantity.unwrap_or_else(|| self.order.terms().quantity.get()).max(filled)
+            } else {
+                filled
+            };
+            let prices = [row.limit_price, row.trigger_price, row.average_price];
+            let price = prices.into_iter().flatten().max().unwrap_or_else(|| limit.get());
+            value = add(value, quantity.saturating_mul(price));
+        }
+        let spent = self.fills.values().map(|fill| fill.quantity.saturating_mul(fill.price));
+        let value = value.max(spent.fold(Decimal::ZERO, add));
+        let rate = self.policy_rate.unwrap_or(Decimal::ONE);
+        let counted = value.saturating_mul(self.order.multiplier()).saturating_mul(rate);
+        self.counted_notional = self.counted_notional.max(counted);
+    }
+
+    /// The difference to what was approved, in one line; `None` when there is none.
+    #[must_use]
+    pub fn difference(&self) -> Option<String> {
+        let findings = self.findings();
+        if findings.is_empty() {
+            return None;
+        }
+        let terms = self.order.terms();
+        let OrderKind::Limit(limit) = terms.kind;
+        let mut parts = vec![format!("approved {} @ {limit}", terms.quantity)];
+        for one in self.incarnations.iter().filter(|one| self.differs(&one.order)) {
+            parts.push(format!("now {}", described(&one.order)));
+        }
+        if findings.contains(&Finding::Twin) {
+            let ids: Vec<String> =
+                self.incarnations.iter().map(|one| one.order.order_id.to_string()).collect();
+            parts.push(format!("the broker has it {} times ({})", ids.len(), ids.join(", ")));
+        }
+        if let Some(filled) = self.filled {
+            parts.push(format!("filled {}", filled.normalize()));
+        }
+        Some(parts.join(", "))
+    }
+}
+
+/// The part of a row that is kept: what changes with each look without being news isn't.
+fn kept(row: &BrokerOrder) -> BrokerOrder {
+    BrokerOrder {
+        side: row.side,
+        quantity: row.quantity,
+        filled: row.filled,
+        order_type: row.order_type,
+        kind: row.kind.clone(),
+        limit_price: row.limit_price,
+        trigger_price: row.trigger_price,
+        average_price: row.average_price,
+        time_in_force: row.time_in_force.clone(),
+        status: row.status,
+        cancel_reason: row.cancel_reason.clone(),
+        ..BrokerOrder::of(row.order_id.clone(), row.account.clone(), row.conid)
+    }
+}
+
+/// A row's terms in our words: `500 @ 235`, with the kind when it isn't a limit.
+fn described(row: &BrokerOrder) -> String {
+    let mut text = row.quantity.map_or_else(|| "?".to_owned(), |q| q.normalize().to_string());
+    if !matches!(row.order_type, BrokerOrderType::Limit | BrokerOrderType::Other) {
+        text = format!("{text} {}", row.order_type.as_str());
+    }
+    if let Some(price) = row.limit_price.or(row.trigger_price) {
+        text = format!("{text} @ {}", price.normalize());
+    }
+    if let Some(BrokerTimeInForce::Other(word)) = &row.time_in_force {
+        text = format!("{text} {word}");
+    }
+    text
+}
+
+fn add(sum: Decimal, more: Decimal) -> Decimal {
+    sum.saturating_add(more)
+}
