@@ -9,14 +9,14 @@ use crate::clock::Clock;
 use crate::desk::OperatorDesk;
 use crate::driver::{self, DriverParts, EngineHandle};
 use crate::engine::{
-    Answer, CallBudget, Engine, EngineConfig, HaltEntry, Input, Notice, OperatorAct,
+    Answer, Authority, CallBudget, Engine, EngineConfig, HaltEntry, Input, Notice, OperatorAct,
     OperatorKeyEntry,
 };
 use crate::folder::{DEMO_KEY_FILE, FolderError, StateFolder};
 use crate::notices::{self, NoticeSender, NoticeSettings};
 use crate::opening::{self, OpenState};
 use crate::operator::keys::{KeyError, NewKey, create_key, describe_key};
-use crate::operator::{OperatorDomain, OperatorPublicKey};
+use crate::operator::{OperatorDomain, OperatorPublicKey, verify_signature};
 use crate::relay::CredentialsError;
 use crate::tools::{Agents, Ceilings, Core, Enabled, Journal, RefusalMeter};
 use ibkr_agent_audit::{Ledger, OpenError};
@@ -241,7 +241,12 @@ impl Sidecar {
         let tracker = TaskTracker::new();
         let brokers = connect(&config, own, &latch, &clock, (&shutdown, &tracker))?;
         bring_up(&brokers).await;
-        let engine_config = engine_config(&config, policy, folder.secrets().sidecar().clone());
+        for key in &restored.unknown_keys {
+            tracing::error!(operator.key = %key, "operator.key_not_in_log");
+        }
+        let nonce_seed = nonce_seed(&config)?;
+        let sidecar = folder.secrets().sidecar().clone();
+        let engine_config = engine_config(&config, policy, sidecar, nonce_seed);
         let (engine, first) = Engine::restore(engine_config, restored, clock.now());
         let changes = Arc::new(Changes::new());
         let (notices, told) = NoticeSender::channel();
@@ -280,7 +285,7 @@ impl Sidecar {
         let core = Arc::new(core);
         record_start(&engine).await;
         if config.domain == OperatorDomain::Simulator {
-            enrol_demo_key(&config.state_dir, &engine).await?;
+            enrol_demo_key(&config.state_dir, &engine, &ledger).await?;
         }
         let sidecar = folder.secrets().sidecar().clone();
         let desk = OperatorDesk::new(Arc::clone(&core), sidecar, config.domain).await;
@@ -408,7 +413,12 @@ async fn bring_up(brokers: &Brokers) {
     }
 }
 
-fn engine_config(config: &SidecarConfig, policy: Policy, sidecar: SidecarId) -> EngineConfig {
+fn engine_config(
+    config: &SidecarConfig,
+    policy: Policy,
+    sidecar: SidecarId,
+    nonce_seed: [u8; 32],
+) -> EngineConfig {
     let default_broker = match config.brokers.as_slice() {
         [only] => Some(only.name.clone()),
         _ => None,
@@ -423,6 +433,7 @@ fn engine_config(config: &SidecarConfig, policy: Policy, sidecar: SidecarId) -> 
         max_submit_token_age: config.max_submit_token_age,
         question_timeout: config.question_timeout,
         budget: config.budget,
+        authority: Authority { verify: verify_signature, nonce_seed },
     }
 }
 
@@ -433,6 +444,15 @@ fn tell_doubt(halt: &HaltEntry, notices: &NoticeSender) {
     }
 }
 
+/// What makes approvals' bytes unlike any other's; runs that must repeat to the letter have none.
+fn nonce_seed(config: &SidecarConfig) -> Result<[u8; 32], KeyError> {
+    let mut seed = [0; 32];
+    if config.standing_clock.is_none() {
+        aws_lc_rs::rand::fill(&mut seed).map_err(|_| KeyError::Crypto)?;
+    }
+    Ok(seed)
+}
+
 async fn record_start(engine: &EngineHandle) {
     let mut record =
         Record::new(RecordKind::Started, Actor::System, Door::Internal, Decision::Stated);
@@ -441,7 +461,11 @@ async fn record_start(engine: &EngineHandle) {
 }
 
 /// Makes and enrols the simulator's open key, once.
-async fn enrol_demo_key(state_dir: &Path, engine: &EngineHandle) -> Result<(), StartError> {
+async fn enrol_demo_key(
+    state_dir: &Path,
+    engine: &EngineHandle,
+    ledger: &Ledger,
+) -> Result<(), StartError> {
     let is_first = engine.look(|engine, _| engine.operator_keys().next().is_none()).await;
     if !matches!(is_first, Ok(true)) {
         // A key that is missing by now is a doubt, not a reason to make another.
@@ -453,18 +477,30 @@ async fn enrol_demo_key(state_dir: &Path, engine: &EngineHandle) -> Result<(), S
     } else {
         create_key(&path, &NewKey::Simulator { passphrase: None })?
     };
-    enrol_first(engine, public_key, "simulator demo key").await;
+    enrol_first(engine, ledger, public_key, "simulator demo key").await;
     Ok(())
 }
 
-/// Enrols a key if none is; says whether it did.
+/// Whether the log enrolled a key, or can't say.
+async fn ever_enrolled(ledger: &Ledger) -> bool {
+    let ledger = ledger.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        crate::engine::store::ever_enrolled(&ledger.snapshot()?)
+    })
+    .await;
+    !matches!(read, Ok(Ok(false)))
+}
+
+/// Enrols a key if none is and, by the log, none ever was; says whether it did. Who can delete a
+/// key's row could otherwise put a key of his own in its place.
 pub(crate) async fn enrol_first(
     engine: &EngineHandle,
+    ledger: &Ledger,
     public_key: OperatorPublicKey,
     label: &str,
 ) -> bool {
     let is_first = engine.look(|engine, _| engine.operator_keys().next().is_none()).await;
-    if !matches!(is_first, Ok(true)) {
+    if !matches!(is_first, Ok(true)) || ever_enrolled(ledger).await {
         return false;
     }
     let key = OperatorKeyEntry {

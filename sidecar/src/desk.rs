@@ -2,19 +2,22 @@
 //!
 //! The only way to an operator's act. Nothing that an agent or the remote can send leads here.
 
+use crate::engine::store;
 use crate::engine::{
     Answer, ApprovalEntry, ApprovalStatus, Caller, Cancellation, Expired, Input, OperatorAct,
     OperatorKeyEntry, OrderEntry, Standing,
 };
 use crate::operator::{
-    EnrolledKey, Keyring, OperatorDomain, OperatorDoor, OperatorPublicKey, Verb,
+    EnrolledKey, Keyring, OperatorDomain, OperatorDoor, OperatorPublicKey, Verb, verify_signature,
 };
+use crate::proof::proof_in;
 use crate::tools::{Core, refusal_body, refused};
 use arc_swap::ArcSwap;
-use ibkr_agent_audit::TailQuery;
+use ibkr_agent_audit::{StoreFailure, TailQuery};
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, BrokerName, BrokerOrderId, ClientOrderId, Decision, Digest, Door,
-    ErrorCode, OperatorKeyId, Record, RecordKind, ScopeSet, SidecarId, Tier, Untrusted,
+    ErrorCode, OperatorKeyId, OperatorSignature, Record, RecordKind, ScopeSet, SidecarId, Tier,
+    Untrusted,
 };
 use ibkr_agent_gates::Requester;
 use ibkr_agent_protocol::catalogue::approvals::OrderOutput;
@@ -67,8 +70,9 @@ impl OperatorDesk {
     /// # Errors
     /// `SIGNATURE_REQUIRED` when a key is enrolled already.
     pub async fn enrol_first(&self, key: OperatorPublicKey, label: &str) -> Result<(), ErrorBody> {
-        if !crate::app::enrol_first(&self.core.engine, key, label).await {
-            let message = "a key is enrolled already: sign with it to enrol another";
+        let core = &self.core;
+        if !crate::app::enrol_first(&core.engine, &core.ledger, key, label).await {
+            let message = "the log has enrolled a key already: sign with it to enrol another";
             return Err(ErrorBody::new(ErrorCode::SignatureRequired, message));
         }
         self.reload_keys().await;
@@ -107,6 +111,7 @@ impl OperatorDesk {
             Verb::Status {} => self.status().await,
             Verb::Approvals { all } => self.approvals(*all).await,
             Verb::Approval { id } => self.approval(id).await,
+            Verb::ApprovalProof { id } => self.approval_proof(id).await,
             Verb::Questions {} => self.questions().await,
             Verb::Orders {} => self.orders().await,
             Verb::HaltStatus {} => self.halt_status().await,
@@ -234,6 +239,14 @@ impl OperatorDesk {
         }
     }
 
+    async fn approval_proof(&self, id: &str) -> Result<Value, ErrorBody> {
+        let id = parse(ApprovalId::parse(id))?;
+        let ledger = self.core.ledger.clone();
+        let read = tokio::task::spawn_blocking(move || proof_in(ledger.snapshot(), &id)).await;
+        let failed = || ErrorBody::new(ErrorCode::InternalError, "the store can't be read");
+        serde_json::to_value(read.map_err(|_| failed())??).map_err(|_| failed())
+    }
+
     async fn questions(&self) -> Result<Value, ErrorBody> {
         let found = self.core.engine.look(|engine, _| {
             engine.orders().filter(|o| o.question.is_some()).cloned().collect::<Vec<_>>()
@@ -292,23 +305,42 @@ impl OperatorDesk {
         }))
     }
 
+    /// The log against its checkpoint, then what it and the store say of approvals.
     async fn audit_verify(&self) -> Result<Value, ErrorBody> {
         let ledger = self.core.ledger.clone();
         let verified = tokio::task::spawn_blocking(move || {
-            ledger.snapshot().map(|snapshot| snapshot.verify(ledger.verifier()))
+            let snapshot = ledger.snapshot()?;
+            Ok::<_, StoreFailure>(match snapshot.verify(ledger.verifier()) {
+                Ok(report) => Ok((report, store::verify_chain(&snapshot, verify_signature)?)),
+                Err(error) => Err(error),
+            })
         });
         let failed = || ErrorBody::new(ErrorCode::InternalError, "the log can't be read");
-        match verified.await.map_err(|_| failed())?.map_err(|_| failed())? {
-            Ok(report) => Ok(json!({
-                "verified": true,
-                "size": report.size,
-                "root": report.root,
-                "key": self.core.ledger.verifier().to_string(),
-                "checkpoint": report.checkpoint,
-                "state_doubt": self.state_doubt().await?,
-            })),
-            Err(error) => Err(ErrorBody::new(ErrorCode::AuditChainInvalid, error.to_string())),
+        let (report, chain) = match verified.await.map_err(|_| failed())?.map_err(|_| failed())? {
+            Ok(found) => found,
+            Err(error) => {
+                return Err(ErrorBody::new(ErrorCode::AuditChainInvalid, error.to_string()));
+            }
+        };
+        if let Some(first) = chain.breaks.first() {
+            let message = match chain.broken {
+                1 => first.clone(),
+                broken => format!("{first}; {broken} breaks in all"),
+            };
+            let mut body = ErrorBody::new(ErrorCode::AuditChainInvalid, message);
+            body.details = chain.breaks;
+            return Err(body);
         }
+        Ok(json!({
+            "verified": true,
+            "size": report.size,
+            "root": report.root,
+            "key": self.core.ledger.verifier().to_string(),
+            "checkpoint": report.checkpoint,
+            "state_doubt": self.state_doubt().await?,
+            "approvals_signed": chain.signed,
+            "approvals_before_signatures": chain.before_signatures,
+        }))
     }
 
     async fn cancel(
@@ -369,9 +401,10 @@ impl OperatorDesk {
         key: Option<&OperatorKeyId>,
     ) -> Result<Option<OperatorAct>, ErrorBody> {
         Ok(Some(match verb {
-            Verb::Approve { id, digest } => OperatorAct::Approve {
+            Verb::Approve { id, digest, signature } => OperatorAct::Approve {
                 approval: parse(ApprovalId::parse(id))?,
                 digest: parse(Digest::parse(digest))?,
+                signature: parse(OperatorSignature::parse(signature))?,
                 key: key.cloned().ok_or_else(|| {
                     ErrorBody::new(ErrorCode::SignatureRequired, "an approval is signed")
                 })?,
@@ -400,6 +433,7 @@ impl OperatorDesk {
             Verb::Status {}
             | Verb::Approvals { .. }
             | Verb::Approval { .. }
+            | Verb::ApprovalProof { .. }
             | Verb::Questions {}
             | Verb::HaltStatus {}
             | Verb::Limits {}
@@ -470,6 +504,8 @@ fn set(value: &mut Value, key: &str, new: Value) {
 fn approval(entry: &ApprovalEntry, expired: Expired) -> Value {
     let counts = matches!(entry.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
     let status = if counts && expired == Expired::Yes { "expired" } else { entry.status.as_str() };
+    let terms = entry.terms();
+    let bytes = terms.as_ref().map(|t| String::from_utf8_lossy(&t.bytes()).into_owned());
     json!({
         "approval_id": entry.id.as_str(),
         "status": status,
@@ -478,6 +514,8 @@ fn approval(entry: &ApprovalEntry, expired: Expired) -> Value {
         "order": OrderOutput::from(&entry.order),
         "order_digest": entry.order.digest().to_string(),
         "canonical_order": String::from_utf8_lossy(&entry.order.canonical_bytes()),
+        "approval_digest": terms.as_ref().map(|terms| terms.digest().to_string()),
+        "approval_bytes": bytes,
         "reference_price": entry.reference_price.map(|price| price.to_string()),
         "position": entry.position.to_string(),
         "warnings": entry.warnings,

@@ -11,6 +11,7 @@
 //! | [`driver`] | performs the engine's effects |
 //! | [`tools`] | the agents' door |
 //! | [`operator`], [`desk`] | what only a human may do |
+//! | [`proof`] | an operator's yes with all that proves it |
 //! | [`local`] | the agent socket: attach and take over |
 //! | [`notices`] | tells a human what must not wait |
 //! | [`relay`] | dials out to the hosted remote |
@@ -32,6 +33,7 @@ pub mod notices;
 mod opening;
 pub mod operator;
 pub mod prelude;
+pub mod proof;
 pub mod relay;
 pub mod sdk;
 pub mod secrets;

@@ -15,7 +15,9 @@ pub mod verb;
 mod wire;
 
 pub use client::{OperatorClient, OperatorConnectError};
-pub use keyring::{EnrolledKey, Keyring, KeyringError, OperatorDomain, OperatorPublicKey};
+pub use keyring::{
+    EnrolledKey, Keyring, KeyringError, OperatorDomain, OperatorPublicKey, verify_signature,
+};
 pub use keys::{
     KeyDescription, KeyError, NewKey, OperatorSigner, create_key, describe_key, load_key,
 };

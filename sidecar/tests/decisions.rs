@@ -10,7 +10,7 @@
 )]
 
 use ibkr_agent_broker::{Clock as _, Pacing, SystemClock};
-use ibkr_agent_domain::{Door, ErrorCode, Timestamp, Untrusted};
+use ibkr_agent_domain::{Digest, Door, ErrorCode, Timestamp, Untrusted};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, StartError, demo_key_path};
 use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
 use ibkr_agent_gateway::tools::Agent;
@@ -44,13 +44,21 @@ async fn preview(sidecar: &Sidecar, account: &str) -> Result<Value, ErrorBody> {
     ask(sidecar, "ibkr_order_preview", order).await
 }
 
+/// The operator's yes to an approval as the desk shows it.
+async fn yes_to(sidecar: &Sidecar, state: &Path, id: &str) -> Verb {
+    let desk = sidecar.desk();
+    let shown = desk.perform(Verb::Approval { id: id.to_owned() }, None).await.unwrap();
+    let covered = Digest::of(shown["approval_bytes"].as_str().unwrap().as_bytes());
+    load_key(&demo_key_path(state), desk.domain(), None).unwrap().approve(id, &covered).unwrap()
+}
+
 /// A human's yes to a preview; gives the approval's id.
 async fn approve(sidecar: &Sidecar, state: &Path, preview: &Value) -> String {
     let asked = json!({"account_id": preview["order"]["account_id"],
                        "preview_id": preview["preview_id"]});
     let asked = ask(sidecar, "ibkr_approvals_create", asked).await.unwrap();
     let text = |name: &str| asked[name].as_str().unwrap().to_owned();
-    let verb = Verb::Approve { id: text("approval_id"), digest: text("order_digest") };
+    let verb = yes_to(sidecar, state, &text("approval_id")).await;
     let desk = sidecar.desk();
     let signer = load_key(&demo_key_path(state), desk.domain(), None).unwrap();
     let challenge = Challenge("00".repeat(32));

@@ -7,7 +7,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
-use ibkr_agent_domain::{Door, ErrorCode, Untrusted};
+use ibkr_agent_domain::{Digest, Door, ErrorCode, Untrusted};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, demo_key_path};
 use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
 use ibkr_agent_gateway::tools::Agent;
@@ -43,6 +43,14 @@ async fn operate(sidecar: &Sidecar, state: &Path, verb: Verb) -> Result<Value, E
     desk.perform(verb, Some(key)).await
 }
 
+/// The operator's yes to an approval as the desk shows it.
+async fn yes_to(sidecar: &Sidecar, state: &Path, id: &str) -> Verb {
+    let desk = sidecar.desk();
+    let shown = desk.perform(Verb::Approval { id: id.to_owned() }, None).await.unwrap();
+    let covered = Digest::of(shown["approval_bytes"].as_str().unwrap().as_bytes());
+    load_key(&demo_key_path(state), desk.domain(), None).unwrap().approve(id, &covered).unwrap()
+}
+
 async fn approved(sidecar: &Sidecar, state: &Path, limit: &str) -> String {
     let preview = ask(
         sidecar,
@@ -62,8 +70,7 @@ async fn approved(sidecar: &Sidecar, state: &Path, limit: &str) -> String {
     .unwrap();
     assert_eq!(asked["status"], "pending");
     let id = asked["approval_id"].as_str().unwrap().to_owned();
-    let digest = asked["order_digest"].as_str().unwrap().to_owned();
-    let verb = Verb::Approve { id: id.clone(), digest };
+    let verb = yes_to(sidecar, state, &id).await;
     let given = operate(sidecar, state, verb).await.unwrap();
     assert_eq!(given["status"], "approved");
     id
@@ -199,8 +206,8 @@ async fn an_order_leaves_for_smart_unless_its_caller_names_another_exchange() {
         let id = asked["approval_id"].as_str().unwrap().to_owned();
         let signed = asked["order_summary"].as_str().unwrap();
         assert!(signed.contains(&format!(" on {wanted}) ")), "{named}: {signed}");
-        let digest = asked["order_digest"].as_str().unwrap().to_owned();
-        operate(&sidecar, &state, Verb::Approve { id: id.clone(), digest }).await.unwrap();
+        let yes = yes_to(&sidecar, &state, &id).await;
+        operate(&sidecar, &state, yes).await.unwrap();
         let submit = json!({"account_id": "DU1234567", "approval_id": id});
         ask(&sidecar, "ibkr_paper_order_submit", submit).await.unwrap();
         let orders = simulator.control().orders();

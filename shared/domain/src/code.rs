@@ -153,6 +153,7 @@ codes! {
     ApprovalExpired = "APPROVAL_EXPIRED", Refused, false, "Preview again and ask for a new approval.";
     ApprovalPreviewMismatch = "APPROVAL_PREVIEW_MISMATCH", Refused, false, "The approval belongs to another account or preview.";
     ApprovalConsumed = "APPROVAL_CONSUMED", Refused, false, "An approval makes one order only; ask ibkr_order_outcome what became of it.";
+    ApprovalUnsigned = "APPROVAL_UNSIGNED", Refused, false, "No operator's signature covers this approval: verify the log, then preview and ask again.";
     ApprovalTooMany = "APPROVAL_TOO_MANY", Refused, true, "Too many approvals are open; let the operator decide them first.";
     SignatureRequired = "SIGNATURE_REQUIRED", Auth, false, "Sign with an enrolled operator key.";
     SignatureInvalid = "SIGNATURE_INVALID", Auth, false, "The signature does not match an enrolled key or what was shown.";

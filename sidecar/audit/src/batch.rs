@@ -119,6 +119,12 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// The position that the next record gets.
+    #[must_use]
+    pub const fn next_index(&self) -> u64 {
+        self.frontier.size()
+    }
+
     /// Appends a record to the log. The slot becomes a [`Recorded`] once the batch is committed.
     ///
     /// # Errors

@@ -360,6 +360,50 @@ impl Ledger {
     }
 }
 
+/// A store that no process runs on, opened to be looked at. It needs no key.
+pub struct StoreFile(Opened);
+
+impl core::fmt::Debug for StoreFile {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("StoreFile").finish_non_exhaustive()
+    }
+}
+
+enum Opened {
+    Sound(redb::ReadOnlyDatabase),
+    Repaired(Database),
+}
+
+impl StoreFile {
+    /// Opens the file. One that its last process left in a hurry is put in order first, as any
+    /// start would.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when it isn't there or is in use.
+    pub fn open(path: &Path) -> Result<Self, StoreFailure> {
+        let failed = |error: redb::DatabaseError| StoreFailure::Database(error.to_string());
+        match redb::ReadOnlyDatabase::open(path) {
+            Ok(database) => Ok(Self(Opened::Sound(database))),
+            Err(redb::DatabaseError::RepairAborted) => Database::open(path)
+                .map(|database| Self(Opened::Repaired(database)))
+                .map_err(failed),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// A view of it, good for as long as this value lives.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreFailure> {
+        let txn = match &self.0 {
+            Opened::Sound(database) => database.begin_read()?,
+            Opened::Repaired(database) => database.begin_read()?,
+        };
+        Ok(Snapshot { txn })
+    }
+}
+
 /// Key and value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 

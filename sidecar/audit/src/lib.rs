@@ -27,7 +27,9 @@ pub use batch::{Batch, Commit, Recorded, Slot, StoreFailure, Table, WrongBatch};
 pub use doubt::{Doubt, StateFile};
 pub use emergency::{Emergency, FoundEmergency};
 pub use entry::{Entry, EventId};
-pub use ledger::{Head, History, Ledger, LedgerConfig, OpenError, Pair, Snapshot, TransactError};
+pub use ledger::{
+    Head, History, Ledger, LedgerConfig, OpenError, Pair, Snapshot, StoreFile, TransactError,
+};
 pub use mark::Witness;
 pub use query::{Page, TailQuery};
 pub use verify::{VerifyError, VerifyReport};

@@ -1,9 +1,10 @@
 //! Reading the log from its end or from a position: cost depends on the page, not on the log's
 //! length.
 
-use crate::batch::{BY_ACTOR, LEAVES, StoreFailure, actor_key};
+use crate::batch::{BY_ACTOR, LEAVES, META, StoreFailure, actor_key};
 use crate::entry::Entry;
 use crate::ledger::Snapshot;
+use ibkr_agent_tlog::{Checkpoint, inclusion_proof, leaf_hash, parse_note, verify_inclusion};
 
 /// Most records of one page.
 const MAX_LIMIT: usize = 500;
@@ -50,6 +51,29 @@ impl Snapshot {
         let full = indexes.len() == limit;
         let next_before = indexes.last().copied().filter(|index| full && *index > 0);
         Ok(Page { entries, next_before })
+    }
+
+    /// The record of a position, if the tree that the stored checkpoint states holds it: what was
+    /// only written into the table of records isn't one.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn proven(&self, index: u64) -> Result<Option<Entry>, StoreFailure> {
+        let Some((_, leaf)) = self.leaves(index, 1)?.into_iter().find(|(at, _)| *at == index)
+        else {
+            return Ok(None);
+        };
+        let meta = self.txn.open_table(META)?;
+        let stored = meta.get("checkpoint")?.map(|guard| guard.value().to_vec());
+        let note = stored.as_deref().and_then(|bytes| parse_note(bytes).ok());
+        let Some(checkpoint) = note.and_then(|note| Checkpoint::parse(note.text()).ok()) else {
+            return Ok(None);
+        };
+        let (size, root) = (checkpoint.size(), checkpoint.root());
+        let Ok(proof) = inclusion_proof(self, index, size) else { return Ok(None) };
+        let entry: Option<Entry> = serde_json::from_slice(&leaf).ok();
+        let holds = verify_inclusion(&leaf_hash(&leaf), index, size, &proof, &root).is_ok();
+        Ok(entry.filter(|entry| holds && entry.index == index))
     }
 
     /// Leaves from a position on, oldest first, byte for byte as they were hashed; at most 500.

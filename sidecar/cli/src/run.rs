@@ -1,8 +1,8 @@
 //! From arguments to an exit code: parse, set up logs, choose the verb.
 
 use crate::args::{
-    AuditVerb, Cli, ConfigVerb, DemoArgs, Global, LogFormat, OrdersVerb, SessionVerb,
-    SimulatorVerb, StateVerb, Verb,
+    ApprovalsVerb, AuditVerb, Cli, ConfigVerb, DemoArgs, Global, LogFormat, OrdersVerb,
+    SessionVerb, SimulatorVerb, StateVerb, Verb,
 };
 use crate::demo::{self, DemoOptions};
 use crate::failure::Failure;
@@ -159,6 +159,9 @@ async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
         Verb::Mcp(verb) => Box::pin(mcp::run(context, verb)).await,
         Verb::Sidecar(verb) => Box::pin(sidecar::run(context, verb)).await,
         Verb::Operator(verb) => Box::pin(operator::init(context, verb)).await,
+        Verb::Approvals(ApprovalsVerb::Verify { approval_id, file, public_key }) => {
+            approvals::verify(context, approval_id, file.as_deref(), public_key.as_deref()).await
+        }
         Verb::Orders(OrdersVerb::LiveSubmit(_) | OrdersVerb::LiveCancel(_)) => Err(Failure::new(
             ErrorCode::LiveTradingDisabled,
             "live orders are not built in this version; paper orders are",

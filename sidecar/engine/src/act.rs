@@ -1,19 +1,23 @@
 //! What an operator can do to the engine.
 
 use crate::state::OperatorKeyEntry;
-use ibkr_agent_domain::{ApprovalId, BrokerName, ClientOrderId, Digest, OperatorKeyId};
+use ibkr_agent_domain::{
+    ApprovalId, BrokerName, ClientOrderId, Digest, OperatorKeyId, OperatorSignature,
+};
 
 /// An operator's act, its signature already verified where one is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperatorAct {
-    /// Approve the order of this digest.
+    /// Approve exactly this.
     Approve {
         /// Which approval.
         approval: ApprovalId,
-        /// What was shown and signed.
+        /// Digest of the approval's bytes, as shown.
         digest: Digest,
         /// The key that signed.
         key: OperatorKeyId,
+        /// Its signature, which is kept.
+        signature: OperatorSignature,
     },
     /// Deny, or take back.
     Deny {

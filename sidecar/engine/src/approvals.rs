@@ -7,8 +7,8 @@ use crate::{
     PreviewDraft, Refusal, Row, Ticket, derived_id, owner_of, record_of, refuse, system_record,
 };
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, PreviewId, RecordKind,
-    Reference, Untrusted,
+    AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, OperatorSignature,
+    PreviewId, RecordKind, Reference, Untrusted,
 };
 use ibkr_agent_gates::{Requester, Verdict, check_order, mid_price};
 use std::time::Duration;
@@ -23,6 +23,7 @@ impl Engine {
     ) -> Effect {
         let PreviewDraft { order, facts } = draft;
         let reference_price = facts.quote.as_ref().and_then(mid_price);
+        let reference_time = facts.quote.as_ref().map(|quote| quote.as_of);
         let position = facts.position;
         let in_doubt = self.in_doubt(&order);
         let under_way = self.under_way(&order, None, facts.blind_from(now.wall));
@@ -49,6 +50,7 @@ impl Engine {
             owner,
             order,
             reference_price,
+            reference_time: reference_price.and(reference_time),
             position,
             would_pass,
             warnings,
@@ -102,7 +104,13 @@ impl Engine {
         let changed = format!("ibkr://approvals/{}", entry.id);
         let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
         let after = After::Reply(ticket, answer, Some(changed));
-        self.commit(Vec::new(), vec![Row::Approval(entry)], Payload::Record(record), after, now)
+        self.commit(
+            Vec::new(),
+            vec![Row::Approval(Box::new(entry))],
+            Payload::Record(record),
+            after,
+            now,
+        )
     }
 
     fn new_approval(
@@ -146,6 +154,7 @@ impl Engine {
         let id = derived_id("ap", &[&owner.0, call, preview.id.as_str()]);
         let id = ApprovalId::parse(&id)
             .map_err(|_| Refusal::new(ErrorCode::InternalError, "no approval id"))?;
+        let asked = self.asked_now(caller, &id, preview, now);
         Ok(ApprovalEntry {
             id,
             owner,
@@ -156,7 +165,9 @@ impl Engine {
             position: preview.position,
             warnings: preview.warnings.clone(),
             status: ApprovalStatus::Pending,
+            asked: Some(asked),
             approved_by: None,
+            signed: None,
             created_at: now.wall,
             expires_at: now.wall.plus(ttl),
         })
@@ -187,8 +198,8 @@ impl Engine {
         now: Now,
     ) -> Vec<Effect> {
         match act {
-            OperatorAct::Approve { approval, digest, key } => {
-                vec![self.approve(ticket, &requester, &approval, digest, key, now)]
+            OperatorAct::Approve { approval, digest, key, signature } => {
+                vec![self.approve(ticket, &requester, &approval, (digest, key, signature), now)]
             }
             OperatorAct::Deny { approval } => vec![self.deny(ticket, &requester, &approval, now)],
             OperatorAct::Answer { order, text, confirmed } => {
@@ -217,36 +228,37 @@ impl Engine {
         ticket: Ticket,
         requester: &Requester,
         approval: &ApprovalId,
-        digest: Digest,
-        key: OperatorKeyId,
+        (digest, key, signature): (Digest, OperatorKeyId, OperatorSignature),
         now: Now,
     ) -> Effect {
-        let over = self.approvals.get(approval).is_some_and(|entry| self.is_over(entry, now));
-        let Some(entry) = self.approvals.get_mut(approval) else {
+        let Some(entry) = self.approvals.get(approval) else {
             return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
         };
-        let problem = if entry.order.digest() != digest {
-            Some((ErrorCode::SignatureInvalid, "what was signed is not this order"))
-        } else if over {
-            Some((ErrorCode::ApprovalExpired, "the request has expired"))
-        } else {
-            match entry.status {
-                ApprovalStatus::Pending => None,
-                ApprovalStatus::Approved => {
-                    let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
-                    return Effect::Reply { ticket, answer, event: None };
-                }
-                ApprovalStatus::Denied => Some((ErrorCode::ApprovalDenied, "it was denied")),
-                ApprovalStatus::Consumed => Some((ErrorCode::ApprovalConsumed, "it was spent")),
+        let yes = match self.with_yes(entry, &key, &digest, signature) {
+            Ok(yes) => yes,
+            Err(refusal) => return self.refuse_recorded(ticket, requester, refusal, now),
+        };
+        let problem = match entry.status {
+            ApprovalStatus::Denied => Some((ErrorCode::ApprovalDenied, "it was denied")),
+            ApprovalStatus::Consumed => Some((ErrorCode::ApprovalConsumed, "it was spent")),
+            ApprovalStatus::Pending | ApprovalStatus::Approved if self.is_over(entry, now) => {
+                Some((ErrorCode::ApprovalExpired, "the request has expired"))
             }
+            ApprovalStatus::Approved if self.check_authority(entry).is_ok() => {
+                let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
+                return Effect::Reply { ticket, answer, event: None };
+            }
+            // Marked as approved, but not by an operator.
+            ApprovalStatus::Approved => {
+                Some((ErrorCode::ApprovalUnsigned, "it was marked as approved without a signature"))
+            }
+            ApprovalStatus::Pending => None,
         };
         if let Some((code, message)) = problem {
             return refuse(ticket, code, message);
         }
-        entry.status = ApprovalStatus::Approved;
-        entry.approved_by = Some(key);
-        let entry = entry.clone();
-        self.decided(ticket, requester, entry, RecordKind::Approved, ApprovalStatus::Pending, now)
+        self.approvals.insert(yes.id.clone(), yes.clone());
+        self.decided(ticket, requester, yes, RecordKind::Approved, ApprovalStatus::Pending, now)
     }
 
     fn deny(
@@ -264,6 +276,8 @@ impl Engine {
             return refuse(ticket, ErrorCode::ApprovalConsumed, "it was spent: cancel the order");
         }
         entry.status = ApprovalStatus::Denied;
+        // What was taken back can't be put back by writing a status: the log keeps the signature.
+        entry.signed = None;
         let entry = entry.clone();
         self.decided(ticket, requester, entry, RecordKind::Denied, before, now)
     }
@@ -283,11 +297,16 @@ impl Engine {
         record.account = Some(entry.order.account().clone());
         record.references.push(Reference::Approval(entry.id.clone()));
         record.references.push(Reference::Order(entry.order.digest()));
+        if let Some(signed) = &entry.signed {
+            record.references.extend(entry.terms().map(|t| Reference::ApprovalBytes(t.digest())));
+            record.references.extend(entry.approved_by.clone().map(Reference::OperatorKey));
+            record.references.push(Reference::Signature(signed.signature));
+        }
         let preconditions = vec![Precondition::ApprovalIs(entry.id.clone(), before)];
         let changed = format!("ibkr://approvals/{}", entry.id);
         let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
         let after = After::Reply(ticket, answer, Some(changed));
-        let rows = vec![Row::Approval(entry)];
+        let rows = vec![Row::Approval(Box::new(entry))];
         self.commit(preconditions, rows, Payload::Record(record), after, now)
     }
 
@@ -316,6 +335,8 @@ impl Engine {
         self.operator_keys.insert(key.id.clone(), key.clone());
         let mut record = record_of(requester, RecordKind::KeyEnrolled, Decision::Permitted);
         record.references.push(Reference::OperatorKey(key.id.clone()));
+        let public_key = Digest::parse(&key.public_key).ok();
+        record.references.extend(public_key.map(|key| Reference::PublicKey(*key.as_bytes())));
         let after = After::Reply(ticket, Answer::Done, None);
         self.commit(Vec::new(), vec![Row::OperatorKey(key)], Payload::Record(record), after, now)
     }
@@ -343,7 +364,7 @@ impl Engine {
     ) -> Option<ibkr_agent_domain::Record> {
         let entry = self.approvals.get_mut(approval)?;
         entry.status = ApprovalStatus::Approved;
-        rows.push(Row::Approval(entry.clone()));
+        rows.push(Row::Approval(Box::new(entry.clone())));
         let mut record = system_record(RecordKind::ApprovalReturned);
         record.account = Some(entry.order.account().clone());
         record.references.push(Reference::Approval(approval.clone()));

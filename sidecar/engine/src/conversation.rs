@@ -110,9 +110,11 @@ impl Engine {
         if self.halt.halted {
             return Some("trading was halted before the order was sent");
         }
-        approval
-            .is_none_or(|approval| self.is_over(approval, now))
-            .then_some("the approval expired before the order was sent")
+        if approval.is_none_or(|approval| self.is_over(approval, now)) {
+            return Some("the approval expired before the order was sent");
+        }
+        let signed = approval.is_some_and(|approval| self.check_authority(approval).is_ok());
+        (!signed).then_some("no operator's signature covers the approval")
     }
 
     /// A question begins to wait, or the broker asks again: its time runs anew.

@@ -416,7 +416,7 @@ pub enum Row {
     /// Remove a preview whose time is over.
     ForgetPreview(PreviewId),
     /// An approval.
-    Approval(ApprovalEntry),
+    Approval(Box<ApprovalEntry>),
     /// A key.
     Key(KeyEntry),
     /// Remove a key: nothing was sent under it, or its order is forgotten.

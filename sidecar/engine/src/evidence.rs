@@ -145,7 +145,7 @@ impl Engine {
     fn spend_again(&mut self, entry: &OrderEntry, rows: &mut Vec<Row>) {
         if let Some(approval) = self.approvals.get_mut(&entry.approval) {
             approval.status = crate::ApprovalStatus::Consumed;
-            rows.push(Row::Approval(approval.clone()));
+            rows.push(Row::Approval(Box::new(approval.clone())));
         }
     }
 

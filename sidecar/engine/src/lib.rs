@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `act.rs`, `effect.rs`, `state.rs` | what comes in, goes out and is kept |
 //! | `admission.rs` | who may call what, and how often |
+//! | `authority.rs` | what counts as an operator's yes, checked again before an order is sent |
 //! | `approvals.rs` | previews, asking, the operator's yes and no |
 //! | `submit.rs` | the order's way: screen, facts, decide, commit, place, commit |
 //! | `outcomes.rs` | what the broker answered, what an operator states, what is told of an order |
@@ -18,7 +19,8 @@
 //! | `notice.rs` | what a human must hear of |
 //! | `store.rs` | its journal: what is written in the ledger's one transaction, and read back |
 //!
-//! Invariants: an approval is reserved in the same step that makes the permit; nothing is placed
+//! Invariants: an approval is reserved in the same step that makes the permit, and only if an
+//! enrolled key's signature covers exactly what it says; nothing is placed
 //! without a [`Recorded`](ibkr_agent_audit::Recorded) permit, which only a commit makes; an order
 //! whose answer was lost is unknown until evidence or an operator settles it; a reply leaves after
 //! its record is durable. The store is the journal: [`Engine::restore`] rebuilds everything.
@@ -26,6 +28,7 @@
 mod act;
 mod admission;
 mod approvals;
+mod authority;
 mod cancel;
 mod conversation;
 mod effect;
@@ -46,6 +49,7 @@ mod takeover;
 mod truth;
 
 pub use act::OperatorAct;
+pub use authority::{Asked, Authority, Signed, Unsigned, VerifySignature};
 pub use effect::{
     Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
     Expired, Input, JobId, Minted, MintedPermit, Now, Payload, PlaceReport, Precondition,
@@ -97,6 +101,8 @@ pub struct EngineConfig {
     pub question_timeout: Duration,
     /// Calls per minute and caller.
     pub budget: CallBudget,
+    /// How operators' signatures are checked.
+    pub authority: Authority,
 }
 
 /// The core. One owner; see the module documentation.

@@ -3,6 +3,7 @@
 //! Plain values; the store writes them down and reads them back at start.
 
 use crate::truth::{Fill, Finding, Incarnation};
+use crate::{Asked, Signed};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId,
     Digest, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Timestamp,
@@ -27,6 +28,8 @@ pub struct Preview {
     pub order: CanonicalOrder,
     /// The market price as shown.
     pub reference_price: Option<Decimal>,
+    /// When that price was read.
+    pub reference_time: Option<Timestamp>,
     /// The position as shown.
     pub position: Decimal,
     /// Whether every gate passed.
@@ -94,8 +97,12 @@ pub struct ApprovalEntry {
     pub warnings: Vec<String>,
     /// Where it stands.
     pub status: ApprovalStatus,
+    /// What else its bytes hold; `None` from before signatures were kept.
+    pub asked: Option<Asked>,
     /// The key that approved it.
     pub approved_by: Option<OperatorKeyId>,
+    /// That key's signature.
+    pub signed: Option<Signed>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// Until when it can be spent.
@@ -281,8 +288,10 @@ pub struct Restored {
     pub halt: Option<HaltEntry>,
     /// Admitted callers.
     pub admitted: Vec<Admitted>,
-    /// Enrolled operator keys.
+    /// Enrolled operator keys that the log knows.
     pub operator_keys: Vec<OperatorKeyEntry>,
+    /// Rows of operator keys that no record of the log enrolled: they may approve nothing.
+    pub unknown_keys: Vec<OperatorKeyId>,
     /// Orders that aren't ours and were told of.
     pub foreign: Vec<crate::ForeignEntry>,
     /// The time of the newest record: the clock never counts as earlier than this.

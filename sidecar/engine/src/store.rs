@@ -4,12 +4,19 @@
 //! is one version byte and JSON of the row types in `rows.rs`. An order is stored by its fields and
 //! rebuilt, and its digest must come out as it was stored.
 
+mod authority;
+mod chain;
+mod evidence;
 mod rows;
 mod shown;
 
+pub use authority::ever_enrolled;
+pub use chain::{ChainReport, verify_chain};
+pub use evidence::{Evidence, evidence_of};
+
 use crate::{
-    ApprovalStatus, CommitJob, HaltEntry, Minted, MintedPermit, Payload, Precondition, Restored,
-    Row,
+    ApprovalStatus, CommitJob, HaltEntry, Minted, MintedPermit, OperatorKeyEntry, Payload,
+    Precondition, Restored, Row,
 };
 use ibkr_agent_audit::{
     Batch, Commit, Entry, EventId, Slot, Snapshot, StoreFailure, Table, TailQuery, TransactError,
@@ -143,7 +150,7 @@ fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
         }
         Row::ForgetPreview(id) => batch.delete(PREVIEWS, id.as_str().as_bytes()),
         Row::Approval(approval) => {
-            let value = encode(&rows::Approval::from(approval))?;
+            let value = encode(&rows::Approval::from(approval.as_ref()))?;
             batch.put(APPROVALS, approval.id.as_str().as_bytes(), &value)
         }
         Row::Key(key) => {
@@ -160,7 +167,8 @@ fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
         Row::Halt(halt) => batch.put(HALT, b"now", &encode(&rows::Halt::from(halt))?),
         Row::Admitted(admitted) => batch.put(ADMITTED, admitted.caller.as_bytes(), &[VERSION]),
         Row::OperatorKey(key) => {
-            let value = encode(&rows::OperatorKey::from(key))?;
+            // The one record of this job comes next.
+            let value = encode(&rows::OperatorKey::enrolled(key, batch.next_index()))?;
             batch.put(OPERATOR_KEYS, key.id.as_str().as_bytes(), &value)
         }
         Row::Foreign(entry) => {
@@ -259,7 +267,13 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
         restored.halt = Some(row.into());
     }
     for row in all::<rows::OperatorKey>(snapshot, OPERATOR_KEYS)? {
-        restored.operator_keys.push(row.try_into()?);
+        let leaf = row.leaf;
+        let key: OperatorKeyEntry = row.try_into()?;
+        if authority::is_enrolled(snapshot, &key, leaf)? {
+            restored.operator_keys.push(key);
+        } else {
+            restored.unknown_keys.push(key.id);
+        }
     }
     for row in all::<rows::Foreign>(snapshot, FOREIGN)? {
         restored.foreign.push(row.try_into()?);

@@ -101,7 +101,10 @@ impl Engine {
             return Err(Refusal::new(ErrorCode::ApprovalPreviewMismatch, message));
         }
         let (code, message) = match entry.status {
-            ApprovalStatus::Approved if !self.is_over(entry, now) => return Ok(entry),
+            ApprovalStatus::Approved if !self.is_over(entry, now) => {
+                self.check_authority(entry)?;
+                return Ok(entry);
+            }
             ApprovalStatus::Approved => (ErrorCode::ApprovalExpired, "the approval has expired"),
             ApprovalStatus::Pending if !self.is_over(entry, now) => {
                 (ErrorCode::ApprovalPending, "no human has decided yet")
@@ -264,7 +267,8 @@ impl Engine {
         let before = self.orders.insert(order.clone());
         self.submissions.insert(ticket, Flight::Waiting(order.id.clone()));
         let after = After::Place { ticket, order: order.id.clone(), before: before.map(Box::new) };
-        let rows = vec![Row::Approval(approval), Row::Key(key), Row::Order(Box::new(order))];
+        let rows =
+            vec![Row::Approval(Box::new(approval)), Row::Key(key), Row::Order(Box::new(order))];
         self.commit(preconditions, rows, Payload::Place(permit), after, now)
     }
 

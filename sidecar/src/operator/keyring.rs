@@ -6,7 +6,9 @@
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use core::fmt;
 use core::str::FromStr;
-use ibkr_agent_domain::{Digest, ErrorCode, OperatorKeyId, SidecarId, Timestamp, Untrusted};
+use ibkr_agent_domain::{
+    Digest, ErrorCode, OperatorKeyId, SidecarId, Timestamp, Untrusted, operator_key_id,
+};
 use ibkr_agent_protocol::service::ErrorBody;
 use std::collections::BTreeMap;
 
@@ -103,15 +105,11 @@ impl OperatorPublicKey {
     /// Its id: the first 16 hexadecimal digits of its SHA-256.
     #[must_use]
     pub fn id(&self) -> OperatorKeyId {
-        let digits: String = Digest::of(&self.0).to_string().chars().take(ID_DIGITS).collect();
-        match OperatorKeyId::parse(&digits) {
-            Ok(id) => id,
-            Err(_) => unreachable!("hexadecimal digits make an id"),
-        }
+        operator_key_id(&self.0)
     }
 
     fn verifies(&self, text: &str, signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.0).verify(text.as_bytes(), signature).is_ok()
+        verifies(&self.0, text.as_bytes(), signature)
     }
 }
 
@@ -134,6 +132,16 @@ impl fmt::Debug for OperatorPublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OperatorPublicKey({self})")
     }
+}
+
+/// Whether a public key's signature over some bytes holds: how the engine checks an approval.
+#[must_use]
+pub fn verify_signature(public_key: &[u8; 32], text: &[u8], signature: &[u8; 64]) -> bool {
+    verifies(public_key, text, signature)
+}
+
+fn verifies(public_key: &[u8; 32], text: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, public_key).verify(text, signature).is_ok()
 }
 
 /// A key that an operator may sign with.

@@ -9,7 +9,9 @@
 
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use ibkr_agent_domain::{ErrorCode, OperatorKeyId, SidecarId};
+use ibkr_agent_domain::{
+    ApprovalTerms, Digest, ErrorCode, OperatorKeyId, OperatorSignature, SidecarId,
+};
 use ibkr_agent_protocol::service::ErrorBody;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::fs::{File, OpenOptions};
@@ -176,6 +178,21 @@ impl OperatorSigner {
             .map_err(|_| KeyError::Crypto)?;
         let signature = self.pair.try_sign(text.as_bytes()).map_err(|_| KeyError::Crypto)?;
         Ok(Proof { key: self.id().to_string(), signature: hex(signature.as_ref()) })
+    }
+
+    /// The yes to approval bytes of this digest, with the signature that is kept.
+    ///
+    /// # Errors
+    /// [`KeyError::Crypto`] when the library fails.
+    pub fn approve(&self, id: &str, digest: &Digest) -> Result<Verb, KeyError> {
+        let text = ApprovalTerms::signed_text(digest);
+        let signature = self.pair.try_sign(text.as_bytes()).map_err(|_| KeyError::Crypto)?;
+        let bytes = signature.as_ref().try_into().map_err(|_| KeyError::Crypto)?;
+        Ok(Verb::Approve {
+            id: id.to_owned(),
+            digest: digest.to_string(),
+            signature: OperatorSignature::from_bytes(bytes).to_string(),
+        })
     }
 }
 

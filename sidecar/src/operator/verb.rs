@@ -19,12 +19,20 @@ pub enum Verb {
         /// Its id.
         id: String,
     },
-    /// Approve the order of this digest. Signed.
+    /// What proves an approval.
+    ApprovalProof {
+        /// Its id.
+        id: String,
+    },
+    /// Approve exactly what is shown. Signed twice: the verb as every other, and what is approved,
+    /// by a signature that is kept.
     Approve {
         /// The approval.
         id: String,
-        /// Hexadecimal digest of the canonical order as shown.
+        /// Hexadecimal digest of the approval's bytes as shown.
         digest: String,
+        /// Hexadecimal signature of the same key over that digest.
+        signature: String,
     },
     /// Deny, or take an unspent yes back.
     Deny {
@@ -115,6 +123,7 @@ impl Verb {
             Self::Status {} => "status",
             Self::Approvals { .. } => "approvals list",
             Self::Approval { .. } => "approvals show",
+            Self::ApprovalProof { .. } => "approvals verify",
             Self::Approve { .. } => "approvals approve",
             Self::Deny { .. } => "approvals deny",
             Self::Questions {} => "questions list",

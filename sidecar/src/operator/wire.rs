@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::verb::{Challenge, Proof, Verb};
 
 /// Version of this conversation; both ends must speak the same.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Folder of the socket in the state folder.
 pub(super) const FOLDER: &str = "operator";
@@ -73,6 +73,7 @@ pub(super) const fn only_looks(verb: &Verb) -> bool {
         Verb::Status {}
             | Verb::Approvals { .. }
             | Verb::Approval { .. }
+            | Verb::ApprovalProof { .. }
             | Verb::Questions {}
             | Verb::HaltStatus {}
             | Verb::Limits {}

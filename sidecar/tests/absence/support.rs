@@ -1,6 +1,6 @@
 //! A simulator, a state folder with a past, and starts over damaged copies of it.
 
-use ibkr_agent_domain::{Door, Untrusted};
+use ibkr_agent_domain::{Digest, Door, Untrusted};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, StartError, demo_key_path};
 use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
 use ibkr_agent_gateway::tools::Agent;
@@ -140,6 +140,14 @@ pub(crate) async fn sign(sidecar: &Sidecar, state: &Path, verb: Verb) -> Result<
     desk.perform(verb, Some(key)).await
 }
 
+/// The operator's yes to an approval as the desk shows it.
+async fn yes_to(sidecar: &Sidecar, state: &Path, id: &str) -> Verb {
+    let desk = sidecar.desk();
+    let shown = desk.perform(Verb::Approval { id: id.to_owned() }, None).await.unwrap();
+    let covered = Digest::of(shown["approval_bytes"].as_str().unwrap().as_bytes());
+    load_key(&demo_key_path(state), desk.domain(), None).unwrap().approve(id, &covered).unwrap()
+}
+
 /// Previews, asks and approves; gives the approval.
 pub(crate) async fn approved(sidecar: &Sidecar, state: &Path) -> String {
     let order = json!({"account_id": "DU1234567", "symbol": "AAPL", "side": "buy", "quantity": 1,
@@ -148,7 +156,7 @@ pub(crate) async fn approved(sidecar: &Sidecar, state: &Path) -> String {
     let asked = json!({"account_id": "DU1234567", "preview_id": preview["preview_id"]});
     let asked = ask(sidecar, "ibkr_approvals_create", asked).await.unwrap();
     let text = |key: &str| asked[key].as_str().unwrap().to_owned();
-    let verb = Verb::Approve { id: text("approval_id"), digest: text("order_digest") };
+    let verb = yes_to(sidecar, state, &text("approval_id")).await;
     sign(sidecar, state, verb).await.unwrap();
     text("approval_id")
 }

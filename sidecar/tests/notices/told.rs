@@ -4,7 +4,7 @@ use crate::inbox::{Hook, receiver};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ibkr_agent_domain::{Door, Untrusted};
+use ibkr_agent_domain::{Digest, Door, Untrusted};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, demo_key_path};
 use ibkr_agent_gateway::notices::{WebhookSecret, WebhookSettings};
 use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
@@ -62,6 +62,14 @@ impl World {
         desk.perform(verb, Some(key)).await.unwrap()
     }
 
+    async fn approve(&self, id: &str) {
+        let shown = self.operate(Verb::Approval { id: id.to_owned() }).await;
+        let covered = Digest::of(shown["approval_bytes"].as_str().unwrap().as_bytes());
+        let domain = self.sidecar.desk().domain();
+        let signer = load_key(&demo_key_path(&self.state), domain, None).unwrap();
+        self.operate(signer.approve(id, &covered).unwrap()).await;
+    }
+
     async fn asked(&self) -> Value {
         let order = json!({"account_id": "DU1234567", "symbol": "AAPL", "side": "buy",
                            "quantity": 1, "order_type": "limit", "limit_price": "100"});
@@ -109,8 +117,7 @@ async fn approvals_unknown_outcomes_and_halts_are_told_in_time_and_once() {
     assert_eq!(told["schema"], "ibkr-agent/notice/v1");
 
     let id = asked["approval_id"].as_str().unwrap().to_owned();
-    let digest = asked["order_digest"].as_str().unwrap().to_owned();
-    world.operate(Verb::Approve { id: id.clone(), digest }).await;
+    world.approve(&id).await;
     // No answer comes, and no order shows up: the gateway ceases to know.
     world.simulator.control().hold_answers(Endpoint::Place, Hold::DropBefore);
     let submit = json!({"account_id": "DU1234567", "approval_id": id});

@@ -30,7 +30,8 @@ fn sidecar(name: &str) -> SidecarId {
 }
 
 fn approve(id: &str) -> Verb {
-    Verb::Approve { id: id.to_owned(), digest: "00".repeat(32) }
+    let signature = "00".repeat(64);
+    Verb::Approve { id: id.to_owned(), digest: "00".repeat(32), signature }
 }
 
 #[test]
@@ -55,7 +56,8 @@ fn a_signature_holds_for_exactly_what_was_signed() {
             let challenge = Challenge(challenge.to_owned());
             ring.verify(home, &challenge, verb, proof).unwrap_err().code
         };
-    let other_order = Verb::Approve { id: "a1".to_owned(), digest: "11".repeat(32) };
+    let signature = "00".repeat(64);
+    let other_order = Verb::Approve { id: "a1".to_owned(), digest: "11".repeat(32), signature };
     let garbled = Proof { signature: "zz".to_owned(), ..proof.clone() };
     let unknown = Proof { key: "0000000000000000".to_owned(), ..proof.clone() };
     let no_id = Proof { key: "not an id".to_owned(), ..proof.clone() };

@@ -255,7 +255,7 @@ async fn shutting_down_answers_the_verb_in_hand_and_takes_the_socket_away() {
 #[tokio::test]
 async fn the_client_does_not_sign_with_a_key_of_another_domain() {
     let state = tempfile::tempdir().unwrap();
-    let greeting = json!({ "version": 1, "sidecar": "home", "domain": "broker",
+    let greeting = json!({ "version": 2, "sidecar": "home", "domain": "broker",
         "challenge": "c1" });
     let _impostor = impostor(state.path(), greeting);
     let path = state.path().join("key.json");
@@ -271,7 +271,7 @@ async fn without_an_answer_a_change_is_unknown_and_a_look_is_not() {
     for (verb, code) in [(halt(), "CALL_OUTCOME_UNKNOWN"), (Verb::Status {}, "SIDECAR_UNAVAILABLE")]
     {
         let state = tempfile::tempdir().unwrap();
-        let greeting = json!({ "version": 1, "sidecar": "home", "domain": "simulator",
+        let greeting = json!({ "version": 2, "sidecar": "home", "domain": "simulator",
             "challenge": "c1" });
         let _impostor = impostor(state.path(), greeting);
         let mut client = OperatorClient::connect(state.path()).await.unwrap();

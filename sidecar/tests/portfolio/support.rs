@@ -1,6 +1,6 @@
 //! A sidecar on a simulator, and the ways in which its tools are asked.
 
-use ibkr_agent_domain::{Door, ErrorCode, Untrusted};
+use ibkr_agent_domain::{Digest, Door, ErrorCode, Untrusted};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, demo_key_path};
 use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
 use ibkr_agent_gateway::tools::Agent;
@@ -103,7 +103,12 @@ impl World {
     }
 
     pub(crate) async fn approve(&self, id: &str, digest: &str) {
-        let verb = Verb::Approve { id: id.to_owned(), digest: digest.to_owned() };
+        let desk = self.sidecar.desk();
+        let shown = desk.perform(Verb::Approval { id: id.to_owned() }, None).await.unwrap();
+        assert_eq!(shown["order_digest"], digest);
+        let covered = Digest::of(shown["approval_bytes"].as_str().unwrap().as_bytes());
+        let signer = load_key(&demo_key_path(&self.state), desk.domain(), None).unwrap();
+        let verb = signer.approve(id, &covered).unwrap();
         operate(&self.sidecar, &self.state, verb).await;
     }
 

@@ -1,6 +1,6 @@
 //! A sidecar on a simulator whose clocks stand still, and texts that don't differ between runs.
 
-use ibkr_agent_domain::{Door, Timestamp, Untrusted};
+use ibkr_agent_domain::{Digest, Door, Timestamp, Untrusted};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, demo_key_path};
 use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
 use ibkr_agent_gateway::tools::Agent;
@@ -72,7 +72,10 @@ impl Bench {
         let state = self.folder.path().join("state");
         let desk = self.sidecar.desk();
         let signer = load_key(&demo_key_path(&state), desk.domain(), None).unwrap();
-        let verb = Verb::Approve { id: id.to_owned(), digest: digest.to_owned() };
+        let shown = desk.perform(Verb::Approval { id: id.to_owned() }, None).await.unwrap();
+        assert_eq!(shown["order_digest"], digest);
+        let covered = Digest::of(shown["approval_bytes"].as_str().unwrap().as_bytes());
+        let verb = signer.approve(id, &covered).unwrap();
         let challenge = Challenge("00".repeat(32));
         let proof = signer.prove(&desk.sidecar(), &challenge, &verb).unwrap();
         let key = desk.keyring().verify(&desk.sidecar(), &challenge, &verb, &proof).unwrap();

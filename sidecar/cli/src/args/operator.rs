@@ -2,6 +2,7 @@
 
 use super::reads::AccountArgs;
 use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 
 /// `approvals …`.
 #[derive(Debug, Subcommand)]
@@ -47,6 +48,19 @@ pub(crate) enum ApprovalsVerb {
         /// Refuse unless the order's digest is this one.
         #[arg(long, value_name = "DIGEST")]
         order_digest: Option<String>,
+    },
+    /// Show which operator's key signed an approval, when and over which bytes; exit code 2 when
+    /// it doesn't hold. Needs no running sidecar and no broker
+    Verify {
+        /// Which approval.
+        #[arg(required_unless_present = "file")]
+        approval_id: Option<String>,
+        /// Verify what `approvals verify --json` printed elsewhere.
+        #[arg(long, value_name = "FILE", conflicts_with = "approval_id")]
+        file: Option<PathBuf>,
+        /// Refuse unless it is signed by this public key, as `operator init` printed it.
+        #[arg(long, value_name = "KEY")]
+        public_key: Option<String>,
     },
     /// Say no
     Deny {
@@ -147,7 +161,8 @@ pub(crate) enum AuditVerb {
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Check every record against the signed checkpoints; exit code 2 when broken
+    /// Check every record against the signed checkpoints, and every order and approval against the
+    /// operator's signature; exit code 2 when broken
     Verify,
 }
 

@@ -5,10 +5,12 @@
 
 use std::path::Path;
 
+use ibkr_agent_domain::Digest;
 use ibkr_agent_gateway::app::demo_key_path;
 use ibkr_agent_gateway::operator::{
     OperatorClient, OperatorDomain, OperatorSigner, Verb, load_key,
 };
+use ibkr_agent_protocol::service::ErrorBody;
 use serde_json::Value;
 
 use super::identity::{LOGIN_CLIENT, SERVICE_CLIENT, USER};
@@ -64,7 +66,8 @@ impl Operator {
         self.sign(Verb::Admit { caller: caller.to_owned() }).await.map(drop)
     }
 
-    /// Reads the whole order of an approval and signs its digest; gives summary and digest.
+    /// Reads the whole order of an approval and signs what it covers; gives summary and digest of
+    /// the order.
     ///
     /// # Errors
     /// [`Unexpected`] with the sidecar's refusal, or if it isn't approved after.
@@ -72,7 +75,9 @@ impl Operator {
         let shown = self.look(Verb::Approval { id: id.to_owned() }).await?;
         let summary = text(&shown, "/order_summary")?.to_owned();
         let digest = text(&shown, "/order_digest")?.to_owned();
-        let verb = Verb::Approve { id: id.to_owned(), digest: digest.clone() };
+        let covered = Digest::parse(text(&shown, "/approval_digest")?)
+            .map_err(|error| Unexpected::new(error.to_string()))?;
+        let verb = self.signer.approve(id, &covered).map_err(ErrorBody::from)?;
         let done = self.sign(verb).await?;
         match text(&done, "/status")? {
             "approved" => Ok((summary, digest)),

@@ -29,6 +29,8 @@ pub(super) fn approval(shown: &Value) -> String {
         if let Some(Value::String(text)) = map.remove("order_summary") {
             summary = escape(&text, MAX_LINE);
         }
+        // For people its digest and the facts beside it are enough; `--json` has the bytes.
+        map.remove("approval_bytes");
         let has_canonical = map.get("canonical_order").is_some_and(Value::is_string);
         let order = if has_canonical { map.remove("order") } else { None };
         if let Some(value) = order.and_then(|mut order| order.get_mut("notional").map(Value::take))

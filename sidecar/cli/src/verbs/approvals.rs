@@ -3,12 +3,17 @@
 use crate::args::ApprovalsVerb;
 use crate::arguments::Arguments;
 use crate::failure::Failure;
-use crate::open::Opened;
+use crate::open::{self, Opened};
 use crate::run::{Context, mistaken};
 use crate::verbs::operator::{can_sign, shows, signer};
-use ibkr_agent_domain::ErrorCode;
-use ibkr_agent_gateway::operator::Verb as Act;
+use ibkr_agent_domain::{ApprovalId, Digest, ErrorCode};
+use ibkr_agent_gateway::operator::{
+    OperatorClient, OperatorConnectError, OperatorPublicKey, Verb as Act,
+};
+use ibkr_agent_gateway::proof::{ApprovalProof, MAX_PROOF_BYTES, read_proof};
 use serde_json::Value;
+use std::io::Read;
+use std::path::Path;
 
 /// What is said of an approval in a list, and once it is decided.
 const BRIEF: &[&str] = &[
@@ -45,7 +50,7 @@ pub(crate) async fn run(
                 .number("ttl_seconds", ttl_seconds);
             return create(context, opened, arguments, ask_only).await;
         }
-        ApprovalsVerb::Status { .. } => {
+        ApprovalsVerb::Status { .. } | ApprovalsVerb::Verify { .. } => {
             return Err(mistaken());
         }
     };
@@ -93,7 +98,7 @@ async fn show(opened: &Opened, id: String) -> Result<Value, Failure> {
     opened.perform(Act::Approval { id }, None).await
 }
 
-/// Shows the order, unlocks the key, signs the digest that was shown.
+/// Shows the order and all that the yes covers, unlocks the key, signs exactly that.
 async fn approve(
     context: &Context<'_>,
     opened: &Opened,
@@ -110,8 +115,29 @@ async fn approve(
         context.printer.notice("You are about to sign exactly this order:");
         context.printer.show_approval(&shown);
     }
+    let covered = covered(&shown, &digest)?;
     let signer = signer(context, opened).await?;
-    opened.perform(Act::Approve { id, digest }, Some(&signer)).await
+    let yes = signer.approve(&id, &covered).map_err(|error| Failure(error.into()))?;
+    opened.perform(yes, Some(&signer)).await
+}
+
+/// The digest that is signed: of the bytes that were shown, which are about the order that was
+/// shown, and nothing that the sidecar merely states.
+fn covered(shown: &Value, order_digest: &str) -> Result<Digest, Failure> {
+    let mismatch = |message: &str| Failure::new(ErrorCode::ApprovalPreviewMismatch, message);
+    let Some(bytes) = shown.get("approval_bytes").and_then(Value::as_str) else {
+        let message = "this approval was asked for before signatures were kept";
+        return Err(Failure::new(ErrorCode::ApprovalUnsigned, message));
+    };
+    let order = text_of(shown, "canonical_order")?;
+    if Digest::of(order.as_bytes()).to_string() != order_digest {
+        return Err(mismatch("the order that was shown has another digest"));
+    }
+    let action = format!("action={order_digest}");
+    if !bytes.lines().any(|line| line == action) {
+        return Err(mismatch("the approval's bytes are about another order"));
+    }
+    Ok(Digest::of(bytes.as_bytes()))
 }
 
 fn text_of(value: &Value, key: &str) -> Result<String, Failure> {
@@ -120,4 +146,55 @@ fn text_of(value: &Value, key: &str) -> Result<String, Failure> {
 
 fn unreadable() -> Failure {
     Failure::new(ErrorCode::InternalError, "the sidecar's answer can't be read")
+}
+
+/// `approvals verify`: gathers the proof, here or from a file, and checks it in this process.
+pub(crate) async fn verify(
+    context: &Context<'_>,
+    approval_id: Option<String>,
+    file: Option<&Path>,
+    public_key: Option<&str>,
+) -> Result<(), Failure> {
+    let expected = public_key
+        .map(str::parse::<OperatorPublicKey>)
+        .transpose()
+        .map_err(|error| Failure::input(format!("--public-key: {error}")))?;
+    let proof = match (file, approval_id) {
+        (Some(file), _) => from_file(file)?,
+        (None, Some(id)) => from_here(context, id).await?,
+        (None, None) => return Err(mistaken()),
+    };
+    let checked = proof.check(expected.as_ref()).map_err(Failure)?;
+    let mut shown = serde_json::to_value(&checked).map_err(|_| unreadable())?;
+    let proof = serde_json::to_value(&proof).map_err(|_| unreadable())?;
+    if let (Some(shown), Value::Object(proof)) = (shown.as_object_mut(), proof) {
+        shown.extend(proof);
+    }
+    context.printer.value(&shown)
+}
+
+fn from_file(file: &Path) -> Result<ApprovalProof, Failure> {
+    let unread = |error: &dyn std::error::Error| {
+        Failure::because(ErrorCode::InputInvalid, "the proof can't be read", error)
+    };
+    let opened = std::fs::File::open(file).map_err(|error| unread(&error))?;
+    let mut text = String::new();
+    opened.take(MAX_PROOF_BYTES).read_to_string(&mut text).map_err(|error| unread(&error))?;
+    serde_json::from_str(&text).map_err(|error| unread(&error))
+}
+
+/// From the sidecar that runs on this state, or else from its files.
+async fn from_here(context: &Context<'_>, id: String) -> Result<ApprovalProof, Failure> {
+    let plan = open::plan(context)?;
+    match OperatorClient::connect(&plan.state_dir).await {
+        Ok(mut client) => {
+            let answer = client.call(Act::ApprovalProof { id }, None).await?;
+            serde_json::from_value(answer).map_err(|_| unreadable())
+        }
+        Err(OperatorConnectError::NotRunning) => {
+            let id = ApprovalId::parse(&id).map_err(|error| Failure::input(error.to_string()))?;
+            read_proof(&plan.state_dir, &id).map_err(Failure)
+        }
+        Err(error) => Err(Failure(error.into())),
+    }
 }

@@ -8,6 +8,7 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+mod approvals;
 mod doctor;
 mod elsewhere;
 mod gateway;

@@ -1,6 +1,7 @@
 //! The stored form of the engine's entries: texts and integers, so that the format doesn't follow
 //! changes of the types by accident. Fields are only added, with a default.
 
+use super::authority::{StoredAsked, StoredSigned};
 use super::shown::{Shown, StoredFill};
 use crate::{
     ApprovalEntry, ApprovalStatus, Finding, ForeignEntry, HaltEntry, KeyEntry, OperatorKeyEntry,
@@ -126,6 +127,8 @@ pub(super) struct Preview {
     owner: String,
     order: StoredOrder,
     reference_price: Option<String>,
+    #[serde(default)]
+    reference_time: Option<i64>,
     position: String,
     would_pass: bool,
     warnings: Vec<String>,
@@ -140,6 +143,7 @@ impl From<&PreviewEntry> for Preview {
             owner: entry.owner.0.clone(),
             order: StoredOrder::from(&entry.order),
             reference_price: entry.reference_price.map(|price| price.to_string()),
+            reference_time: entry.reference_time.map(Timestamp::as_millis),
             position: entry.position.to_string(),
             would_pass: entry.would_pass,
             warnings: entry.warnings.clone(),
@@ -158,6 +162,7 @@ impl TryFrom<Preview> for PreviewEntry {
             owner: Owner(row.owner),
             order: row.order.try_into()?,
             reference_price: decimal_option(row.reference_price.as_ref())?,
+            reference_time: row.reference_time.map(Timestamp::from_millis),
             position: decimal(&row.position)?,
             would_pass: row.would_pass,
             warnings: row.warnings,
@@ -178,7 +183,11 @@ pub(super) struct Approval {
     position: String,
     warnings: Vec<String>,
     pub(super) status: String,
+    #[serde(default)]
+    asked: Option<StoredAsked>,
     approved_by: Option<String>,
+    #[serde(default)]
+    signed: Option<StoredSigned>,
     created_at: i64,
     expires_at: i64,
 }
@@ -195,7 +204,9 @@ impl From<&ApprovalEntry> for Approval {
             position: entry.position.to_string(),
             warnings: entry.warnings.clone(),
             status: entry.status.as_str().to_owned(),
+            asked: entry.asked.as_ref().map(StoredAsked::from),
             approved_by: entry.approved_by.as_ref().map(OperatorKeyId::to_string),
+            signed: entry.signed.as_ref().map(StoredSigned::from),
             created_at: entry.created_at.as_millis(),
             expires_at: entry.expires_at.as_millis(),
         }
@@ -217,7 +228,9 @@ impl TryFrom<Approval> for ApprovalEntry {
             position: decimal(&row.position)?,
             warnings: row.warnings,
             status: ApprovalStatus::parse(&row.status).ok_or(StoreFailure::Damaged)?,
+            asked: row.asked.map(TryInto::try_into).transpose()?,
             approved_by: approved_by.map_err(damaged)?,
+            signed: row.signed.map(TryInto::try_into).transpose()?,
             created_at: Timestamp::from_millis(row.created_at),
             expires_at: Timestamp::from_millis(row.expires_at),
         })
@@ -413,15 +426,20 @@ pub(super) struct OperatorKey {
     public_key: String,
     label: String,
     enrolled_at: i64,
+    /// Where the log enrols it; a version that didn't keep it left none.
+    #[serde(default)]
+    pub(super) leaf: Option<u64>,
 }
 
-impl From<&OperatorKeyEntry> for OperatorKey {
-    fn from(entry: &OperatorKeyEntry) -> Self {
+impl OperatorKey {
+    /// A key with the position of the record that enrols it.
+    pub(super) fn enrolled(entry: &OperatorKeyEntry, leaf: u64) -> Self {
         Self {
             id: entry.id.to_string(),
             public_key: entry.public_key.clone(),
             label: entry.label.clone(),
             enrolled_at: entry.enrolled_at.as_millis(),
+            leaf: Some(leaf),
         }
     }
 }

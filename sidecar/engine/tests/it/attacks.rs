@@ -2,7 +2,9 @@
 //!
 //! The engine runs over the real ledger and store; the broker is whatever a test says it answered.
 
+mod authority;
 mod bench;
+mod chain;
 mod talk;
 mod truth;
 

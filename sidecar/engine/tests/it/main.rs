@@ -3,4 +3,6 @@
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod signing;
+#[cfg(test)]
 mod simulation;

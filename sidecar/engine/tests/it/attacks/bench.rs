@@ -1,17 +1,18 @@
 //! What the attacks are tried on: an engine, a ledger in memory, and every effect kept.
 
-use ibkr_agent_audit::{Entry, Ledger, LedgerConfig, TransactError};
+use crate::signing;
+use ibkr_agent_audit::{Entry, Ledger, LedgerConfig, TailQuery, TransactError};
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
     ClientOrderId, Conid, Contract, Currency, DataStatus, Door, ErrorCode, IdempotencyKey, Mode,
-    Money, OperatorKeyId, OrderKind, OrderState, OrderTarget, OrderTerms, PreviewId, Price,
-    Quantity, Quote, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
+    Money, OrderKind, OrderState, OrderTarget, OrderTerms, PreviewId, Price, Quantity, Quote,
+    Record, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
 };
 use ibkr_agent_engine::store;
 use ibkr_agent_engine::{
     Answer, ApprovalEntry, BrokerFacts, CallBudget, Caller, Cancellation, CommitError, CommitJob,
-    Effect, Engine, EngineConfig, Input, Now, OperatorAct, OrderEntry, PreviewDraft, Restored,
-    Standing, Submission, Ticket,
+    Effect, Engine, EngineConfig, Input, Now, OperatorAct, OrderEntry, PreviewDraft, Row, Standing,
+    Submission, Ticket,
 };
 use ibkr_agent_gates::{Policy, PolicyLimits, Requester};
 use rust_decimal::Decimal;
@@ -68,6 +69,7 @@ fn config(default_broker: Option<&str>) -> EngineConfig {
         max_submit_token_age: Duration::from_secs(15 * 60),
         question_timeout: Duration::from_secs(60),
         budget: CallBudget::default(),
+        authority: signing::authority(),
     }
 }
 
@@ -148,14 +150,17 @@ impl Bench {
             wall: Timestamp::from_millis(wall),
             trading_day: 20_261_122,
         };
-        let (engine, _) = Engine::restore(config, Restored::default(), now);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let ledger = ledger(now.wall);
+        let restored = signing::with_key(&runtime, &ledger);
+        let (engine, _) = Engine::restore(config, restored, now);
         Self {
             engine,
-            ledger: ledger(now.wall),
+            ledger,
             wall,
             monotonic: Duration::ZERO,
             day: now.trading_day,
-            runtime: tokio::runtime::Builder::new_current_thread().build().unwrap(),
+            runtime,
             jobs: Vec::new(),
             effects: Vec::new(),
             answers: BTreeMap::new(),
@@ -188,6 +193,24 @@ impl Bench {
             Ok(())
         });
         self.runtime.block_on(done).unwrap();
+    }
+
+    /// Somebody writes rows into the store while nothing runs, and it starts anew.
+    pub(super) fn edit(&mut self, rows: Vec<Row>) {
+        signing::edit(&self.runtime, &self.ledger, rows);
+        self.restart();
+    }
+
+    /// Writes a record past the engine.
+    pub(super) fn record(&self, record: Record) {
+        signing::write(&self.runtime, &self.ledger, Vec::new(), record);
+    }
+
+    /// The last record of the log.
+    pub(super) fn newest_record(&self) -> Entry {
+        let newest = TailQuery { limit: 1, ..TailQuery::default() };
+        let page = self.ledger.snapshot().unwrap().tail(&newest).unwrap();
+        page.entries.into_iter().next().unwrap()
     }
 
     pub(super) fn ticket(&mut self) -> Ticket {
@@ -350,9 +373,8 @@ impl Bench {
     }
 
     pub(super) fn approve(&mut self, approval: &ApprovalId) -> Ticket {
-        let digest = approval_of(self, approval).order.digest();
-        let key = OperatorKeyId::parse("0123456789abcdef").unwrap();
-        let ticket = self.operate(OperatorAct::Approve { approval: approval.clone(), digest, key });
+        let yes = signing::yes_to(&approval_of(self, approval));
+        let ticket = self.operate(yes);
         self.commit();
         ticket
     }

@@ -3,9 +3,9 @@
 use super::checker::{Asked, Checked};
 use super::setting::{self, Who};
 use super::world::{Pending, World};
+use crate::signing;
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, IdempotencyKey, OperatorKeyId,
-    OrderState,
+    AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, IdempotencyKey, OrderState,
 };
 use ibkr_agent_engine::{
     ApprovalStatus, Cancellation, Input, OperatorAct, OutcomeQuery, Owner, PreviewDraft,
@@ -200,14 +200,18 @@ impl World {
         let Some(Known { approval, shown, .. }) = self.random.pick(&pending).cloned() else {
             return Ok(());
         };
-        let digest = if self.random.percent(10) {
-            Digest::of(b"another order")
-        } else {
-            self.checker.signed.insert(approval.clone(), shown);
-            shown
+        let Some(entry) = self.engine.approvals().find(|entry| entry.id == approval) else {
+            return Ok(());
         };
-        let key = OperatorKeyId::parse("operator-key").expect("an id");
-        let act = OperatorAct::Approve { approval, digest, key };
+        let digest = entry.terms().expect("a new approval").digest();
+        let act = match self.random.below(20) {
+            0 => signing::approve(&approval, Digest::of(b"another order"), &signing::KEY),
+            1 => signing::approve(&approval, digest, &[6; 32]),
+            _ => {
+                self.checker.signed.insert(approval.clone(), shown);
+                signing::approve(&approval, digest, &signing::KEY)
+            }
+        };
         self.operate(Asked::Other, act)
     }
 

@@ -39,6 +39,7 @@ pub(super) fn config() -> EngineConfig {
         max_submit_token_age: Duration::from_secs(15 * 60),
         question_timeout: Duration::from_secs(60),
         budget: CallBudget::default(),
+        authority: crate::signing::authority(),
     }
 }
 

@@ -75,7 +75,8 @@ impl World {
         let wall = 1_795_000_000_000;
         let ledger = setting::ledger(Timestamp::from_millis(wall));
         let now = now_of(Duration::ZERO, wall);
-        let (engine, effects) = Engine::restore(setting::config(), Restored::default(), now);
+        let restored = crate::signing::with_key(&runtime, &ledger);
+        let (engine, effects) = Engine::restore(setting::config(), restored, now);
         assert!(matches!(effects.as_slice(), [Effect::SetLatch { halted: false }]));
         Self {
             random: Random::new(seed),
@@ -533,7 +534,8 @@ impl World {
         self.checker.at_rest(&self.engine, &self.broker)
     }
 
-    /// The whole log verifies and the states that were seen are counted.
+    /// The whole log verifies, all of it goes back to signatures, and the states that were seen are
+    /// counted.
     pub(super) fn finish(&mut self) -> Checked {
         for (what, count) in std::mem::take(&mut self.broker.moved) {
             *self.tally.entry(what).or_default() += count;
@@ -544,7 +546,10 @@ impl World {
         }
         let snapshot = self.ledger.snapshot().expect("a snapshot");
         let verified = snapshot.verify(self.ledger.verifier());
-        rule(verified.is_ok(), || format!("the log: {verified:?}"))
+        rule(verified.is_ok(), || format!("the log: {verified:?}"))?;
+        let verify = crate::signing::authority().verify;
+        let chain = store::verify_chain(&snapshot, verify).expect("every record is read");
+        rule(chain.broken == 0, || format!("without a signature: {:?}", chain.breaks))
     }
 }
 
