@@ -358,10 +358,26 @@ impl OperatorDesk {
         let caller = Caller { requester, scopes, standing: Standing::Operator };
         let told =
             self.core.engine.ask(|ticket| Input::Cancel { ticket, caller, cancellation }).await;
-        let Answer::CancelRequested { message, .. } = &told.answer else {
+        let Answer::CancelRequested { order, sent, refused: words, message } = told.answer else {
             return Err(refused(told));
         };
-        Ok(json!({ "requested": true, "broker_message": message, "audit_event_id": told.event }))
+        // Words are a hint: an order that is known to have ended has nothing left to cancel.
+        let state = order.as_ref().map(|order| order.state);
+        let ended = state.filter(|state| state.is_final());
+        match (words, ended) {
+            (Some(words), None) => {
+                let mut error = refusal_body(words);
+                error.audit_event_id = told.event;
+                Err(error)
+            }
+            (words, _) => Ok(json!({
+                "requested": words.is_none(),
+                "requests": sent,
+                "status": state.map(|state| state.as_str()),
+                "broker_message": words.map_or(message, |words| words.message),
+                "audit_event_id": told.event,
+            })),
+        }
     }
 
     /// An order that others placed is cancelled through the login that shows its account.
