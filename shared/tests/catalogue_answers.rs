@@ -7,8 +7,8 @@
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, ApprovalId, AssetClass, BrokerName, BrokerOrder,
     BrokerOrderId, BrokerOrderStatus, CanonicalOrder, ClientOrderId, Conid, Contract, Currency,
-    DataStatus, Digest, Execution, LedgerLine, Mode, Money, OrderKind, OrderState, OrderTarget,
-    OrderTerms, Position, PreviewId, Price, Quantity, Quote, SessionHealth, SessionState, Side,
+    DataStatus, Digest, Execution, LedgerLine, Mode, Money, OrderState, OrderTarget, OrderTerms,
+    Position, PreviewId, Price, Pricing, Quantity, Quote, SessionHealth, SessionState, Side,
     TimeInForce, Timestamp, Untrusted,
 };
 use ibkr_agent_protocol::catalogue::{
@@ -159,7 +159,7 @@ fn order() -> CanonicalOrder {
     let terms = OrderTerms {
         side: Side::Buy,
         quantity: Quantity::new(Decimal::ONE).unwrap(),
-        kind: OrderKind::Limit(Price::new(dec("100")).unwrap()),
+        pricing: Pricing::Limit { limit: Price::new(dec("100")).unwrap().into() },
         time_in_force: TimeInForce::Day,
         outside_rth: false,
     };

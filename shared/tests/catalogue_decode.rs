@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use ibkr_agent_domain::{AssetClass, Conid, Instrument, OrderKind, Side, TimeInForce};
+use ibkr_agent_domain::{AssetClass, Conid, Instrument, OrderType, Pricing, Side, TimeInForce};
 use ibkr_agent_protocol::catalogue::{
     self, Tool, account, approvals, audit, market, orders, session,
 };
@@ -38,9 +38,29 @@ fn an_order_is_read_with_typed_and_with_stringified_arguments() {
         assert_eq!(terms.quantity.to_string(), "1");
         assert_eq!(terms.time_in_force, TimeInForce::Day);
         assert!(!terms.outside_rth);
-        let OrderKind::Limit(price) = terms.kind;
-        assert_eq!(price.to_string(), "100");
+        let Pricing::Limit { limit } = terms.pricing else { panic!("not a limit order") };
+        assert_eq!(limit.to_string(), "100");
     }
+}
+
+#[test]
+fn an_order_type_that_nobody_can_place_yet_is_refused_by_its_name() {
+    for order_type in OrderType::ALL.iter().filter(|kind| **kind != OrderType::Limit) {
+        let named = format!("\"order_type\":\"{order_type}\"");
+        for arguments in [
+            ORDER.replace('}', &format!(",{named}}}")),
+            ORDER.replace("\"limit_price\":\"100\"", &named),
+        ] {
+            let error = read::<Preview>(&arguments).unwrap().terms().unwrap_err();
+            assert_eq!(error.code, "INPUT_INVALID");
+            assert_eq!(
+                error.message,
+                format!("order_type: {order_type} orders are not supported yet")
+            );
+        }
+    }
+    let message = refusal::<Preview>(&ORDER.replace('}', r#","order_type":"iceberg"}"#));
+    assert!(message.starts_with("order_type: must be one of limit"), "{message}");
 }
 
 #[test]

@@ -30,8 +30,8 @@ pub use ids::{
 pub use instrument::{AssetClass, Instrument, InvalidInstrument, OptionRight};
 pub use lifecycle::{IllegalTransition, OrderEvent, OrderState, next};
 pub use order::{
-    CanonicalOrder, InvalidOrder, Mode, OrderKind, OrderTarget, OrderTerms, Side, TimeInForce,
-    client_order_id,
+    CanonicalOrder, GivenPrices, InvalidOrder, InvalidPricing, Mode, Offset, OrderTarget,
+    OrderTerms, OrderType, Percent, PriceField, Pricing, Side, TimeInForce, client_order_id,
 };
 pub use reads::{
     AccountInfo, AccountSummary, Alert, Allocation, AllocationSlice, Bar, BarSource, Bars,
@@ -47,4 +47,4 @@ pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Referenc
 pub use scope::{Scope, ScopeSet, Tier};
 pub use text::Untrusted;
 pub use time::{InvalidTime, Timestamp};
-pub use value::{Currency, InvalidValue, Money, Price, Quantity};
+pub use value::{Currency, InvalidValue, Money, Price, Quantity, SignedPrice};

@@ -4,132 +4,18 @@
 //! feed; decimals normalised; absent fields are absent lines. The bytes are what is hashed, shown
 //! and signed, so any change of the format is a new version with its own golden file.
 
+mod kind;
+mod pricing;
+
+pub use kind::{Mode, OrderType, Side, TimeInForce};
+pub use pricing::{GivenPrices, InvalidPricing, Offset, Percent, PriceField, Pricing};
+
 use crate::{
     AccountId, AssetClass, BrokerName, ClientOrderId, Conid, Currency, Digest, InvalidId, Money,
-    Price, Quantity, SidecarId,
+    Quantity, SidecarId,
 };
-use core::fmt;
 use core::fmt::Write as _;
 use rust_decimal::Decimal;
-
-/// Buy or sell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
-    /// Adds to the position.
-    Buy,
-    /// Takes from the position.
-    Sell,
-}
-
-impl Side {
-    /// Our name, in snake case.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Buy => "buy",
-            Self::Sell => "sell",
-        }
-    }
-
-    /// The quantity with the sign that it gives the position.
-    #[must_use]
-    pub fn signed(self, quantity: Quantity) -> Decimal {
-        match self {
-            Self::Buy => quantity.get(),
-            Self::Sell => -quantity.get(),
-        }
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// How the price is set. More kinds come with the order work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OrderKind {
-    /// At this price or better.
-    Limit(Price),
-}
-
-impl OrderKind {
-    /// Our name, in snake case.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Limit(_) => "limit",
-        }
-    }
-
-    /// The worst price at which the order can fill.
-    #[must_use]
-    pub const fn worst_price(self) -> Price {
-        match self {
-            Self::Limit(price) => price,
-        }
-    }
-}
-
-/// How long an order works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TimeInForce {
-    /// Until the end of the trading day.
-    Day,
-    /// Until cancelled.
-    GoodTillCancelled,
-}
-
-impl TimeInForce {
-    /// Our name, in snake case.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::GoodTillCancelled => "gtc",
-        }
-    }
-
-    /// Parses our name or IBKR's.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "day" => Some(Self::Day),
-            "gtc" | "good_till_cancelled" => Some(Self::GoodTillCancelled),
-            _ => None,
-        }
-    }
-}
-
-/// Where an order may go. Never chosen by the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mode {
-    /// The embedded simulator: no broker at all.
-    Simulated,
-    /// A paper account at the broker.
-    Paper,
-    /// Real money.
-    Live,
-}
-
-impl Mode {
-    /// Our name, in snake case.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Simulated => "simulated",
-            Self::Paper => "paper",
-            Self::Live => "live",
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// What the caller wants done, instrument resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -139,7 +25,7 @@ pub struct OrderTerms {
     /// How much.
     pub quantity: Quantity,
     /// At what price.
-    pub kind: OrderKind,
+    pub pricing: Pricing,
     /// For how long.
     pub time_in_force: TimeInForce,
     /// Whether it may fill outside regular trading hours.
@@ -155,6 +41,9 @@ pub enum InvalidOrder {
     /// The contract's multiplier isn't above zero.
     #[error("the contract's multiplier must be above zero")]
     Multiplier,
+    /// A price of zero or below, for a contract that never trades there.
+    #[error("{0} must be above zero")]
+    NotPositive(PriceField),
 }
 
 /// The order exactly as it is shown, approved and sent. Immutable.
@@ -200,6 +89,13 @@ impl CanonicalOrder {
         if contract.multiplier <= Decimal::ZERO {
             return Err(InvalidOrder::Multiplier);
         }
+        if !may_trade_below_zero(contract.class) {
+            let mut prices = terms.pricing.prices().each().into_iter();
+            let wrong = prices.find(|(_, price)| price.is_some_and(|p| p <= Decimal::ZERO));
+            if let Some((field, _)) = wrong {
+                return Err(InvalidOrder::NotPositive(field));
+            }
+        }
         Ok(Self {
             broker: target.broker,
             mode: target.mode,
@@ -218,13 +114,11 @@ impl CanonicalOrder {
     #[must_use]
     pub fn canonical_bytes(&self) -> Vec<u8> {
         let mut text = String::from("ibkr-agent-order/v1\n");
-        let OrderKind::Limit(limit) = self.terms.kind;
         // Writing to a String can't fail.
         let _ = write!(
             text,
             "broker={}\nmode={}\naccount={}\nconid={}\nsymbol={}\nasset_class={}\nexchange={}\n\
-             currency={}\nmultiplier={}\nside={}\nquantity={}\norder_type=limit\nlimit_price={}\n\
-             time_in_force={}\noutside_rth={}\n",
+             currency={}\nmultiplier={}\nside={}\nquantity={}\norder_type={}\n",
             self.broker,
             self.mode,
             self.account,
@@ -236,7 +130,16 @@ impl CanonicalOrder {
             self.multiplier,
             self.terms.side,
             self.terms.quantity.get().normalize(),
-            limit.get().normalize(),
+            self.terms.pricing.order_type(),
+        );
+        for (field, price) in self.terms.pricing.prices().each() {
+            if let Some(price) = price {
+                let _ = writeln!(text, "{field}={}", price.normalize());
+            }
+        }
+        let _ = write!(
+            text,
+            "time_in_force={}\noutside_rth={}\n",
             self.terms.time_in_force.as_str(),
             self.terms.outside_rth,
         );
@@ -309,35 +212,51 @@ impl CanonicalOrder {
         &self.terms
     }
 
-    /// The most that the order can cost or bring: worst price × quantity × multiplier.
-    ///
-    /// # Errors
-    /// [`crate::InvalidValue::TooLarge`] when that can't be represented.
-    pub fn notional(&self) -> Result<Money, crate::InvalidValue> {
-        let price = self.terms.kind.worst_price();
-        price.notional(self.terms.quantity, self.multiplier, self.currency)
+    /// Limit price × quantity × multiplier; `None` without a limit, and when that is too large to
+    /// tell. What a gate counts is its own: an order may trade at better prices than its limit.
+    #[must_use]
+    pub fn limit_value(&self) -> Option<Money> {
+        let limit = self.terms.pricing.limit()?.get();
+        let value = limit.checked_mul(self.terms.quantity.get())?.checked_mul(self.multiplier)?;
+        Some(Money::new(value.normalize(), self.currency))
     }
 
     /// One line for people: `BUY 1 AAPL (265598) LIMIT 100 USD DAY, account DU1234567, paper`.
     #[must_use]
     pub fn summary(&self) -> String {
-        let OrderKind::Limit(limit) = self.terms.kind;
         let hours = if self.terms.outside_rth { ", outside regular hours" } else { "" };
         format!(
-            "{} {} {} ({} {} on {}) LIMIT {} {} {}{hours}, account {}, {} via {}",
+            "{} {} {} ({} {} on {}) {} {} {}{hours}, account {}, {} via {}",
             self.terms.side.as_str().to_ascii_uppercase(),
             self.terms.quantity,
             self.symbol,
             self.class,
             self.conid,
             self.exchange,
-            limit,
+            self.terms.pricing.words(),
             self.currency,
             self.terms.time_in_force.as_str().to_ascii_uppercase(),
             self.account,
             self.mode,
             self.broker,
         )
+    }
+}
+
+/// Whether a contract of a class can trade at zero or below.
+const fn may_trade_below_zero(class: AssetClass) -> bool {
+    match class {
+        AssetClass::Future => true,
+        AssetClass::Stock
+        | AssetClass::Option
+        | AssetClass::FutureOption
+        | AssetClass::Forex
+        | AssetClass::Index
+        | AssetClass::Bond
+        | AssetClass::Fund
+        | AssetClass::Cfd
+        | AssetClass::Warrant
+        | AssetClass::Crypto => false,
     }
 }
 

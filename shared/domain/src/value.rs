@@ -131,6 +131,38 @@ impl fmt::Display for Price {
     }
 }
 
+/// A price per unit that may be zero or below: futures and combinations of contracts trade there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SignedPrice(Decimal);
+
+impl SignedPrice {
+    /// A price of any sign.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] for a too large number.
+    pub fn new(value: Decimal) -> Result<Self, InvalidValue> {
+        bounded("price", value).map(Self)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> Decimal {
+        self.0
+    }
+}
+
+impl From<Price> for SignedPrice {
+    fn from(price: Price) -> Self {
+        Self(price.0)
+    }
+}
+
+impl fmt::Display for SignedPrice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A number of shares or contracts, above zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Quantity(Decimal);

@@ -9,9 +9,9 @@ use crate::number::{InputBool, InputConid, InputInteger, InputNumber, OutputMone
 use crate::service::ErrorBody;
 use core::time::Duration;
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, AssetClass, BrokerName, CanonicalOrder, Currency, Digest, Instrument,
-    Mode, OrderKind, OrderTerms, PreviewId, Price, Quantity, Scope, Side, TimeInForce, Timestamp,
-    Untrusted,
+    AccountId, ApprovalId, AssetClass, BrokerName, CanonicalOrder, Currency, Digest, GivenPrices,
+    Instrument, Mode, OrderTerms, OrderType, PreviewId, Price, Pricing, Quantity, Scope, Side,
+    TimeInForce, Timestamp, Untrusted,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,11 +20,6 @@ use serde::{Deserialize, Serialize};
 pub const MAX_WAIT: Duration = Duration::from_secs(25);
 
 names! {
-    /// The order types that can be placed.
-    OrderType {
-        /// At this price or better.
-        Limit = "limit",
-    }
     /// What became of a request for approval.
     ApprovalState {
         /// Nobody has decided.
@@ -114,21 +109,46 @@ impl OrderPreviewInput {
     /// The order's terms.
     ///
     /// # Errors
-    /// `INPUT_INVALID` for a missing limit price, and for prices and quantities that aren't.
+    /// `INPUT_INVALID` for an order type that isn't accepted yet, a price that is missing or
+    /// doesn't belong to the type, and for prices and quantities that aren't.
     pub fn terms(&self) -> Result<OrderTerms, ErrorBody> {
         let quantity = Quantity::new(self.quantity.0);
         let quantity = quantity.map_err(|error| invalid(error.to_string()))?;
-        let Some(InputNumber(price)) = self.limit_price else {
-            return Err(invalid("limit_price is missing: a limit order needs it"));
-        };
-        let price = Price::new(price).map_err(|error| invalid(format!("limit_price: {error}")))?;
+        let order_type = self.order_type.map_or(OrderType::Limit, |order_type| order_type.0);
+        accepted(order_type)?;
+        // What can be previewed so far never trades at zero or below.
+        let price = |InputNumber(price)| Price::new(price).map(Price::get);
+        let limit = self.limit_price.map(price).transpose();
+        let limit = limit.map_err(|error| invalid(format!("limit_price: {error}")))?;
+        let given = GivenPrices { limit, ..GivenPrices::default() };
+        let pricing = Pricing::new(order_type, given);
+        let pricing = pricing.map_err(|error| invalid(error.to_string()))?;
         Ok(OrderTerms {
             side: self.side.0,
             quantity,
-            kind: OrderKind::Limit(price),
+            pricing,
             time_in_force: self.time_in_force.map_or(TimeInForce::Day, |tif| tif.0),
             outside_rth: self.outside_rth.is_some_and(|outside| outside.0),
         })
+    }
+}
+
+/// Refuses, by name, the order types that nobody can place yet.
+fn accepted(order_type: OrderType) -> Result<(), ErrorBody> {
+    match order_type {
+        OrderType::Limit => Ok(()),
+        OrderType::Market
+        | OrderType::Stop
+        | OrderType::StopLimit
+        | OrderType::Trailing
+        | OrderType::TrailingLimit
+        | OrderType::MarketIfTouched
+        | OrderType::LimitIfTouched
+        | OrderType::AtClose
+        | OrderType::AtOpen
+        | OrderType::MidPrice => {
+            Err(invalid(format!("order_type: {order_type} orders are not supported yet")))
+        }
     }
 }
 
@@ -187,13 +207,14 @@ pub struct OrderOutput {
     pub quantity: OutputNumber,
     /// Order type.
     pub order_type: Wire<OrderType>,
-    /// Limit price.
-    pub limit_price: OutputNumber,
+    /// Limit price, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_price: Option<OutputNumber>,
     /// How long it works.
     pub time_in_force: Wire<TimeInForce>,
     /// Whether it may fill outside regular trading hours.
     pub outside_rth: bool,
-    /// The most that it can cost or bring; absent if that is too large to tell.
+    /// Limit price x quantity x multiplier; absent without a limit, or if too large to tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notional: Option<OutputMoney>,
 }
@@ -201,7 +222,6 @@ pub struct OrderOutput {
 impl From<&CanonicalOrder> for OrderOutput {
     fn from(order: &CanonicalOrder) -> Self {
         let terms = order.terms();
-        let OrderKind::Limit(limit) = terms.kind;
         Self {
             broker: Wire(order.broker().clone()),
             mode: Wire(order.mode()),
@@ -214,11 +234,11 @@ impl From<&CanonicalOrder> for OrderOutput {
             multiplier: OutputNumber(order.multiplier()),
             side: Wire(terms.side),
             quantity: OutputNumber(terms.quantity.get()),
-            order_type: Wire(OrderType::Limit),
-            limit_price: OutputNumber(limit.get()),
+            order_type: Wire(terms.pricing.order_type()),
+            limit_price: terms.pricing.limit().map(|limit| OutputNumber(limit.get())),
             time_in_force: Wire(terms.time_in_force),
             outside_rth: terms.outside_rth,
-            notional: order.notional().ok().map(OutputMoney::from),
+            notional: order.limit_value().map(OutputMoney::from),
         }
     }
 }

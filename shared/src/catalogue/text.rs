@@ -7,7 +7,8 @@ use crate::number::{Scalar, scalar};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, AssetClass, BrokerName, BrokerOrderId, BrokerOrderStatus, CallId,
     ClientOrderId, Currency, DataStatus, Date, Digest, IdempotencyKey, Instrument, Mode,
-    OptionRight, OrderState, PreviewId, SessionState, Side, TimeInForce, Timestamp, Untrusted,
+    OptionRight, OrderState, OrderType, PreviewId, SessionState, Side, TimeInForce, Timestamp,
+    Untrusted,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
@@ -162,6 +163,19 @@ impl TextForm for AssetClass {
 
 impl TextForm for TimeInForce {
     const NAMES: &'static [&'static str] = &["day", "gtc"];
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| one_of(Self::NAMES))
+    }
+
+    fn to_text(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl TextForm for OrderType {
+    /// The types that are accepted; the others are known, so that they are refused by name.
+    const NAMES: &'static [&'static str] = &[Self::Limit.as_str()];
 
     fn from_text(text: &str) -> Result<Self, String> {
         Self::parse(text).ok_or_else(|| one_of(Self::NAMES))

@@ -66,7 +66,7 @@ impl Engine {
             record.details.push(check.gate.as_str());
         }
         let mut rows = self.forget(now);
-        rows.push(Row::Preview(preview.clone()));
+        rows.push(Row::Preview(Box::new(preview.clone())));
         self.ages.previews.insert((preview.created_at, id.clone()));
         self.previews.insert(id, preview.clone());
         let answer = Answer::Preview(Box::new(preview), checks);

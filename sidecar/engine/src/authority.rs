@@ -113,7 +113,7 @@ impl ApprovalEntry {
             reference_time: asked.reference_time,
             max_drift_percent: asked.max_drift_percent,
             position: self.position,
-            exposure: self.order.notional().ok(),
+            exposure: self.order.limit_value(),
             warnings: self.warnings.clone(),
             on_approval: asked.on_approval,
             nonce: asked.nonce,

@@ -412,7 +412,7 @@ pub enum Precondition {
 #[derive(Debug, Clone)]
 pub enum Row {
     /// A preview.
-    Preview(Preview),
+    Preview(Box<Preview>),
     /// Remove a preview whose time is over.
     ForgetPreview(PreviewId),
     /// An approval.

@@ -66,8 +66,11 @@ impl Engine {
                 let event = if is_held { OrderEvent::HeldSeen } else { OrderEvent::Accepted };
                 let mut effects = self.transition(order, event, now, |entry| {
                     entry.broker_order_id = Some(order_id);
-                    entry.message = message;
-                    entry.said_by = Speaker::Broker;
+                    // A look may have overtaken the answer; then only words are news.
+                    if !message.is_empty() || entry.seen_at.is_none() {
+                        entry.message = message;
+                        entry.said_by = Speaker::Broker;
+                    }
                 });
                 effects.extend(self.newly_held(order, before));
                 effects

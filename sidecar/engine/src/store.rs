@@ -145,7 +145,7 @@ fn stored_state(batch: &Batch<'_>, id: &ClientOrderId) -> Result<Option<OrderSta
 fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
     match row {
         Row::Preview(preview) => {
-            let value = encode(&rows::Preview::from(preview))?;
+            let value = encode(&rows::Preview::from(preview.as_ref()))?;
             batch.put(PREVIEWS, preview.id.as_str().as_bytes(), &value)
         }
         Row::ForgetPreview(id) => batch.delete(PREVIEWS, id.as_str().as_bytes()),

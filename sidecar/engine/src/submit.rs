@@ -13,7 +13,8 @@ use ibkr_agent_domain::{
     Reference, Timestamp, client_order_id,
 };
 use ibkr_agent_gates::{
-    Approval, Denials, Facts, Permit, Place, PlaceIntent, Switches, decide_place, screen_place,
+    Approval, Denials, Facts, Permit, Place, PlaceIntent, Switches, decide_place, exposure,
+    screen_place,
 };
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -178,6 +179,9 @@ impl Engine {
         }
         let session_ends = facts.session_ends;
         let rate = facts.policy_currency_rate.filter(|rate| *rate > Decimal::ZERO);
+        let slippage = self.config.policy.slippage_percent();
+        let counted = exposure(&order, facts.quote.as_ref(), slippage).bound();
+        let counted = counted.map(|money| money.amount);
         let in_doubt = self.in_doubt(&order);
         let under_way = self.under_way(&order, Some(&id), facts.blind_from(since));
         let facts = complete_facts(
@@ -201,7 +205,9 @@ impl Engine {
         };
         let permit = decide_place(&self.config.policy, &facts, intent, now.wall)
             .map_err(|denials| denied(&denials))?;
-        let entry = new_order(caller, submission, &approval, id, (rate, session_ends), now);
+        let counted = counted.and_then(|amount| amount.checked_mul(rate?)).unwrap_or_default();
+        let counts = Counts { value: counted, rate, until: session_ends };
+        let entry = new_order(caller, submission, &approval, id, counts, now);
         Ok(vec![self.reserve(ticket, submission, approval, entry, permit, now)])
     }
 
@@ -356,16 +362,22 @@ enum Begin {
     Read(Box<CanonicalOrder>),
 }
 
+/// What a new order counts against the limits, and until when.
+#[derive(Clone, Copy)]
+struct Counts {
+    value: Decimal,
+    rate: Option<Decimal>,
+    until: Option<Timestamp>,
+}
+
 fn new_order(
     caller: &Caller,
     submission: &Submission,
     approval: &ApprovalEntry,
     id: ClientOrderId,
-    (rate, session_ends): (Option<Decimal>, Option<Timestamp>),
+    counts: Counts,
     now: Now,
 ) -> OrderEntry {
-    let value = approval.order.notional().ok();
-    let counted = value.and_then(|value| value.amount.checked_mul(rate?)).unwrap_or_default();
     OrderEntry {
         id,
         owner: approval.owner.clone(),
@@ -380,14 +392,14 @@ fn new_order(
         message: String::new(),
         said_by: Speaker::Gateway,
         question: None,
-        counted_notional: counted,
+        counted_notional: counts.value,
         trading_day: now.trading_day,
-        counts_until: session_ends,
+        counts_until: counts.until,
         incarnations: Vec::new(),
         fills: BTreeMap::new(),
         told: BTreeSet::new(),
         seen_at: None,
-        policy_rate: rate,
+        policy_rate: counts.rate,
         created_at: now.wall,
         updated_at: now.wall,
     }

@@ -7,7 +7,7 @@
 use crate::OrderEntry;
 use ibkr_agent_domain::{
     BrokerOrder, BrokerOrderId, BrokerOrderStatus, BrokerOrderType, BrokerTimeInForce, Execution,
-    OrderEvent, OrderKind, Timestamp,
+    OrderEvent, Pricing, SignedPrice, Timestamp,
 };
 use rust_decimal::Decimal;
 
@@ -225,22 +225,15 @@ impl OrderEntry {
     /// isn't a difference.
     fn differs(&self, row: &BrokerOrder) -> bool {
         let terms = self.order.terms();
-        let OrderKind::Limit(limit) = terms.kind;
-        let kind = match row.order_type {
-            BrokerOrderType::Limit => false,
-            // No kind was told, or in a word that isn't known: a price tells.
-            BrokerOrderType::Other => row.trigger_price.is_some(),
-            BrokerOrderType::Market
-            | BrokerOrderType::Stop
-            | BrokerOrderType::StopLimit
-            | BrokerOrderType::Trailing
-            | BrokerOrderType::TrailingLimit
-            | BrokerOrderType::MarketIfTouched
-            | BrokerOrderType::LimitIfTouched
-            | BrokerOrderType::MarketOnClose
-            | BrokerOrderType::LimitOnClose
-            | BrokerOrderType::MidPrice
-            | BrokerOrderType::Relative => true,
+        let expected = shown_as(&terms.pricing);
+        // No kind was told, or in a word that isn't known: a price tells.
+        let kind = if row.order_type == BrokerOrderType::Other {
+            row.trigger_price.is_some() && expected.trigger.is_none()
+        } else {
+            row.order_type != expected.kind
+        };
+        let other = |told: Option<Decimal>, expected: Option<SignedPrice>| {
+            told.zip(expected).is_some_and(|(told, expected)| told != expected.get())
         };
         let duration = row.time_in_force.as_ref().is_some_and(|told| match told {
             BrokerTimeInForce::Known(known) => *known != terms.time_in_force,
@@ -249,13 +242,14 @@ impl OrderEntry {
         kind || duration
             || row.side.is_some_and(|side| side != terms.side)
             || row.quantity.is_some_and(|quantity| quantity != terms.quantity.get())
-            || row.limit_price.is_some_and(|price| price != limit.get())
+            || other(row.limit_price, expected.limit)
+            || other(row.trigger_price, expected.trigger)
     }
 
     /// What the limits must count for it: never less than before, never less than the broker's
     /// truth. An order at the broker that may trade counts whole, an ended one what it filled.
     pub(crate) fn recount(&mut self) {
-        let OrderKind::Limit(limit) = self.order.terms().kind;
+        let limit = self.order.terms().pricing.limit().map(SignedPrice::get);
         let mut value = Decimal::ZERO;
         for one in &self.incarnations {
             let row = &one.order;
@@ -266,7 +260,7 @@ impl OrderEntry {
                 filled
             };
             let prices = [row.limit_price, row.trigger_price, row.average_price];
-            let price = prices.into_iter().flatten().max().unwrap_or_else(|| limit.get());
+            let price = prices.into_iter().flatten().max().or(limit).unwrap_or_default();
             value = add(value, quantity.saturating_mul(price));
         }
         let spent = self.fills.values().map(|fill| fill.quantity.saturating_mul(fill.price));
@@ -284,8 +278,11 @@ impl OrderEntry {
             return None;
         }
         let terms = self.order.terms();
-        let OrderKind::Limit(limit) = terms.kind;
-        let mut parts = vec![format!("approved {} @ {limit}", terms.quantity)];
+        let price = match terms.pricing.limit() {
+            Some(limit) => format!("@ {}", limit.get().normalize()),
+            None => terms.pricing.words(),
+        };
+        let mut parts = vec![format!("approved {} {price}", terms.quantity)];
         for one in self.incarnations.iter().filter(|one| self.differs(&one.order)) {
             parts.push(format!("now {}", described(&one.order)));
         }
@@ -298,6 +295,37 @@ impl OrderEntry {
             parts.push(format!("filled {}", filled.normalize()));
         }
         Some(parts.join(", "))
+    }
+}
+
+/// What the broker shows of an order of this kind, as it was approved.
+struct ShownAs {
+    kind: BrokerOrderType,
+    limit: Option<SignedPrice>,
+    /// Only one that stays where it is: a trailing one moves.
+    trigger: Option<SignedPrice>,
+}
+
+fn shown_as(pricing: &Pricing) -> ShownAs {
+    use BrokerOrderType as B;
+    let shown = |kind, limit, trigger| ShownAs { kind, limit, trigger };
+    match *pricing {
+        Pricing::Market => shown(B::Market, None, None),
+        Pricing::Limit { limit } => shown(B::Limit, Some(limit), None),
+        Pricing::Stop { trigger } => shown(B::Stop, None, Some(trigger)),
+        Pricing::StopLimit { trigger, limit } => shown(B::StopLimit, Some(limit), Some(trigger)),
+        Pricing::Trailing { .. } => shown(B::Trailing, None, None),
+        Pricing::TrailingLimit { .. } => shown(B::TrailingLimit, None, None),
+        Pricing::MarketIfTouched { trigger } => shown(B::MarketIfTouched, None, Some(trigger)),
+        Pricing::LimitIfTouched { trigger, limit } => {
+            shown(B::LimitIfTouched, Some(limit), Some(trigger))
+        }
+        Pricing::AtClose { limit: None } => shown(B::MarketOnClose, None, None),
+        Pricing::AtClose { limit } => shown(B::LimitOnClose, limit, None),
+        // The broker's list names the kind alone; that it is for the opening stands elsewhere.
+        Pricing::AtOpen { limit: None } => shown(B::Market, None, None),
+        Pricing::AtOpen { limit } => shown(B::Limit, limit, None),
+        Pricing::MidPrice { cap } => shown(B::MidPrice, cap, None),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::{
     Approval, Cancel, CancelFacts, Check, Denials, Facts, Gate, Halt, Permit, Place, Policy,
-    Question, Reply, Requester, Switches, TakeOver, Verdict,
+    Question, Reply, Requester, Switches, TakeOver, Verdict, exposure,
 };
 use core::time::Duration;
 use ibkr_agent_domain::{
-    AccountId, BrokerName, CanonicalOrder, ClientOrderId, DataStatus, ErrorCode, Mode, OrderKind,
-    Quote, SessionState, Side, Timestamp,
+    AccountId, BrokerName, CanonicalOrder, ClientOrderId, DataStatus, ErrorCode, Mode, Pricing,
+    Quote, SessionState, Side, SignedPrice, Timestamp,
 };
 use rust_decimal::Decimal;
 
@@ -182,7 +182,8 @@ fn size_checks(
     let quantity = order.terms().quantity;
     // A rate of zero or below is no rate: with it every value would be within every limit.
     let rate = facts.policy_currency_rate.filter(|rate| *rate > Decimal::ZERO);
-    let value = order.notional().ok().and_then(|money| money.amount.checked_mul(rate?));
+    let counted = exposure(order, facts.quote.as_ref(), policy.slippage_percent());
+    let value = counted.bound().and_then(|money| money.amount.checked_mul(rate?));
     let day = value.and_then(|value| value.checked_add(facts.notional_today));
     let within = |value: Option<Decimal>, limit: Decimal| value.is_some_and(|v| v <= limit);
     let shown = |value: Option<Decimal>| {
@@ -291,7 +292,7 @@ fn quote_age_check(policy: &Policy, quote: Option<&Quote>, now: Timestamp) -> Ch
 }
 
 /// The price against which an order of this side trades at once.
-fn touch_price(quote: &Quote, side: Side) -> Option<Decimal> {
+pub(crate) fn touch_price(quote: &Quote, side: Side) -> Option<Decimal> {
     let touch = match side {
         Side::Buy => quote.ask,
         Side::Sell => quote.bid,
@@ -303,14 +304,36 @@ fn percent_of(part: Decimal, whole: Decimal) -> Option<Decimal> {
     part.checked_mul(Decimal::ONE_HUNDRED)?.checked_div(whole)
 }
 
+/// The price that the collar holds against the market; `None` for the kinds that have none, or that
+/// have one only once a trigger is reached: the collar can't judge those and denies them.
+const fn collared_price(pricing: &Pricing) -> Option<SignedPrice> {
+    match *pricing {
+        Pricing::Limit { limit } => Some(limit),
+        Pricing::Market
+        | Pricing::Stop { .. }
+        | Pricing::StopLimit { .. }
+        | Pricing::Trailing { .. }
+        | Pricing::TrailingLimit { .. }
+        | Pricing::MarketIfTouched { .. }
+        | Pricing::LimitIfTouched { .. }
+        | Pricing::AtClose { .. }
+        | Pricing::AtOpen { .. }
+        | Pricing::MidPrice { .. } => None,
+    }
+}
+
 fn collar_check(policy: &Policy, quote: Option<&Quote>, order: &CanonicalOrder) -> Check {
     let limits = policy.limits();
-    let OrderKind::Limit(limit) = order.terms().kind;
     let limit_text = format!(
         "{} % beyond the market where it costs; a warning from {} % on the passive side",
         limits.collar_percent.normalize(),
         limits.passive_warning_percent.normalize()
     );
+    let Some(limit) = collared_price(&order.terms().pricing) else {
+        let observed = format!("a {} order", order.terms().pricing.order_type());
+        let code = ErrorCode::OrderPolicyRefused;
+        return Check::new(Gate::PriceCollar, false, code, observed, "a limit order");
+    };
     let touch = quote.and_then(|quote| touch_price(quote, order.terms().side));
     let Some(touch) = touch else {
         let code = ErrorCode::MarketDataIncomplete;

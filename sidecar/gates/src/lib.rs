@@ -9,6 +9,7 @@
 
 mod check;
 mod decide;
+mod exposure;
 mod facts;
 mod permit;
 mod policy;
@@ -18,6 +19,7 @@ pub use decide::{
     CancelRequest, PlaceIntent, ReplyRequest, check_order, decide_cancel, decide_place,
     decide_reply, mid_price, permit_halt, permit_take_over, screen_place,
 };
+pub use exposure::{Exposure, exposure};
 pub use facts::{Approval, CancelFacts, Facts, Question, Requester, Switches};
 pub use permit::{Action, Cancel, Halt, Permit, Place, Reply, TakeOver};
 pub use policy::{InvalidPolicy, KnownQuestion, Policy, PolicyLimits};

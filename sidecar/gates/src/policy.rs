@@ -68,6 +68,9 @@ pub enum InvalidPolicy {
     Currency,
 }
 
+/// What [`Policy::slippage_percent`] gives.
+const SLIPPAGE_PERCENT: Decimal = Decimal::from_parts(3, 0, 0, false, 0);
+
 /// A checked policy with its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -111,6 +114,13 @@ impl Policy {
     #[must_use]
     pub const fn limits(&self) -> &PolicyLimits {
         &self.limits
+    }
+
+    /// How far a market order is counted to trade beyond the price it was sent at, in per cent. A
+    /// built-in value until a policy can admit such orders.
+    #[must_use]
+    pub const fn slippage_percent(&self) -> Decimal {
+        SLIPPAGE_PERCENT
     }
 
     /// SHA-256 over every limit, so a record can say under which policy it was decided.

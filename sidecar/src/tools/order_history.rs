@@ -7,7 +7,7 @@ use super::orders::unread_part;
 use super::{Asked, Done, refusal_body};
 use crate::brokers::{account_mode, error_body};
 use crate::engine::{OrderEntry, Owner, Speaker, owner_of};
-use ibkr_agent_domain::{AccountId, BrokerOrder, ErrorCode, Listed, OrderKind, Untrusted};
+use ibkr_agent_domain::{AccountId, BrokerOrder, ErrorCode, Listed, SignedPrice, Untrusted};
 use ibkr_agent_protocol::catalogue::order_history::{
     DEFAULT_HISTORY, HistoricOrder, HistoricOrderOutput, KnownTo, OrderStatus, OrderStatusOutput,
     OrdersHistory, OrdersHistoryOutput, RequestOutput, history_table,
@@ -155,7 +155,6 @@ fn at_broker(order: &BrokerOrder, entry: Option<&OrderEntry>) -> HistoricOrder {
 
 fn in_ledger(entry: &OrderEntry) -> HistoricOrder {
     let terms = entry.order.terms();
-    let OrderKind::Limit(limit) = terms.kind;
     HistoricOrder {
         time: Some(entry.updated_at),
         known_to: KnownTo::Gateway,
@@ -165,8 +164,8 @@ fn in_ledger(entry: &OrderEntry) -> HistoricOrder {
         side: Some(terms.side),
         quantity: Some(terms.quantity.get()),
         filled: entry.filled,
-        kind: Untrusted::new("LIMIT"),
-        limit_price: Some(limit.get()),
+        kind: Untrusted::new(&terms.pricing.order_type().as_str().to_ascii_uppercase()),
+        limit_price: terms.pricing.limit().map(SignedPrice::get),
         average_price: entry.average_price,
         status: entry.state.as_str(),
         is_open: !entry.state.is_final(),

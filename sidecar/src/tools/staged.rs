@@ -396,16 +396,18 @@ fn check_output(check: &Check) -> CheckOutput {
 }
 
 fn check_increment(order: &CanonicalOrder, increment: Option<Decimal>) -> Result<(), ErrorBody> {
-    let ibkr_agent_domain::OrderKind::Limit(limit) = order.terms().kind;
-    let fits = increment.is_none_or(|step| {
-        step.is_zero() || limit.get().checked_rem(step).is_some_and(|rest| rest.is_zero())
-    });
-    if fits {
+    let Some(step) = increment.filter(|step| !step.is_zero()) else {
         return Ok(());
+    };
+    let prices = order.terms().pricing.prices().each().into_iter();
+    for (field, price) in prices.filter(|(field, _)| field.is_amount()) {
+        let Some(price) = price else { continue };
+        if !price.checked_rem(step).is_some_and(|rest| rest.is_zero()) {
+            let message = format!("{field} {price} is not a multiple of the price step {step}");
+            return Err(ErrorBody::new(ErrorCode::OrderValidationFailed, message));
+        }
     }
-    let step = increment.unwrap_or_default();
-    let message = format!("limit_price {limit} is not a multiple of the price step {step}");
-    Err(ErrorBody::new(ErrorCode::OrderValidationFailed, message))
+    Ok(())
 }
 
 /// What the broker's own preview said. One that failed is told as such: the gates don't use it, but

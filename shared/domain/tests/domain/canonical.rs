@@ -3,7 +3,7 @@
 
 use ibkr_agent_domain::{
     AccountId, AssetClass, BrokerName, CanonicalOrder, Conid, Contract, Currency, Digest,
-    InvalidOrder, Mode, OrderKind, OrderTarget, OrderTerms, Price, Quantity, Side, SidecarId,
+    InvalidOrder, Mode, OrderTarget, OrderTerms, Price, Pricing, Quantity, Side, SidecarId,
     TimeInForce, Untrusted, client_order_id,
 };
 use proptest::prelude::*;
@@ -28,8 +28,8 @@ fn dec(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
-fn limit(text: &str) -> OrderKind {
-    OrderKind::Limit(Price::new(dec(text)).unwrap())
+fn limit(text: &str) -> Pricing {
+    Pricing::Limit { limit: Price::new(dec(text)).unwrap().into() }
 }
 
 fn quantity(text: &str) -> Quantity {
@@ -57,7 +57,7 @@ fn stock() -> Draft {
         terms: OrderTerms {
             side: Side::Buy,
             quantity: quantity("1"),
-            kind: limit("100.50"),
+            pricing: limit("100.50"),
             time_in_force: TimeInForce::Day,
             outside_rth: false,
         },
@@ -77,7 +77,7 @@ fn option() -> Draft {
     draft.terms.time_in_force = TimeInForce::GoodTillCancelled;
     draft.terms.outside_rth = true;
     draft.terms.quantity = quantity("12.000");
-    draft.terms.kind = limit("0.05");
+    draft.terms.pricing = limit("0.05");
     draft
 }
 
@@ -89,7 +89,7 @@ fn forex() -> Draft {
     draft.contract.symbol = Untrusted::new("EUR.USD");
     draft.contract.exchange = "IDEALPRO".to_owned();
     draft.terms.quantity = quantity("25000.75");
-    draft.terms.kind = limit("1.08765");
+    draft.terms.pricing = limit("1.08765");
     draft
 }
 
@@ -127,7 +127,7 @@ fn changes() -> Vec<fn(&mut Draft)> {
         |d| d.contract.multiplier = Decimal::TWO,
         |d| d.terms.side = Side::Sell,
         |d| d.terms.quantity = quantity("2"),
-        |d| d.terms.kind = limit("100.51"),
+        |d| d.terms.pricing = limit("100.51"),
         |d| d.terms.time_in_force = TimeInForce::GoodTillCancelled,
         |d| d.terms.outside_rth = true,
     ]
@@ -150,7 +150,7 @@ fn every_field_changes_the_digest() {
 #[test]
 fn the_spelling_of_a_number_does_not_change_the_digest() {
     let mut other = stock();
-    other.terms.kind = limit("100.5000");
+    other.terms.pricing = limit("100.5000");
     other.terms.quantity = quantity("1.00");
     other.contract.multiplier = dec("1.0");
     assert_eq!(other.order().unwrap().digest(), stock().order().unwrap().digest());
@@ -184,12 +184,12 @@ fn texts_that_could_forge_a_line_are_refused() {
 
 #[test]
 fn an_orders_value_is_price_times_quantity_times_multiplier() {
-    let value = option().order().unwrap().notional().unwrap();
+    let value = option().order().unwrap().limit_value().unwrap();
     assert_eq!((value.amount, value.currency), (dec("60"), Currency::USD));
     let mut huge = stock();
     huge.terms.quantity = quantity("1000000000000000");
-    huge.terms.kind = limit("1000000000000000");
-    assert!(huge.order().unwrap().notional().is_err());
+    huge.terms.pricing = limit("1000000000000000");
+    assert_eq!(huge.order().unwrap().limit_value(), None);
 }
 
 #[test]

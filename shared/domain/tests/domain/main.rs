@@ -6,5 +6,6 @@
 mod approval;
 mod canonical;
 mod lifecycle;
+mod pricing;
 mod text;
 mod values;

@@ -6,7 +6,9 @@
 //! it is never sent, since IBKR's texts disagree on whether it routes.
 
 use super::routes::SMART;
-use ibkr_agent_domain::{CanonicalOrder, ClientOrderId, OrderKind, Side, TimeInForce};
+use ibkr_agent_domain::{
+    CanonicalOrder, ClientOrderId, OrderType, Pricing, Side, SignedPrice, TimeInForce,
+};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -37,13 +39,41 @@ struct Ticket<'a> {
     outside_rth: bool,
 }
 
+/// Why an order can't be written as a ticket.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unwritable {
+    /// Nobody has built this order type's ticket yet.
+    #[error("a {0} order has no ticket yet")]
+    OrderType(OrderType),
+    /// It can't be written as JSON.
+    #[error("the ticket isn't JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// IBKR's name of the order's type, and its price.
+fn priced(pricing: &Pricing) -> Result<(&'static str, SignedPrice), Unwritable> {
+    match *pricing {
+        Pricing::Limit { limit } => Ok(("LMT", limit)),
+        Pricing::Market
+        | Pricing::Stop { .. }
+        | Pricing::StopLimit { .. }
+        | Pricing::Trailing { .. }
+        | Pricing::TrailingLimit { .. }
+        | Pricing::MarketIfTouched { .. }
+        | Pricing::LimitIfTouched { .. }
+        | Pricing::AtClose { .. }
+        | Pricing::AtOpen { .. }
+        | Pricing::MidPrice { .. } => Err(Unwritable::OrderType(pricing.order_type())),
+    }
+}
+
 /// The body of a placement; with a reference for a real order, without one for a what-if.
 pub(crate) fn orders(
     order: &CanonicalOrder,
     reference: Option<&ClientOrderId>,
-) -> Result<Vec<u8>, serde_json::Error> {
+) -> Result<Vec<u8>, Unwritable> {
     let terms = order.terms();
-    let OrderKind::Limit(limit) = terms.kind;
+    let (order_type, price) = priced(&terms.pricing)?;
     let is_smart = order.exchange() == SMART;
     let ticket = Ticket {
         acct_id: order.account().as_str(),
@@ -51,8 +81,8 @@ pub(crate) fn orders(
         conidex: (!is_smart).then(|| format!("{}@{}", order.conid(), order.exchange())),
         sec_type: format!("{}:{}", order.conid(), order.class().broker_name()),
         client_order_id: reference.map(ClientOrderId::as_str),
-        order_type: "LMT",
-        price: number(limit.get())?,
+        order_type,
+        price: number(price.get())?,
         side: match terms.side {
             Side::Buy => "BUY",
             Side::Sell => "SELL",
@@ -64,7 +94,7 @@ pub(crate) fn orders(
         },
         outside_rth: terms.outside_rth,
     };
-    serde_json::to_vec(&Body { orders: [ticket] })
+    Ok(serde_json::to_vec(&Body { orders: [ticket] })?)
 }
 
 fn number(value: Decimal) -> Result<Box<RawValue>, serde_json::Error> {
@@ -99,7 +129,7 @@ mod tests {
         let terms = OrderTerms {
             side: Side::Buy,
             quantity: Quantity::new(dec!(3)).unwrap(),
-            kind: OrderKind::Limit(Price::new(price).unwrap()),
+            pricing: Pricing::Limit { limit: Price::new(price).unwrap().into() },
             time_in_force: TimeInForce::Day,
             outside_rth: false,
         };

@@ -10,8 +10,8 @@ use ibkr_agent_broker::{
 };
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
-    ClientOrderId, Conid, Contract, Currency, DataStatus, Door, Mode, Money, OrderKind,
-    OrderTarget, OrderTerms, Price, Quantity, Quote, Recordable, SessionState, Side, TimeInForce,
+    ClientOrderId, Conid, Contract, Currency, DataStatus, Door, Mode, Money, OrderTarget,
+    OrderTerms, Price, Pricing, Quantity, Quote, Recordable, SessionState, Side, TimeInForce,
     Timestamp, Untrusted,
 };
 use ibkr_agent_gates::{
@@ -191,7 +191,7 @@ pub(crate) fn order_of(
     let terms = OrderTerms {
         side: Side::Buy,
         quantity: Quantity::new(dec!(1)).unwrap(),
-        kind: OrderKind::Limit(Price::new(limit).unwrap()),
+        pricing: Pricing::Limit { limit: Price::new(limit).unwrap().into() },
         time_in_force: TimeInForce::Day,
         outside_rth: false,
     };
@@ -258,7 +258,7 @@ pub(crate) async fn place_permit(
     order: CanonicalOrder,
     reference: &str,
 ) -> Recorded<Permit<Place>> {
-    let price = order.terms().kind.worst_price().get();
+    let price = order.terms().pricing.limit().unwrap().get();
     let facts = Facts {
         switches: open_switches(),
         account_reported: true,

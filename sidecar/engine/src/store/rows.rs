@@ -11,7 +11,7 @@ use ibkr_agent_audit::StoreFailure;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
     ClientOrderId, Conid, Contract, Currency, Digest, IdempotencyKey, Mode, OperatorKeyId,
-    OrderKind, OrderState, OrderTarget, OrderTerms, PreviewId, Price, Quantity, Side, TimeInForce,
+    OrderState, OrderTarget, OrderTerms, PreviewId, Price, Pricing, Quantity, Side, TimeInForce,
     Timestamp, Untrusted,
 };
 use rust_decimal::Decimal;
@@ -56,7 +56,8 @@ pub(super) struct StoredOrder {
 impl From<&CanonicalOrder> for StoredOrder {
     fn from(order: &CanonicalOrder) -> Self {
         let terms = order.terms();
-        let OrderKind::Limit(limit) = terms.kind;
+        // Any other kind would be stored without its price, and its digest wouldn't come out.
+        let limit = terms.pricing.limit().map(|limit| limit.to_string()).unwrap_or_default();
         Self {
             broker: order.broker().to_string(),
             mode: order.mode().to_string(),
@@ -69,7 +70,7 @@ impl From<&CanonicalOrder> for StoredOrder {
             multiplier: order.multiplier().to_string(),
             side: terms.side.to_string(),
             quantity: terms.quantity.to_string(),
-            limit_price: limit.to_string(),
+            limit_price: limit,
             time_in_force: terms.time_in_force.as_str().to_owned(),
             outside_rth: terms.outside_rth,
             digest: order.digest().to_string(),
@@ -104,7 +105,9 @@ impl TryFrom<StoredOrder> for CanonicalOrder {
         let terms = OrderTerms {
             side,
             quantity: Quantity::new(decimal(&row.quantity)?).map_err(damaged)?,
-            kind: OrderKind::Limit(Price::new(decimal(&row.limit_price)?).map_err(damaged)?),
+            pricing: Pricing::Limit {
+                limit: Price::new(decimal(&row.limit_price)?).map_err(damaged)?.into(),
+            },
             time_in_force: TimeInForce::parse(&row.time_in_force).ok_or(StoreFailure::Damaged)?,
             outside_rth: row.outside_rth,
         };

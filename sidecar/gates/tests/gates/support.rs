@@ -3,8 +3,8 @@
 use core::time::Duration;
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
-    ClientOrderId, Conid, Contract, Currency, DataStatus, Digest, Door, Mode, Money, OrderKind,
-    OrderTarget, OrderTerms, Price, Quantity, Quote, SessionState, Side, TimeInForce, Timestamp,
+    ClientOrderId, Conid, Contract, Currency, DataStatus, Digest, Door, Mode, Money, OrderTarget,
+    OrderTerms, Price, Pricing, Quantity, Quote, SessionState, Side, TimeInForce, Timestamp,
     Untrusted,
 };
 use ibkr_agent_gates::{
@@ -60,6 +60,8 @@ pub(crate) struct Draft {
     pub(crate) side: Side,
     pub(crate) quantity: Decimal,
     pub(crate) limit: Decimal,
+    /// Instead of the limit.
+    pub(crate) pricing: Option<Pricing>,
 }
 
 impl Default for Draft {
@@ -72,6 +74,7 @@ impl Default for Draft {
             side: Side::Buy,
             quantity: dec("5"),
             limit: dec("100"),
+            pricing: None,
         }
     }
 }
@@ -92,7 +95,9 @@ impl Draft {
         let terms = OrderTerms {
             side: self.side,
             quantity: Quantity::new(self.quantity).unwrap(),
-            kind: OrderKind::Limit(Price::new(self.limit).unwrap()),
+            pricing: self
+                .pricing
+                .unwrap_or(Pricing::Limit { limit: Price::new(self.limit).unwrap().into() }),
             time_in_force: TimeInForce::Day,
             outside_rth: false,
         };

@@ -5,8 +5,8 @@ use ibkr_agent_audit::{Entry, Ledger, LedgerConfig, TailQuery, TransactError};
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
     ClientOrderId, Conid, Contract, Currency, DataStatus, Door, ErrorCode, IdempotencyKey, Mode,
-    Money, OrderKind, OrderState, OrderTarget, OrderTerms, PreviewId, Price, Quantity, Quote,
-    Record, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
+    Money, OrderState, OrderTarget, OrderTerms, PreviewId, Price, Pricing, Quantity, Quote, Record,
+    ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
 };
 use ibkr_agent_engine::store;
 use ibkr_agent_engine::{
@@ -89,7 +89,7 @@ pub(super) fn order_of(name: &str, side: Side, quantity: i64) -> CanonicalOrder 
     let terms = OrderTerms {
         side,
         quantity: Quantity::new(Decimal::from(quantity)).unwrap(),
-        kind: OrderKind::Limit(Price::new(Decimal::ONE_HUNDRED).unwrap()),
+        pricing: Pricing::Limit { limit: Price::new(Decimal::ONE_HUNDRED).unwrap().into() },
         time_in_force: TimeInForce::Day,
         outside_rth: false,
     };

@@ -6,7 +6,7 @@
 use super::random::Random;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, BrokerOrderType,
-    CanonicalOrder, ClientOrderId, Execution, OrderKind, Timestamp, Untrusted,
+    CanonicalOrder, ClientOrderId, Execution, SignedPrice, Timestamp, Untrusted,
 };
 use ibkr_agent_gates::{Permit, Place, Question};
 use rust_decimal::Decimal;
@@ -87,8 +87,8 @@ impl Entry {
 
     /// Whether its terms are others than those that were sent.
     pub(super) fn is_changed(&self) -> bool {
-        let OrderKind::Limit(limit) = self.sent.order.terms().kind;
-        self.quantity != self.sent.order.terms().quantity.get() || self.limit != limit.get()
+        let limit = limit_of(&self.sent.order);
+        self.quantity != self.sent.order.terms().quantity.get() || self.limit != limit
     }
 
     /// Whether it can trade, or has traded.
@@ -133,10 +133,9 @@ impl Broker {
         }
         let id = BrokerOrderId::parse(&format!("{}", 1000 + self.number())).expect("an id");
         let reference = sent.reference.clone();
-        let OrderKind::Limit(limit) = sent.order.terms().kind;
         let entry = Entry {
             quantity: sent.order.terms().quantity.get(),
-            limit: limit.get(),
+            limit: limit_of(&sent.order),
             sent,
             id,
             fate: Fate::Working,
@@ -313,6 +312,11 @@ impl Broker {
         let trades = entries.iter().flat_map(|e| shown_trades(e, now)).collect();
         (orders, trades)
     }
+}
+
+/// The simulation places limit orders only.
+fn limit_of(order: &CanonicalOrder) -> Decimal {
+    order.terms().pricing.limit().map(SignedPrice::get).expect("a limit order")
 }
 
 fn shown_order(entry: &Entry) -> Option<BrokerOrder> {

@@ -4,7 +4,7 @@ use super::broker::KNOWN_QUESTION;
 use ibkr_agent_audit::{Ledger, LedgerConfig};
 use ibkr_agent_domain::{
     AccountId, Actor, AssetClass, BrokerName, CallId, CanonicalOrder, Conid, Contract, Currency,
-    DataStatus, Digest, Door, Mode, Money, OrderKind, OrderTarget, OrderTerms, Price, Quantity,
+    DataStatus, Digest, Door, Mode, Money, OrderTarget, OrderTerms, Price, Pricing, Quantity,
     Quote, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
 };
 use ibkr_agent_engine::{BrokerFacts, CallBudget, Caller, EngineConfig, Owner, Standing};
@@ -120,7 +120,7 @@ pub(super) fn order(account: AccountId, contract: u64, quantity: i64) -> Canonic
     let terms = OrderTerms {
         side: Side::Buy,
         quantity: Quantity::new(Decimal::from(quantity)).expect("a quantity"),
-        kind: OrderKind::Limit(Price::new(Decimal::from(100)).expect("a price")),
+        pricing: Pricing::Limit { limit: Price::new(Decimal::from(100)).expect("a price").into() },
         time_in_force: TimeInForce::Day,
         outside_rth: false,
     };
