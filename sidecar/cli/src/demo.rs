@@ -73,8 +73,16 @@ pub(crate) async fn run(options: DemoOptions, printer: Printer) -> Result<(), Fa
         teller.line(NOTICE)?;
     }
     let folder = new_folder(&options.base);
+    // What didn't exist before the run doesn't after it.
+    let made: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
     let outcome = Box::pin(play(&options, &folder, printer, teller, &stop)).await;
     remove(&folder);
+    for parent in made.into_iter().skip(1) {
+        // Another run may have put something there meanwhile: then it stays.
+        if std::fs::remove_dir(parent).is_err() {
+            break;
+        }
+    }
     outcome
 }
 
