@@ -37,6 +37,24 @@ enum Sabotage {
     ForgottenHalt,
     /// A restart forgets today's orders.
     ForgottenCounts,
+    /// What changed at the broker is read as it was approved.
+    BlindToTerms,
+    /// The second order under a reference isn't read.
+    BlindToTwins,
+}
+
+impl Sabotage {
+    /// Whether the broker's truth stands still: what is broken is something else.
+    const fn is_quiet(self) -> bool {
+        match self {
+            Self::None | Self::BlindToTerms | Self::BlindToTwins => false,
+            Self::StaleStore
+            | Self::OpenLatch
+            | Self::LossIsRefusal
+            | Self::ForgottenHalt
+            | Self::ForgottenCounts => true,
+        }
+    }
 }
 
 fn run(seed: u64, sabotage: Sabotage) -> Result<Tally, Violation> {
@@ -174,6 +192,16 @@ fn sabotage_by_forgetting_the_halt_is_seen() {
 #[test]
 fn sabotage_by_forgetting_the_counts_is_seen() {
     is_seen(Sabotage::ForgottenCounts, "in a day than the policy permits");
+}
+
+#[test]
+fn sabotage_by_reading_changed_terms_as_the_approved_ones_is_seen() {
+    is_seen(Sabotage::BlindToTerms, "was changed at the broker and nobody was told");
+}
+
+#[test]
+fn sabotage_by_reading_one_order_of_a_reference_only_is_seen() {
+    is_seen(Sabotage::BlindToTwins, "is at the broker twice and nobody was told");
 }
 
 #[test]

@@ -294,6 +294,17 @@ impl Broker {
         }
     }
 
+    /// Writes the terms that were approved over those of the rows.
+    pub(super) fn as_approved(&self, rows: &mut [BrokerOrder]) {
+        for row in rows {
+            let known = self.orders.values().find(|entry| entry.id == row.order_id);
+            if let Some(entry) = known {
+                row.quantity = Some(entry.sent.order.terms().quantity.get());
+                row.limit_price = Some(limit_of(&entry.sent.order));
+            }
+        }
+    }
+
     /// One order, as it is shown to who asks for it by its id.
     pub(super) fn one(&self, id: &BrokerOrderId) -> Option<BrokerOrder> {
         shown_order(self.orders.values().find(|entry| entry.id == *id)?)

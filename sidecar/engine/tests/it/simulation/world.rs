@@ -82,7 +82,7 @@ impl World {
             random: Random::new(seed),
             engine,
             // A world that is broken on purpose is otherwise a quiet one.
-            broker: Broker { is_still: sabotage != Sabotage::None, ..Broker::default() },
+            broker: Broker { is_still: sabotage.is_quiet(), ..Broker::default() },
             checker: Checker::new(Limits { per_day: 3, per_minute: 2 }),
             tally: Tally::new(),
             pending: Vec::new(),
@@ -393,7 +393,9 @@ impl World {
             | Sabotage::StaleStore
             | Sabotage::OpenLatch
             | Sabotage::ForgottenHalt
-            | Sabotage::ForgottenCounts => PlaceReport::Unknown { why: "no answer" },
+            | Sabotage::ForgottenCounts
+            | Sabotage::BlindToTerms
+            | Sabotage::BlindToTwins => PlaceReport::Unknown { why: "no answer" },
         };
         self.report(order, report);
     }
@@ -461,7 +463,20 @@ impl World {
 
     pub(super) fn seek(&mut self, account: AccountId) {
         let now = Timestamp::from_millis(self.wall);
-        let (orders, executions) = self.broker.show(&account, now);
+        let (mut orders, executions) = self.broker.show(&account, now);
+        match self.sabotage {
+            Sabotage::BlindToTerms => self.broker.as_approved(&mut orders),
+            Sabotage::BlindToTwins => {
+                let mut seen = std::collections::BTreeSet::new();
+                orders.retain(|row| seen.insert(row.reference.clone()));
+            }
+            Sabotage::None
+            | Sabotage::StaleStore
+            | Sabotage::OpenLatch
+            | Sabotage::LossIsRefusal
+            | Sabotage::ForgottenHalt
+            | Sabotage::ForgottenCounts => {}
+        }
         let (orders, executions) = (Listed::of(orders), Listed::of(executions));
         self.deliver(Input::Evidence { account, orders, executions });
     }
@@ -495,7 +510,11 @@ impl World {
 
     fn sabotaged(&mut self, mut restored: Restored) -> Restored {
         match self.sabotage {
-            Sabotage::None | Sabotage::OpenLatch | Sabotage::LossIsRefusal => restored,
+            Sabotage::None
+            | Sabotage::OpenLatch
+            | Sabotage::LossIsRefusal
+            | Sabotage::BlindToTerms
+            | Sabotage::BlindToTwins => restored,
             Sabotage::StaleStore => match self.stale.take() {
                 Some(stale) => stale,
                 None => {
