@@ -103,6 +103,15 @@ async fn order(bench: &Bench, told: &mut Vec<Told>) {
     step(bench, told, "ibkr_approval_status", json!({"approval_id": approval})).await;
     let submit =
         json!({"account_id": ACCOUNT, "approval_id": approval, "idempotency_key": "example-1"});
+    bench.call("ibkr_paper_order_submit", &submit).await.unwrap();
+    // Whether a look at the broker overtakes the answer is chance: the same request again tells the
+    // order as it was seen.
+    let named = json!({"approval_id": approval});
+    let mut looks = 0;
+    while bench.call("ibkr_order_outcome", &named).await.unwrap()["seen_at"].is_null() {
+        looks += 1;
+        assert!(looks < 500, "the broker doesn't show the order");
+    }
     let placed = step(bench, told, "ibkr_paper_order_submit", submit).await;
     let order = placed["broker_order_id"].clone();
     step(bench, told, "ibkr_orders_list", json!({"account_id": ACCOUNT})).await;
