@@ -376,10 +376,9 @@ impl Engine {
             (After::Place { order, .. }, MintedPermit::Place(permit)) => {
                 self.placeable(&order, permit, now)
             }
-            (After::SendReply { ticket, .. }, MintedPermit::Reply(permit)) => vec![
-                Effect::Reply { ticket, answer: Answer::Done, event },
-                Effect::SendReply(permit),
-            ],
+            (After::SendReply { ticket, order, .. }, MintedPermit::Reply(permit)) => {
+                self.send_answer(ticket, &order, permit, event)
+            }
             (After::TakeOver { ticket }, MintedPermit::TakeOver(permit)) => {
                 vec![Effect::TakeOver { ticket, permit }]
             }

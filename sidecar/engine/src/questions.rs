@@ -2,9 +2,10 @@
 //!
 //! The driver holds the permit that waits; here is who may answer, and what the log says of it.
 
-use crate::{After, Effect, Engine, Now, Payload, Precondition, Ticket, refuse};
+use crate::{After, Answer, Effect, Engine, Now, Payload, Precondition, Ticket, refuse};
+use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{ClientOrderId, Digest, ErrorCode, OrderEvent, OrderState};
-use ibkr_agent_gates::{Question, ReplyRequest, Requester, decide_reply};
+use ibkr_agent_gates::{Permit, Question, Reply, ReplyRequest, Requester, decide_reply};
 
 impl Engine {
     /// An answer to a question that never left us: the question still stands at the broker, but the
@@ -96,6 +97,24 @@ impl Engine {
                 entry.question.get_or_insert(question);
             }
         });
+    }
+
+    /// The answer is durable. What became of the order meanwhile may be a human's statement that it
+    /// never was: then nothing is answered any more.
+    pub(super) fn send_answer(
+        &self,
+        ticket: Ticket,
+        order: &ClientOrderId,
+        permit: Recorded<Permit<Reply>>,
+        event: Option<String>,
+    ) -> Vec<Effect> {
+        let entry = self.orders.get(order);
+        if entry.is_none_or(|entry| entry.state != OrderState::Question) {
+            let words = "no question waits for this order any more: nothing was answered";
+            return vec![refuse(ticket, ErrorCode::OrderNotFound, words)];
+        }
+        let reply = Effect::Reply { ticket, answer: Answer::Done, event };
+        vec![reply, Effect::SendReply(permit)]
     }
 
     /// A human answers the broker's question. What was shown must be what is asked.

@@ -38,6 +38,9 @@ const FOREIGN: Table = Table::new("foreign_orders");
 /// The only version of the stored values so far.
 const VERSION: u8 = 1;
 
+/// More records than the emergency file can hold.
+const FOLDED: usize = 500;
+
 /// A precondition of a job didn't hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a precondition of the change no longer holds")]
@@ -278,10 +281,12 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
     for row in all::<rows::Foreign>(snapshot, FOREIGN)? {
         restored.foreign.push(row.try_into()?);
     }
-    let newest = TailQuery { limit: 1, ..TailQuery::default() };
+    // Records of the emergency file are folded in later than they were made, with the clock of that
+    // moment: the newest time isn't always the last record's.
+    let newest = TailQuery { limit: FOLDED, ..TailQuery::default() };
     for entry in snapshot.tail(&newest)?.entries {
         let time = Timestamp::parse(&entry.time).map_err(|_| StoreFailure::Damaged)?;
-        restored.newest_record = Some(time);
+        restored.newest_record = restored.newest_record.max(Some(time));
     }
     for (caller, _) in snapshot.all(ADMITTED)? {
         let caller = String::from_utf8(caller).map_err(|_| StoreFailure::Damaged)?;
