@@ -155,6 +155,8 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Result<OrderState, Il
         // What the broker shows beats what was said, whatever we called it. What was seen
         // once isn't unseen by an older look: that is the evidence's own care.
         (_, E::WorkingSeen) => S::Working,
+        // The broker lists what it rejected as inactive: that is no life.
+        (S::Rejected, E::HeldSeen) => return Err(IllegalTransition { state, event }),
         (_, E::HeldSeen) => S::Held,
         (_, E::CancelPendingSeen) => S::PendingCancel,
         (_, E::FillSeen) => S::Filled,
@@ -166,7 +168,8 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Result<OrderState, Il
             | S::PendingCancel
             | S::Unknown
             | S::Cancelled
-            | S::Expired,
+            | S::Expired
+            | S::NotSent,
             E::CancelSeen,
         ) => S::Cancelled,
         (S::Working | S::Held | S::PendingCancel, E::DayOver) => S::Expired,
@@ -197,7 +200,9 @@ mod tests {
         for state in OrderState::ALL {
             assert_eq!(next(state, E::FillSeen), Ok(OrderState::Filled), "{state:?}");
             assert_eq!(next(state, E::WorkingSeen), Ok(OrderState::Working), "{state:?}");
-            assert_eq!(next(state, E::HeldSeen), Ok(OrderState::Held), "{state:?}");
+            let held = next(state, E::HeldSeen).ok();
+            let expected = (state != OrderState::Rejected).then_some(OrderState::Held);
+            assert_eq!(held, expected, "{state:?}");
         }
     }
 
