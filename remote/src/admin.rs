@@ -9,6 +9,7 @@ use crate::relay::clock::unix;
 use crate::store::Subject;
 use ibkr_agent_domain::{ErrorCode, SidecarId};
 use ibkr_agent_protocol::service::ErrorBody;
+use ibkr_agent_protocol::socket::SocketAddress;
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -169,7 +170,8 @@ pub fn bind(state_dir: &Path) -> Result<AdminSocket, AdminError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let listener = UnixListener::bind(&path).map_err(failed)?;
+    let address = SocketAddress::of(&path).map_err(failed)?;
+    let listener = UnixListener::bind(address.path()).map_err(failed)?;
     let private = std::fs::Permissions::from_mode(PRIVATE);
     std::fs::set_permissions(&path, private).map_err(failed)?;
     let owner = std::fs::metadata(&path).map_err(failed)?.uid();
@@ -289,7 +291,8 @@ pub async fn ask(state_dir: &Path, request: &Request) -> Result<Answer, AdminErr
     let path = state_dir.join(SOCKET_FILE);
     let not_running = || AdminError::NotRunning { path: state_dir.to_owned() };
     let owner = std::fs::metadata(state_dir).map_err(|_| not_running())?.uid();
-    let mut stream = UnixStream::connect(&path).await.map_err(|_| not_running())?;
+    let address = SocketAddress::of(&path).map_err(|_| not_running())?;
+    let mut stream = UnixStream::connect(address.path()).await.map_err(|_| not_running())?;
     let foreign = || AdminError::Foreign { path: path.clone() };
     if stream.peer_cred().map_err(AdminError::Exchange)?.uid() != owner {
         return Err(foreign());

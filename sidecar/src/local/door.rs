@@ -8,6 +8,7 @@ use core::future::Future;
 use core::time::Duration;
 use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_protocol::service::ErrorBody;
+use ibkr_agent_protocol::socket::{MAX_SOCKET_PATH, SocketAddress};
 use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{
@@ -19,9 +20,6 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// Longest socket path, in bytes: the smallest `sun_path` in use, less its closing zero.
-pub const MAX_SOCKET_PATH: usize = 103;
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -107,6 +105,13 @@ fn admit(stream: &UnixStream, own: u32, path: &Path) -> Result<(), DoorError> {
     if peer == own { Ok(()) } else { Err(DoorError::WrongUser { peer, own }) }
 }
 
+fn address(path: &Path) -> Result<SocketAddress, DoorError> {
+    SocketAddress::of(path).map_err(|source| match source.kind() {
+        io::ErrorKind::InvalidFilename => DoorError::PathTooLong(path.to_owned()),
+        _ => io_error(path, source),
+    })
+}
+
 fn io_error(path: &Path, source: io::Error) -> DoorError {
     DoorError::Io { path: path.to_owned(), source }
 }
@@ -121,10 +126,14 @@ pub async fn knock(path: &Path) -> Result<UnixStream, DoorError> {
 }
 
 async fn knock_as(path: &Path, own: u32) -> Result<UnixStream, DoorError> {
-    if path.as_os_str().len() > MAX_SOCKET_PATH {
-        return Err(DoorError::PathTooLong(path.to_owned()));
-    }
-    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(path));
+    let address = match address(path) {
+        Ok(address) => address,
+        Err(DoorError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(DoorError::Absent(path.to_owned()));
+        }
+        Err(error) => return Err(error),
+    };
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(address.path()));
     let stream = match connecting.await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error))
@@ -180,7 +189,9 @@ impl Door {
         let unique = uuid::Uuid::now_v7().simple().to_string();
         let suffix: String = unique.chars().rev().take(8).collect();
         let draft = folder.join(format!(".{suffix}"));
-        let listener = UnixListener::bind(&draft).map_err(|source| io_error(&draft, source))?;
+        let address = address(&draft)?;
+        let bound = UnixListener::bind(address.path());
+        let listener = bound.map_err(|source| io_error(&draft, source))?;
         let file = std::fs::set_permissions(&draft, Permissions::from_mode(0o600))
             .and_then(|()| std::fs::symlink_metadata(&draft))
             .and_then(|file| std::fs::rename(&draft, &path).map(|()| (file.dev(), file.ino())));

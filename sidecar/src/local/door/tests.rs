@@ -102,11 +102,31 @@ async fn a_link_in_the_folders_place_is_refused() {
 }
 
 #[tokio::test]
-async fn a_path_longer_than_an_address_is_named() {
+async fn a_folder_deeper_than_an_address_holds_still_has_a_door() {
     let state = tempfile::tempdir().unwrap();
-    let folder = state.path().join("x".repeat(MAX_SOCKET_PATH));
-    let refused = Door::open(&folder, "x.sock").await.unwrap_err();
+    let folder = state.path().join("x".repeat(MAX_SOCKET_PATH)).join("agent");
+    let path = folder.join("x.sock");
+    assert!(matches!(knock(&path).await, Err(DoorError::Absent(_))));
+    let opened = Door::open(&folder, "x.sock").await;
+    if !cfg!(target_os = "linux") {
+        let refused = opened.unwrap_err();
+        assert!(matches!(refused, DoorError::PathTooLong(_)));
+        assert_eq!(ErrorBody::from(refused).code, "CONFIG_INVALID");
+        return;
+    }
+    let door = opened.unwrap();
+    let (inside, outside) = tokio::join!(door.accept(), knock(&path));
+    inside.unwrap();
+    outside.unwrap();
+    assert!(matches!(Door::open(&folder, "x.sock").await, Err(DoorError::InUse(_))));
+    drop(door);
+    assert!(!path.exists(), "the door was taken away");
+}
+
+#[tokio::test]
+async fn a_name_longer_than_an_address_is_told() {
+    let state = tempfile::tempdir().unwrap();
+    let refused = Door::open(state.path(), &"x".repeat(MAX_SOCKET_PATH)).await.unwrap_err();
     assert!(matches!(refused, DoorError::PathTooLong(_)));
-    let told = ErrorBody::from(refused);
-    assert_eq!(told.code, "CONFIG_INVALID");
+    assert_eq!(ErrorBody::from(refused).code, "CONFIG_INVALID");
 }
