@@ -82,6 +82,7 @@ pub(crate) async fn open(config: &SidecarConfig, clock: &Clock) -> Result<OpenSt
     if folds {
         emergency.clear()?;
     }
+    upgrade(&ledger, now).await;
     match ledger.stamp().await {
         Ok(()) => folder.complete()?,
         Err(_) if history == History::New => return Err(StartError::Unrecorded),
@@ -91,6 +92,20 @@ pub(crate) async fn open(config: &SidecarConfig, clock: &Clock) -> Result<OpenSt
     let snapshot = ledger.snapshot().map_err(|_| StartError::Restore)?;
     let restored = store::restore(&snapshot).map_err(|_| StartError::Restore)?;
     Ok(OpenState { folder, ledger, emergency, identity, restored })
+}
+
+/// Writes the rows of an older store as this version's. Where that can't be written, the log has
+/// stopped and cancels still pass: what is read doesn't wait for it.
+async fn upgrade(ledger: &Ledger, now: Timestamp) {
+    let older = ledger.snapshot().and_then(|snapshot| store::is_older(&snapshot));
+    if !older.unwrap_or(false) {
+        return;
+    }
+    let done = ledger.transact::<(), (), _>(move |batch| Ok(store::upgrade(batch, now)?));
+    match done.await {
+        Ok(_) => tracing::info!("sidecar.store_upgraded"),
+        Err(_) => tracing::warn!("sidecar.store_not_upgraded"),
+    }
 }
 
 /// At an orderly end: remembers the files that change while it runs, and begins a generation, so

@@ -30,8 +30,9 @@ pub use ids::{
 pub use instrument::{AssetClass, Instrument, InvalidInstrument, OptionRight};
 pub use lifecycle::{IllegalTransition, OrderEvent, OrderState, next};
 pub use order::{
-    CanonicalOrder, GivenPrices, InvalidOrder, InvalidPricing, Mode, Offset, OrderTarget,
-    OrderTerms, OrderType, Percent, PriceField, Pricing, Side, TimeInForce, client_order_id,
+    CanonicalOrder, ComboLeg, ComboLegs, ContractIdentity, Field, Form, GivenPrices, InvalidOrder,
+    InvalidPricing, Mode, Offset, OrderContract, OrderTarget, OrderTerms, OrderType, Percent,
+    PriceField, Pricing, Side, TimeInForce, client_order_id,
 };
 pub use reads::{
     AccountInfo, AccountSummary, Alert, Allocation, AllocationSlice, Bar, BarSource, Bars,

@@ -1,20 +1,29 @@
-//! Orders: their terms, the canonical bytes that a human's approval covers, and our reference.
+//! Orders: what they are made of, the canonical bytes that a human's approval covers, and our
+//! reference.
 //!
-//! Canonical form, version 1: one `key=value` line per field in a fixed order, ending in a line
-//! feed; decimals normalised; absent fields are absent lines. The bytes are what is hashed, shown
-//! and signed, so any change of the format is a new version with its own golden file.
+//! Canonical form, version 2: a header line, then one `key=value` line per field in the order of
+//! [`Field`], each ending in a line feed; decimals normalised; absent fields are absent lines. Two
+//! different orders never share bytes, and the bytes read back as the same order. Version 1, which
+//! could carry stock limit orders only, is still read: orders that were placed under it live on
+//! with the bytes and the digest that their approval covered. Any change of the format is a new
+//! version with its own golden file.
 
+mod canonical;
+mod contract;
+mod fields;
 mod kind;
 mod pricing;
 
+pub use canonical::Form;
+pub use contract::{ComboLeg, ComboLegs, ContractIdentity, OrderContract};
+pub use fields::Field;
 pub use kind::{Mode, OrderType, Side, TimeInForce};
 pub use pricing::{GivenPrices, InvalidPricing, Offset, Percent, PriceField, Pricing};
 
 use crate::{
-    AccountId, AssetClass, BrokerName, ClientOrderId, Conid, Currency, Digest, InvalidId, Money,
-    Quantity, SidecarId,
+    AccountId, AssetClass, BrokerName, ClientOrderId, Conid, Contract, Currency, Digest, InvalidId,
+    Money, Quantity, SidecarId,
 };
-use core::fmt::Write as _;
 use rust_decimal::Decimal;
 
 /// What the caller wants done, instrument resolved.
@@ -44,20 +53,28 @@ pub enum InvalidOrder {
     /// A price of zero or below, for a contract that never trades there.
     #[error("{0} must be above zero")]
     NotPositive(PriceField),
+    /// A contract of a class that an order can't be made for.
+    #[error("{0} orders are not supported yet")]
+    Class(AssetClass),
+    /// The legs of a combination aren't.
+    #[error("a combination has 2 to 8 legs of different contracts, with ratios from 1 to 1,000")]
+    Legs,
+    /// A form of the canonical bytes that can't carry the order.
+    #[error("version 1 carries stock limit orders only")]
+    Form,
+    /// Bytes that no order writes.
+    #[error("these aren't the canonical bytes of an order")]
+    NotCanonical,
 }
 
 /// The order exactly as it is shown, approved and sent. Immutable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalOrder {
+    form: Form,
     broker: BrokerName,
     mode: Mode,
     account: AccountId,
-    conid: Conid,
-    symbol: String,
-    class: AssetClass,
-    exchange: String,
-    currency: Currency,
-    multiplier: Decimal,
+    contract: Box<OrderContract>,
     terms: OrderTerms,
 }
 
@@ -73,77 +90,54 @@ pub struct OrderTarget {
 }
 
 impl CanonicalOrder {
-    /// Writes down an order for a resolved contract.
+    /// Writes down an order for a resolved contract: a stock, so far.
     ///
     /// # Errors
-    /// [`InvalidOrder`] when the contract's texts or multiplier can't be used.
+    /// [`InvalidOrder`] when the contract is of another class, its texts or multiplier can't be
+    /// used, or it can't have such a price.
     pub fn new(
         target: OrderTarget,
-        contract: &crate::Contract,
+        contract: &Contract,
         terms: OrderTerms,
     ) -> Result<Self, InvalidOrder> {
-        let clean = |text: &str, what| {
-            let ok = !text.is_empty() && text.len() <= 64 && text.bytes().all(is_canonical_byte);
-            if ok { Ok(text.to_owned()) } else { Err(InvalidOrder::Text(what)) }
-        };
-        if contract.multiplier <= Decimal::ZERO {
-            return Err(InvalidOrder::Multiplier);
-        }
-        if !may_trade_below_zero(contract.class) {
+        Self::of(target, OrderContract::resolved(contract)?, terms)
+    }
+
+    /// Writes down an order for a contract of any class.
+    ///
+    /// # Errors
+    /// [`InvalidOrder::NotPositive`] for a price at which the contract never trades.
+    pub fn of(
+        target: OrderTarget,
+        contract: OrderContract,
+        terms: OrderTerms,
+    ) -> Result<Self, InvalidOrder> {
+        if !contract.identity().may_trade_below_zero() {
             let mut prices = terms.pricing.prices().each().into_iter();
             let wrong = prices.find(|(_, price)| price.is_some_and(|p| p <= Decimal::ZERO));
             if let Some((field, _)) = wrong {
                 return Err(InvalidOrder::NotPositive(field));
             }
         }
-        Ok(Self {
-            broker: target.broker,
-            mode: target.mode,
-            account: target.account,
-            conid: contract.conid,
-            symbol: clean(contract.symbol.as_str(), "symbol")?,
-            class: contract.class,
-            exchange: clean(&contract.exchange, "exchange")?,
-            currency: contract.currency,
-            multiplier: contract.multiplier.normalize(),
-            terms,
-        })
+        let OrderTarget { broker, mode, account } = target;
+        Ok(Self { form: Form::V2, broker, mode, account, contract: Box::new(contract), terms })
     }
 
-    /// The bytes that are hashed, shown and signed; see the module documentation.
-    #[must_use]
-    pub fn canonical_bytes(&self) -> Vec<u8> {
-        let mut text = String::from("ibkr-agent-order/v1\n");
-        // Writing to a String can't fail.
-        let _ = write!(
-            text,
-            "broker={}\nmode={}\naccount={}\nconid={}\nsymbol={}\nasset_class={}\nexchange={}\n\
-             currency={}\nmultiplier={}\nside={}\nquantity={}\norder_type={}\n",
-            self.broker,
-            self.mode,
-            self.account,
-            self.conid,
-            self.symbol,
-            self.class,
-            self.exchange,
-            self.currency,
-            self.multiplier,
-            self.terms.side,
-            self.terms.quantity.get().normalize(),
-            self.terms.pricing.order_type(),
-        );
-        for (field, price) in self.terms.pricing.prices().each() {
-            if let Some(price) = price {
-                let _ = writeln!(text, "{field}={}", price.normalize());
-            }
+    /// The same order in the form of version 1, as an older store holds it.
+    ///
+    /// # Errors
+    /// [`InvalidOrder::Form`] for an order that version 1 can't carry.
+    pub fn in_form_1(self) -> Result<Self, InvalidOrder> {
+        match (self.contract.identity(), &self.terms.pricing) {
+            (ContractIdentity::Stock, Pricing::Limit { .. }) => Ok(Self { form: Form::V1, ..self }),
+            (_, _) => Err(InvalidOrder::Form),
         }
-        let _ = write!(
-            text,
-            "time_in_force={}\noutside_rth={}\n",
-            self.terms.time_in_force.as_str(),
-            self.terms.outside_rth,
-        );
-        text.into_bytes()
+    }
+
+    /// The form of its canonical bytes.
+    #[must_use]
+    pub const fn form(&self) -> Form {
+        self.form
     }
 
     /// SHA-256 of the canonical bytes.
@@ -170,40 +164,46 @@ impl CanonicalOrder {
         &self.account
     }
 
-    /// The contract.
+    /// The contract, with what tells it apart.
+    #[must_use]
+    pub const fn contract(&self) -> &OrderContract {
+        &self.contract
+    }
+
+    /// IBKR's contract id.
     #[must_use]
     pub const fn conid(&self) -> Conid {
-        self.conid
+        self.contract.conid()
     }
 
     /// The contract's symbol.
     #[must_use]
     pub fn symbol(&self) -> &str {
-        &self.symbol
+        self.contract.symbol()
     }
 
     /// The contract's asset class.
     #[must_use]
     pub const fn class(&self) -> AssetClass {
-        self.class
+        self.contract.identity().class()
     }
 
     /// Where it is routed.
     #[must_use]
     pub fn exchange(&self) -> &str {
-        &self.exchange
+        self.contract.exchange()
     }
 
     /// The currency that prices are in.
     #[must_use]
     pub const fn currency(&self) -> Currency {
-        self.currency
+        self.contract.currency()
     }
 
     /// Units of the underlying per contract.
     #[must_use]
     pub const fn multiplier(&self) -> Decimal {
-        self.multiplier
+        self.contract.multiplier()
     }
 
     /// Side, quantity, price and duration.
@@ -217,51 +217,36 @@ impl CanonicalOrder {
     #[must_use]
     pub fn limit_value(&self) -> Option<Money> {
         let limit = self.terms.pricing.limit()?.get();
-        let value = limit.checked_mul(self.terms.quantity.get())?.checked_mul(self.multiplier)?;
-        Some(Money::new(value.normalize(), self.currency))
+        let value = limit.checked_mul(self.terms.quantity.get())?.checked_mul(self.multiplier())?;
+        Some(Money::new(value.normalize(), self.currency()))
     }
 
-    /// One line for people: `BUY 1 AAPL (265598) LIMIT 100 USD DAY, account DU1234567, paper`.
+    /// One line for people, with every field that can differ between two orders:
+    /// `BUY 1 AAPL (stock 265598 on SMART) LIMIT 100 USD DAY, account DU1234567, paper via paper`.
     #[must_use]
     pub fn summary(&self) -> String {
         let hours = if self.terms.outside_rth { ", outside regular hours" } else { "" };
+        let times = if self.multiplier() == Decimal::ONE {
+            String::new()
+        } else {
+            format!(", {} units each", self.multiplier())
+        };
         format!(
-            "{} {} {} ({} {} on {}) {} {} {}{hours}, account {}, {} via {}",
+            "{} {} {} ({} {} on {}{times}) {} {} {}{hours}, account {}, {} via {}",
             self.terms.side.as_str().to_ascii_uppercase(),
             self.terms.quantity,
-            self.symbol,
-            self.class,
-            self.conid,
-            self.exchange,
+            self.symbol(),
+            self.contract.identity().words(),
+            self.conid(),
+            self.exchange(),
             self.terms.pricing.words(),
-            self.currency,
+            self.currency(),
             self.terms.time_in_force.as_str().to_ascii_uppercase(),
             self.account,
             self.mode,
             self.broker,
         )
     }
-}
-
-/// Whether a contract of a class can trade at zero or below.
-const fn may_trade_below_zero(class: AssetClass) -> bool {
-    match class {
-        AssetClass::Future => true,
-        AssetClass::Stock
-        | AssetClass::Option
-        | AssetClass::FutureOption
-        | AssetClass::Forex
-        | AssetClass::Index
-        | AssetClass::Bond
-        | AssetClass::Fund
-        | AssetClass::Cfd
-        | AssetClass::Warrant
-        | AssetClass::Crypto => false,
-    }
-}
-
-const fn is_canonical_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() || byte == b' '
 }
 
 /// Our order reference at IBKR: a digest of sidecar, account, claim and leg, so that the same claim

@@ -1,6 +1,7 @@
 //! What a job may do inside the one transaction, and the proof that it was committed.
 
 use crate::entry::{Entry, EventId};
+use crate::ledger::Pair;
 use ibkr_agent_domain::{Recordable, Timestamp};
 use ibkr_agent_tlog::{Frontier, leaf_hash};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
@@ -97,6 +98,42 @@ impl Batch<'_> {
         let table = self.txn.open_table(table.definition())?;
         let value = table.get(key)?;
         Ok(value.map(|guard| guard.value().to_vec()))
+    }
+
+    /// Every row of a table, in key order.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn all(&self, table: Table) -> Result<Vec<Pair>, StoreFailure> {
+        let table = self.txn.open_table(table.definition())?;
+        let mut rows = Vec::new();
+        for row in table.iter()? {
+            let (key, value) = row?;
+            rows.push((key.value().to_vec(), value.value().to_vec()));
+        }
+        Ok(rows)
+    }
+
+    /// The format version of the store, as this transaction sees it.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn format(&self) -> Result<u8, StoreFailure> {
+        let meta = self.txn.open_table(META)?;
+        let found = meta.get("version")?;
+        found.and_then(|guard| guard.value().first().copied()).ok_or(StoreFailure::Damaged)
+    }
+
+    /// Says in which format the store is from this transaction on. A program that knows no such
+    /// format refuses to open it.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn set_format(&mut self, version: u8) -> Result<(), StoreFailure> {
+        self.wrote = true;
+        let version: &[u8] = &[version];
+        self.txn.open_table(META)?.insert("version", version)?;
+        Ok(())
     }
 
     /// Writes a value.

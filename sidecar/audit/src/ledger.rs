@@ -17,8 +17,9 @@ use std::sync::{Arc, mpsc};
 use tokio::sync::{oneshot, watch};
 use zeroize::Zeroizing;
 
-/// The store's format version.
-const VERSION: u8 = 1;
+/// The newest format version of the store, and that of a new one. An older store
+/// opens; whoever keeps rows in it rewrites them and says so with [`Batch::set_format`].
+pub const FORMAT: u8 = 2;
 
 /// How to open a ledger.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ pub enum OpenError {
     #[error("the store's records differ from what its anchor proves")]
     Forked,
     /// A newer program wrote it.
-    #[error("the store has version {0}, newer than this program's {VERSION}")]
+    #[error("the store has version {0}, newer than this program's {FORMAT}")]
     Newer(u8),
     /// The anchor file isn't a checkpoint signed by this log's key.
     #[error("the anchor file isn't signed by this log's key")]
@@ -414,6 +415,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The format version of the store.
+    ///
+    /// # Errors
+    /// [`StoreFailure`] when the database fails.
+    pub fn format(&self) -> Result<u8, StoreFailure> {
+        let meta = self.txn.open_table(META)?;
+        let found = meta.get("version")?;
+        found.and_then(|guard| guard.value().first().copied()).ok_or(StoreFailure::Damaged)
+    }
+
     /// Reads a value.
     ///
     /// # Errors
@@ -511,10 +522,10 @@ fn prepare_tables(database: &Database) -> Result<(), OpenError> {
         let found = meta.get("version").map_err(StoreFailure::from)?;
         let found = found.map(|guard| guard.value().first().copied().unwrap_or(u8::MAX));
         match found {
-            Some(version) if version > VERSION => return Err(OpenError::Newer(version)),
+            Some(version) if version > FORMAT => return Err(OpenError::Newer(version)),
             Some(_) => {}
             None => {
-                let version: &[u8] = &[VERSION];
+                let version: &[u8] = &[FORMAT];
                 meta.insert("version", version).map_err(StoreFailure::from)?;
             }
         }

@@ -28,7 +28,8 @@ pub use doubt::{Doubt, StateFile};
 pub use emergency::{Emergency, FoundEmergency};
 pub use entry::{Entry, EventId};
 pub use ledger::{
-    Head, History, Ledger, LedgerConfig, OpenError, Pair, Snapshot, StoreFile, TransactError,
+    FORMAT, Head, History, Ledger, LedgerConfig, OpenError, Pair, Snapshot, StoreFile,
+    TransactError,
 };
 pub use mark::Witness;
 pub use query::{Page, TailQuery};

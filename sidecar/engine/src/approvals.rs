@@ -1,6 +1,6 @@
 //! Previews, asking for an approval, and the operator's yes and no.
 
-use crate::submit::complete_facts;
+use crate::submit::{VOID, complete_facts};
 use crate::{
     After, Answer, ApprovalEntry, ApprovalStatus, Caller, Effect, Engine, Expired,
     MAX_APPROVAL_TTL, Now, OperatorAct, OperatorKeyEntry, Payload, Precondition, Preview,
@@ -234,6 +234,9 @@ impl Engine {
         let Some(entry) = self.approvals.get(approval) else {
             return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
         };
+        if entry.status == ApprovalStatus::Void {
+            return refuse(ticket, ErrorCode::ApprovalExpired, VOID);
+        }
         let yes = match self.with_yes(entry, &key, &digest, signature) {
             Ok(yes) => yes,
             Err(refusal) => return self.refuse_recorded(ticket, requester, refusal, now),
@@ -363,7 +366,7 @@ impl Engine {
         rows: &mut Vec<Row>,
     ) -> Option<ibkr_agent_domain::Record> {
         let entry = self.approvals.get_mut(approval)?;
-        entry.status = ApprovalStatus::Approved;
+        entry.status = entry.given_back();
         rows.push(Row::Approval(Box::new(entry.clone())));
         let mut record = system_record(RecordKind::ApprovalReturned);
         record.account = Some(entry.order.account().clone());

@@ -6,7 +6,7 @@ use crate::truth::{Fill, Finding, Incarnation};
 use crate::{Asked, Signed};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId,
-    Digest, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Timestamp,
+    Digest, Form, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Timestamp,
 };
 use ibkr_agent_gates::Question;
 use rust_decimal::Decimal;
@@ -53,6 +53,8 @@ pub enum ApprovalStatus {
     Denied,
     /// It was spent.
     Consumed,
+    /// It was asked for before an upgrade changed the bytes that an approval covers.
+    Void,
 }
 
 impl ApprovalStatus {
@@ -64,13 +66,14 @@ impl ApprovalStatus {
             Self::Approved => "approved",
             Self::Denied => "denied",
             Self::Consumed => "consumed",
+            Self::Void => "void",
         }
     }
 
     /// Parses our name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Pending, Self::Approved, Self::Denied, Self::Consumed]
+        [Self::Pending, Self::Approved, Self::Denied, Self::Consumed, Self::Void]
             .into_iter()
             .find(|status| status.as_str() == text)
     }
@@ -107,6 +110,17 @@ pub struct ApprovalEntry {
     pub created_at: Timestamp,
     /// Until when it can be spent.
     pub expires_at: Timestamp,
+}
+
+impl ApprovalEntry {
+    /// What it becomes when nothing was sent under it: an older form is approved no more.
+    #[must_use]
+    pub const fn given_back(&self) -> ApprovalStatus {
+        match self.order.form() {
+            Form::V2 => ApprovalStatus::Approved,
+            Form::V1 => ApprovalStatus::Void,
+        }
+    }
 }
 
 /// An idempotency key in retention.

@@ -1,30 +1,33 @@
 //! The sidecar's tables in the ledger's database: what the engine must find again after a crash.
 //!
 //! [`apply`] runs inside the ledger's one transaction; [`restore`] reads everything back. A value
-//! is one version byte and JSON of the row types in `rows.rs`. An order is stored by its fields and
-//! rebuilt, and its digest must come out as it was stored.
+//! is one version byte and JSON of the row types in `rows.rs`. An order is stored by its canonical
+//! bytes, and its digest must come out as it was stored. Rows of version 1 are read as `upgrade.rs`
+//! says.
 
 mod authority;
 mod chain;
 mod evidence;
 mod rows;
 mod shown;
+mod upgrade;
 
 pub use authority::ever_enrolled;
 pub use chain::{ChainReport, verify_chain};
 pub use evidence::{Evidence, evidence_of};
+pub use upgrade::{is_older, upgrade};
 
 use crate::{
     ApprovalStatus, CommitJob, HaltEntry, Minted, MintedPermit, OperatorKeyEntry, Payload,
-    Precondition, Restored, Row,
+    Precondition, Preview, Restored, Row,
 };
 use ibkr_agent_audit::{
     Batch, Commit, Entry, EventId, Slot, Snapshot, StoreFailure, Table, TailQuery, TransactError,
 };
-use ibkr_agent_domain::{ClientOrderId, OrderState, Record, RecordKind, Timestamp};
+use ibkr_agent_domain::{ClientOrderId, Form, OrderState, Record, RecordKind, Timestamp};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use upgrade::Stored;
 
 const PREVIEWS: Table = Table::new("previews");
 const APPROVALS: Table = Table::new("approvals");
@@ -35,8 +38,11 @@ const ADMITTED: Table = Table::new("admitted_callers");
 const OPERATOR_KEYS: Table = Table::new("operator_keys");
 const FOREIGN: Table = Table::new("foreign_orders");
 
-/// The only version of the stored values so far.
-const VERSION: u8 = 1;
+/// The version of the stored values.
+const VERSION: u8 = 2;
+
+/// The version before it.
+const VERSION_1: u8 = 1;
 
 /// More records than the emergency file can hold.
 const FOLDED: usize = 500;
@@ -255,7 +261,11 @@ fn halt_row(batch: &Batch<'_>) -> Result<Option<HaltEntry>, StoreFailure> {
 pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
     let mut restored = Restored::default();
     for row in all::<rows::Preview>(snapshot, PREVIEWS)? {
-        restored.previews.push(row.try_into()?);
+        let preview = Preview::try_from(row)?;
+        // Nobody can approve the bytes of an older version.
+        if preview.order.form() == Form::V2 {
+            restored.previews.push(preview);
+        }
     }
     for row in all::<rows::Approval>(snapshot, APPROVALS)? {
         restored.approvals.push(row.try_into()?);
@@ -295,7 +305,7 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
     Ok(restored)
 }
 
-fn all<T: DeserializeOwned>(snapshot: &Snapshot, table: Table) -> Result<Vec<T>, StoreFailure> {
+fn all<T: Stored>(snapshot: &Snapshot, table: Table) -> Result<Vec<T>, StoreFailure> {
     snapshot.all(table)?.iter().map(|(_, value)| decode(value)).collect()
 }
 
@@ -305,13 +315,14 @@ fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, StoreFailure> {
     Ok(bytes)
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreFailure> {
+fn decode<T: Stored>(bytes: &[u8]) -> Result<T, StoreFailure> {
     match bytes.split_first() {
+        Some((&VERSION_1, json)) => upgrade::read(json),
         Some((&VERSION, json)) => serde_json::from_slice(json).map_err(|_| StoreFailure::Damaged),
         Some(_) | None => Err(StoreFailure::Damaged),
     }
 }
 
-fn decode_option<T: DeserializeOwned>(bytes: Option<&[u8]>) -> Result<Option<T>, StoreFailure> {
+fn decode_option<T: Stored>(bytes: Option<&[u8]>) -> Result<Option<T>, StoreFailure> {
     bytes.map(decode).transpose()
 }

@@ -19,6 +19,10 @@ use ibkr_agent_gates::{
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Why an approval of an older version is refused.
+pub(super) const VOID: &str = "the approval was asked for before an upgrade changed what an \
+                               approval covers: preview again and ask anew";
+
 /// A submission on its way.
 #[derive(Debug)]
 pub(super) enum Flight {
@@ -113,6 +117,7 @@ impl Engine {
             ApprovalStatus::Pending => (ErrorCode::ApprovalExpired, "nobody decided in time"),
             ApprovalStatus::Denied => (ErrorCode::ApprovalDenied, "the operator said no"),
             ApprovalStatus::Consumed => (ErrorCode::ApprovalConsumed, "the approval was spent"),
+            ApprovalStatus::Void => (ErrorCode::ApprovalExpired, VOID),
         };
         Err(Refusal::new(code, message))
     }
@@ -326,7 +331,7 @@ impl Engine {
         if let Some(entry) = reserved {
             self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
             if let Some(approval) = self.approvals.get_mut(&entry.approval) {
-                approval.status = ApprovalStatus::Approved;
+                approval.status = approval.given_back();
             }
         }
         let mut tickets = self.waiting_for(order);

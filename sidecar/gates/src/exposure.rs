@@ -6,7 +6,9 @@
 //! and no limit admits that.
 
 use crate::decide::touch_price;
-use ibkr_agent_domain::{CanonicalOrder, Money, Offset, Pricing, Quote, Side, SignedPrice};
+use ibkr_agent_domain::{
+    CanonicalOrder, ContractIdentity, Money, Offset, Pricing, Quote, Side, SignedPrice,
+};
 use rust_decimal::Decimal;
 
 /// The largest value that an order can have.
@@ -37,6 +39,14 @@ pub fn exposure(
     quote: Option<&Quote>,
     slippage_percent: Decimal,
 ) -> Exposure {
+    // What a combination can cost isn't its net price: nothing bounds it here yet.
+    match order.contract().identity() {
+        ContractIdentity::Stock
+        | ContractIdentity::Option { .. }
+        | ContractIdentity::Future { .. }
+        | ContractIdentity::Pair { .. } => {}
+        ContractIdentity::Combo { .. } => return Exposure::Unbounded,
+    }
     let terms = order.terms();
     let touch = quote.and_then(|quote| touch_price(quote, terms.side));
     let price = worst_price(terms.side, &terms.pricing, touch, slippage_percent);

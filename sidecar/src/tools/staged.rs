@@ -176,9 +176,19 @@ impl Asked<'_> {
             (Stored::Denied, _) if entry.approved_by.is_some() => ApprovalState::Revoked,
             (Stored::Denied, _) => ApprovalState::Denied,
             (Stored::Consumed, _) => ApprovalState::Consumed,
+            (Stored::Void, _) => ApprovalState::Expired,
         };
         let backend = self.core.backend;
-        ApprovalOutput::new(entry.id.clone(), state, &entry.order, backend, entry.expires_at)
+        let expires = entry.expires_at;
+        let mut output =
+            ApprovalOutput::new(entry.id.clone(), state, &entry.order, backend, expires);
+        if entry.status == Stored::Void {
+            output.next_step =
+                "It was asked for before an upgrade changed what an approval covers. \
+                                Preview again if the order is still wanted."
+                    .to_owned();
+        }
+        output
     }
 
     pub(super) async fn paper_submit(&self) -> Result<Done, ErrorBody> {

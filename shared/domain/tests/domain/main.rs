@@ -6,6 +6,7 @@
 mod approval;
 mod canonical;
 mod lifecycle;
+mod orders;
 mod pricing;
 mod text;
 mod values;

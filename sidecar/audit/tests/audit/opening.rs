@@ -122,13 +122,13 @@ fn a_store_of_a_newer_version_is_refused_and_left_alone() {
     let path = filled(folder.path(), "ledger.redb", &["a"]);
     let database = raw(&path);
     let txn = database.begin_write().unwrap();
-    txn.open_table(META).unwrap().insert("version", [2_u8].as_slice()).unwrap();
+    txn.open_table(META).unwrap().insert("version", [3_u8].as_slice()).unwrap();
     txn.commit().unwrap();
     drop(database);
     let result = reopen(&path).err();
-    assert!(matches!(result, Some(OpenError::Newer(2))), "{result:?}");
+    assert!(matches!(result, Some(OpenError::Newer(3))), "{result:?}");
     let again = reopen(&path).err();
-    assert!(matches!(again, Some(OpenError::Newer(2))), "{again:?}");
+    assert!(matches!(again, Some(OpenError::Newer(3))), "{again:?}");
 }
 
 #[test]

@@ -7,7 +7,8 @@
 
 use super::routes::SMART;
 use ibkr_agent_domain::{
-    CanonicalOrder, ClientOrderId, OrderType, Pricing, Side, SignedPrice, TimeInForce,
+    AssetClass, CanonicalOrder, ClientOrderId, ContractIdentity, OrderType, Pricing, Side,
+    SignedPrice, TimeInForce,
 };
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -45,6 +46,9 @@ pub(crate) enum Unwritable {
     /// Nobody has built this order type's ticket yet.
     #[error("a {0} order has no ticket yet")]
     OrderType(OrderType),
+    /// Nobody has built a ticket for such contracts yet.
+    #[error("a ticket for a contract of class {0} isn't built yet")]
+    Class(AssetClass),
     /// It can't be written as JSON.
     #[error("the ticket isn't JSON")]
     Json(#[from] serde_json::Error),
@@ -67,6 +71,17 @@ fn priced(pricing: &Pricing) -> Result<(&'static str, SignedPrice), Unwritable> 
     }
 }
 
+/// Contract id and IBKR's name of its class.
+fn sec_type(order: &CanonicalOrder) -> Result<String, Unwritable> {
+    match order.contract().identity() {
+        ContractIdentity::Stock => Ok(format!("{}:{}", order.conid(), order.class().broker_name())),
+        ContractIdentity::Option { .. }
+        | ContractIdentity::Future { .. }
+        | ContractIdentity::Pair { .. }
+        | ContractIdentity::Combo { .. } => Err(Unwritable::Class(order.class())),
+    }
+}
+
 /// The body of a placement; with a reference for a real order, without one for a what-if.
 pub(crate) fn orders(
     order: &CanonicalOrder,
@@ -79,7 +94,7 @@ pub(crate) fn orders(
         acct_id: order.account().as_str(),
         conid: is_smart.then(|| order.conid().get()),
         conidex: (!is_smart).then(|| format!("{}@{}", order.conid(), order.exchange())),
-        sec_type: format!("{}:{}", order.conid(), order.class().broker_name()),
+        sec_type: sec_type(order)?,
         client_order_id: reference.map(ClientOrderId::as_str),
         order_type,
         price: number(price.get())?,
@@ -105,8 +120,8 @@ fn number(value: Decimal) -> Result<Box<RawValue>, serde_json::Error> {
 mod tests {
     use super::*;
     use ibkr_agent_domain::{
-        AccountId, AssetClass, BrokerName, Conid, Contract, Currency, Mode, OrderTarget,
-        OrderTerms, Price, Quantity, Untrusted,
+        AccountId, BrokerName, Conid, Contract, Currency, Mode, OrderTarget, OrderTerms, Price,
+        Quantity, Untrusted,
     };
 
     fn order(exchange: &str, price: Decimal) -> CanonicalOrder {

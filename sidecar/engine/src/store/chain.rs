@@ -280,6 +280,8 @@ impl Walk {
             ApprovalStatus::Approved => stand == Some(Stand::Approved),
             ApprovalStatus::Denied => stand == Some(Stand::Denied),
             ApprovalStatus::Consumed => stand == Some(Stand::Spent),
+            // An upgrade ends what nobody decided, or nobody spent.
+            ApprovalStatus::Void => stand.is_none_or(|stand| stand == Stand::Approved),
         };
         let id = &row.id;
         if !fits {

@@ -9,10 +9,8 @@ use crate::{
 };
 use ibkr_agent_audit::StoreFailure;
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
-    ClientOrderId, Conid, Contract, Currency, Digest, IdempotencyKey, Mode, OperatorKeyId,
-    OrderState, OrderTarget, OrderTerms, PreviewId, Price, Pricing, Quantity, Side, TimeInForce,
-    Timestamp, Untrusted,
+    AccountId, ApprovalId, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId, Digest,
+    IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Timestamp,
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -34,45 +32,17 @@ pub(super) fn key_of(owner: &Owner, key: &IdempotencyKey) -> Vec<u8> {
     [owner.0.as_bytes(), &[0], key.as_str().as_bytes()].concat()
 }
 
+/// An order by its canonical bytes: what is stored is what was approved.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredOrder {
-    broker: String,
-    mode: String,
-    account: String,
-    conid: u64,
-    symbol: String,
-    class: String,
-    exchange: String,
-    currency: String,
-    multiplier: String,
-    side: String,
-    quantity: String,
-    limit_price: String,
-    time_in_force: String,
-    outside_rth: bool,
+    canonical: String,
     digest: String,
 }
 
 impl From<&CanonicalOrder> for StoredOrder {
     fn from(order: &CanonicalOrder) -> Self {
-        let terms = order.terms();
-        // Any other kind would be stored without its price, and its digest wouldn't come out.
-        let limit = terms.pricing.limit().map(|limit| limit.to_string()).unwrap_or_default();
         Self {
-            broker: order.broker().to_string(),
-            mode: order.mode().to_string(),
-            account: order.account().to_string(),
-            conid: order.conid().get(),
-            symbol: order.symbol().to_owned(),
-            class: order.class().to_string(),
-            exchange: order.exchange().to_owned(),
-            currency: order.currency().to_string(),
-            multiplier: order.multiplier().to_string(),
-            side: terms.side.to_string(),
-            quantity: terms.quantity.to_string(),
-            limit_price: limit,
-            time_in_force: terms.time_in_force.as_str().to_owned(),
-            outside_rth: terms.outside_rth,
+            canonical: String::from_utf8_lossy(&order.canonical_bytes()).into_owned(),
             digest: order.digest().to_string(),
         }
     }
@@ -82,41 +52,7 @@ impl TryFrom<StoredOrder> for CanonicalOrder {
     type Error = StoreFailure;
 
     fn try_from(row: StoredOrder) -> Result<Self, StoreFailure> {
-        let mode = [Mode::Simulated, Mode::Paper, Mode::Live]
-            .into_iter()
-            .find(|mode| mode.as_str() == row.mode)
-            .ok_or(StoreFailure::Damaged)?;
-        let side = match row.side.as_str() {
-            "buy" => Side::Buy,
-            "sell" => Side::Sell,
-            _ => return Err(StoreFailure::Damaged),
-        };
-        let contract = Contract {
-            conid: Conid::new(row.conid).map_err(damaged)?,
-            symbol: Untrusted::new(&row.symbol),
-            name: Untrusted::default(),
-            class: AssetClass::parse(&row.class).ok_or(StoreFailure::Damaged)?,
-            exchange: row.exchange,
-            listing_exchange: Untrusted::default(),
-            currency: Currency::parse(&row.currency).map_err(damaged)?,
-            multiplier: decimal(&row.multiplier)?,
-            price_increment: None,
-        };
-        let terms = OrderTerms {
-            side,
-            quantity: Quantity::new(decimal(&row.quantity)?).map_err(damaged)?,
-            pricing: Pricing::Limit {
-                limit: Price::new(decimal(&row.limit_price)?).map_err(damaged)?.into(),
-            },
-            time_in_force: TimeInForce::parse(&row.time_in_force).ok_or(StoreFailure::Damaged)?,
-            outside_rth: row.outside_rth,
-        };
-        let target = OrderTarget {
-            broker: BrokerName::parse(&row.broker).map_err(damaged)?,
-            mode,
-            account: AccountId::parse(&row.account).map_err(damaged)?,
-        };
-        let order = Self::new(target, &contract, terms).map_err(damaged)?;
+        let order = Self::parse(&row.canonical).map_err(damaged)?;
         if order.digest().to_string() != row.digest {
             return Err(StoreFailure::Damaged);
         }

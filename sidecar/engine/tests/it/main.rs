@@ -6,3 +6,5 @@ mod attacks;
 mod signing;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod upgrade;

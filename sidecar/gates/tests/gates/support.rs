@@ -3,9 +3,9 @@
 use core::time::Duration;
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
-    ClientOrderId, Conid, Contract, Currency, DataStatus, Digest, Door, Mode, Money, OrderTarget,
-    OrderTerms, Price, Pricing, Quantity, Quote, SessionState, Side, TimeInForce, Timestamp,
-    Untrusted,
+    ClientOrderId, Conid, Contract, ContractIdentity, Currency, DataStatus, Date, Digest, Door,
+    Mode, Money, OptionRight, OrderContract, OrderTarget, OrderTerms, Price, Pricing, Quantity,
+    Quote, SessionState, Side, TimeInForce, Timestamp, Untrusted,
 };
 use ibkr_agent_gates::{
     Approval, CancelFacts, CancelRequest, Check, Denials, Facts, Gate, Permit, Place, PlaceIntent,
@@ -106,7 +106,27 @@ impl Draft {
             mode: self.mode,
             account: self.account.clone(),
         };
-        CanonicalOrder::new(target, &contract, terms).unwrap()
+        let contract = OrderContract::new(&contract, identity(self.class)).unwrap();
+        CanonicalOrder::of(target, contract, terms).unwrap()
+    }
+}
+
+/// What tells a contract of a class apart; the gates look at the class alone.
+fn identity(class: AssetClass) -> ContractIdentity {
+    let expiry = Date::parse("20270115").unwrap();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the tests draft three classes")]
+    match class {
+        AssetClass::Option => ContractIdentity::Option {
+            right: OptionRight::Call,
+            strike: Price::new(dec("600")).unwrap(),
+            expiry,
+            trading_class: "SPY".to_owned(),
+        },
+        AssetClass::Future => ContractIdentity::Future { expiry },
+        class => {
+            assert_eq!(class, AssetClass::Stock);
+            ContractIdentity::Stock
+        }
     }
 }
 
