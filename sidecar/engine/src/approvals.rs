@@ -234,9 +234,6 @@ impl Engine {
         let Some(entry) = self.approvals.get(approval) else {
             return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
         };
-        if entry.status == ApprovalStatus::Void {
-            return refuse(ticket, ErrorCode::ApprovalExpired, VOID);
-        }
         let yes = match self.with_yes(entry, &key, &digest, signature) {
             Ok(yes) => yes,
             Err(refusal) => return self.refuse_recorded(ticket, requester, refusal, now),
@@ -244,6 +241,7 @@ impl Engine {
         let problem = match entry.status {
             ApprovalStatus::Denied => Some((ErrorCode::ApprovalDenied, "it was denied")),
             ApprovalStatus::Consumed => Some((ErrorCode::ApprovalConsumed, "it was spent")),
+            ApprovalStatus::Void => Some((ErrorCode::ApprovalExpired, VOID)),
             ApprovalStatus::Pending | ApprovalStatus::Approved if self.is_over(entry, now) => {
                 Some((ErrorCode::ApprovalExpired, "the request has expired"))
             }

@@ -106,9 +106,12 @@ fn admit(stream: &UnixStream, own: u32, path: &Path) -> Result<(), DoorError> {
 }
 
 fn address(path: &Path) -> Result<SocketAddress, DoorError> {
-    SocketAddress::of(path).map_err(|source| match source.kind() {
-        io::ErrorKind::InvalidFilename => DoorError::PathTooLong(path.to_owned()),
-        _ => io_error(path, source),
+    SocketAddress::of(path).map_err(|source| {
+        if source.kind() == io::ErrorKind::InvalidFilename {
+            DoorError::PathTooLong(path.to_owned())
+        } else {
+            io_error(path, source)
+        }
     })
 }
 
