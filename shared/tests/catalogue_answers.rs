@@ -8,8 +8,8 @@ use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, ApprovalId, AssetClass, BrokerName, BrokerOrder,
     BrokerOrderId, BrokerOrderStatus, CanonicalOrder, ClientOrderId, Conid, Contract, Currency,
     DataStatus, Digest, Execution, LedgerLine, Mode, Money, OrderState, OrderTarget, OrderTerms,
-    Position, PreviewId, Price, Pricing, Quantity, Quote, SessionHealth, SessionState, Side,
-    TimeInForce, Timestamp, Untrusted,
+    Position, PreviewId, Price, Pricing, Quantity, Quote, Reason, SessionHealth, SessionState,
+    Side, TimeInForce, Timestamp, Untrusted,
 };
 use ibkr_agent_protocol::catalogue::{
     Backend, BrokerText, Tool, ToolSpec, Wire, account, all, approvals, audit, catalogue_hash,
@@ -235,6 +235,7 @@ fn outcome(status: OrderState) -> orders::OrderOutcomeOutput {
         average_price: None,
         seen_at: None,
         differs: None,
+        reason: Reason::kept(status, None).map(Wire),
         message: "The broker has the order.".to_owned(),
         broker_message: Some(BrokerText::from(Untrusted::new("Submitted"))),
         question,

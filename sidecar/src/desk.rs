@@ -16,8 +16,8 @@ use arc_swap::ArcSwap;
 use ibkr_agent_audit::{StoreFailure, TailQuery};
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, BrokerName, BrokerOrderId, ClientOrderId, Decision, Digest, Door,
-    ErrorCode, OperatorKeyId, OperatorSignature, Record, RecordKind, ScopeSet, SidecarId, Tier,
-    Untrusted,
+    ErrorCode, OperatorKeyId, OperatorSignature, Reason, Record, RecordKind, ScopeSet, SidecarId,
+    Tier, Untrusted,
 };
 use ibkr_agent_gates::Requester;
 use ibkr_agent_protocol::catalogue::approvals::OrderOutput;
@@ -558,7 +558,9 @@ fn order(entry: &OrderEntry) -> Value {
         "broker_order_id": entry.broker_order_id.as_ref().map(BrokerOrderId::as_str),
         "filled": entry.filled.map(|filled| filled.to_string()),
         "average_price": entry.average_price.map(|price| price.to_string()),
-        "message": entry.message,
+        "reason": entry.reason.map(Reason::text),
+        "message": entry.words(),
+        "broker_message": entry.broker_words(),
         "question": question,
         "approval_id": entry.approval.as_str(),
         "call_id": entry.call.as_str(),

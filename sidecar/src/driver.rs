@@ -12,17 +12,17 @@ use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::engine::store;
 use crate::engine::{
-    Answer, BrokerFacts, Change, CommitError, CommitJob, Effect, Engine, Input, JobId, Minted, Now,
-    PlaceReport, Refusal, Ticket,
+    Answer, BrokerFacts, CancelReport, Change, CommitError, CommitJob, Effect, Engine, Input,
+    JobId, Minted, Now, PlaceReport, Refusal, Ticket,
 };
 use crate::facts;
 use crate::notices::NoticeSender;
 use ibkr_agent_audit::{Emergency, Ledger, Recorded};
 use ibkr_agent_broker::{Asked, CancelOutcome, Errand, HaltLatch, PlaceOutcome, Urgency};
-use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode};
+use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, NotSent, UnknownBecause};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use looks::Looks;
-use report::{BROKE, cancel_report, failed, seen_through};
+use report::{BROKE, cancel_report, seen_through};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -355,16 +355,13 @@ impl Driver {
                 PlaceReport::Question(question)
             }
             PlaceOutcome::Rejected { message } => {
-                PlaceReport::Rejected { message: message.to_string() }
+                PlaceReport::Rejected { message: report::shown(message) }
             }
             PlaceOutcome::AlreadyRegistered => {
-                PlaceReport::Unknown { why: "the broker has seen this order reference before" }
+                PlaceReport::Unknown { why: UnknownBecause::AlreadyRegistered }
             }
             PlaceOutcome::Unknown { why } => PlaceReport::Unknown { why },
-            // Nothing of it came to an order, as if nothing had left us.
-            PlaceOutcome::NotTaken { why, .. } | PlaceOutcome::NotSent { why } => {
-                PlaceReport::NotSent { why }
-            }
+            PlaceOutcome::NotSent { why } => PlaceReport::NotSent { why },
         }
     }
 
@@ -442,7 +439,7 @@ impl Driver {
                 Ok(BrokerFacts { session_ends: ends, ..facts })
             };
             let read = Errand::of(DECISIONS).run(read);
-            let broke = || Err(Refusal::new(ErrorCode::InternalError, BROKE));
+            let broke = || Err(Refusal::new(ErrorCode::InternalError, BROKE.sentence()));
             let facts = seen_through(read).await.unwrap_or_else(broke).map(Box::new);
             Self::feed(&inbox, Input::FactsRead { ticket, facts });
         });
@@ -458,7 +455,7 @@ impl Driver {
                     let sent = seen_through(async move { broker.place(permit).await });
                     sent.await.unwrap_or(PlaceOutcome::Unknown { why: BROKE })
                 }
-                None => PlaceOutcome::NotSent { why: "the broker login is not configured" },
+                None => PlaceOutcome::NotSent { why: NotSent::LoginNotConfigured },
             };
             drop(inbox.send(Message::Placed { order, outcome }));
         });
@@ -475,9 +472,8 @@ impl Driver {
                     let sent = seen_through(async move { broker.reply(asked, permit).await });
                     sent.await.unwrap_or(PlaceOutcome::Unknown { why: BROKE })
                 }
-                (None, _) | (_, None) => {
-                    PlaceOutcome::Unknown { why: "the question's permit is gone" }
-                }
+                (_, None) => PlaceOutcome::Unknown { why: UnknownBecause::QuestionPermitGone },
+                (None, Some(_)) => PlaceOutcome::NotSent { why: NotSent::LoginNotConfigured },
             };
             drop(inbox.send(Message::Placed { order, outcome }));
         });
@@ -497,7 +493,7 @@ impl Driver {
                     let sent = seen_through(errand.run(sent));
                     cancel_report(sent.await.unwrap_or(CancelOutcome::Unknown { why: BROKE }))
                 }
-                None => failed(ErrorCode::BrokerBackendUnavailable, "no such broker login"),
+                None => CancelReport::NotSent { why: NotSent::LoginNotConfigured },
             };
             Self::feed(&inbox, Input::CancelDone { ticket, report });
             // What the cancel did is seen at once, not only at the next look.
@@ -526,7 +522,7 @@ impl Driver {
         match recorded {
             Some(Ok(permit)) => self.cancel(ticket, permit),
             Some(Err(_)) | None => {
-                let report = failed(ErrorCode::AuditWriteFailed, "no record could be written");
+                let report = CancelReport::NotSent { why: NotSent::NotRecorded };
                 Self::feed(&self.inbox, Input::CancelDone { ticket, report });
             }
         }

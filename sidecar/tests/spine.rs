@@ -7,12 +7,13 @@
     reason = "helpers of tests fail by panicking"
 )]
 
+use ibkr_agent_audit::TailQuery;
 use ibkr_agent_domain::{Digest, Door, ErrorCode, Untrusted};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig, demo_key_path};
 use ibkr_agent_gateway::operator::{Challenge, OperatorDoor, Verb, load_key};
 use ibkr_agent_gateway::tools::Agent;
 use ibkr_agent_protocol::service::{ErrorBody, LocalCaller, Progress, ToolCall, ToolService};
-use ibkr_agent_simulator::{Precautions, Simulator, SimulatorConfig};
+use ibkr_agent_simulator::{Endpoint, Misbehaviour, Precautions, Simulator, SimulatorConfig};
 use serde_json::{Value, json};
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
@@ -226,6 +227,62 @@ async fn an_order_leaves_for_smart_unless_its_caller_names_another_exchange() {
     // What narrows an id down must fit it, too.
     let other = preview(json!({"contract_id": 265_598, "currency": "EUR"})).await.unwrap_err();
     assert_eq!(other.code, "INPUT_INVALID_CONTRACT");
+    sidecar.shutdown().await;
+    simulator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_sent_and_what_is_unknown_say_why_in_answer_outcome_desk_and_record() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    simulator.control().set_precautions(Precautions::Off);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let config = SidecarConfig::simulator(state.clone(), &simulator.base_url());
+    let sidecar = Sidecar::start(config).await.unwrap();
+    for (what, code, status, reason, cause, means) in [
+        (
+            Misbehaviour::Html403,
+            "ORDER_NOT_SENT",
+            "not_sent",
+            "access_denied",
+            "BROKER_BACKEND_UNAVAILABLE",
+            "the broker's gateway denied access",
+        ),
+        (
+            Misbehaviour::Html500,
+            "ORDER_OUTCOME_UNKNOWN",
+            "unknown",
+            "server_error",
+            "ORDER_OUTCOME_UNKNOWN",
+            "the broker answered with an error of its own",
+        ),
+    ] {
+        let approval = approved(&sidecar, &state, "100").await;
+        simulator.control().misbehave(Endpoint::Place, what);
+        let submission = json!({"account_id": "DU1234567", "approval_id": approval});
+        let refused = ask(&sidecar, "ibkr_paper_order_submit", submission).await.unwrap_err();
+        simulator.control().behave_everywhere();
+        assert_eq!(refused.code, code, "{refused:?}");
+        assert!(refused.message.starts_with(means), "{refused:?}");
+        assert!(refused.details.contains(&format!("reason={reason}")), "{refused:?}");
+        assert!(refused.details.contains(&format!("cause={cause}")), "{refused:?}");
+
+        let query = json!({"approval_id": approval});
+        let outcome = ask(&sidecar, "ibkr_order_outcome", query).await.unwrap();
+        assert_eq!((&outcome["status"], &outcome["reason"]), (&status.into(), &reason.into()));
+        assert!(outcome["message"].as_str().unwrap().contains(means), "{outcome:#}");
+        assert!(outcome["broker_message"].is_null(), "our own words aren't the broker's");
+
+        let orders = operate(&sidecar, &state, Verb::Orders {}).await.unwrap();
+        let orders = orders["orders"].as_array().unwrap();
+        let order = orders.iter().find(|order| order["approval_id"] == approval.as_str()).unwrap();
+        assert_eq!((&order["status"], &order["reason"]), (&status.into(), &reason.into()));
+
+        let tail = TailQuery { limit: 20, ..TailQuery::default() };
+        let entries = sidecar.ledger().snapshot().unwrap().tail(&tail).unwrap().entries;
+        let told = entries.iter().any(|entry| entry.details.contains(&reason.to_owned()));
+        assert!(told, "{entries:#?}");
+    }
     sidecar.shutdown().await;
     simulator.shutdown().await;
 }

@@ -1,9 +1,10 @@
 //! The vocabulary of the gateway: values that every other crate speaks in.
 //!
 //! What is here: identifiers, decimals with units, instruments, orders and their canonical bytes,
-//! approvals and theirs, the order life cycle, scopes, error codes, read models, audit records, and
-//! text that came from outside. What is not: serialisation of wire or disk formats, async code,
-//! clocks, I/O. Every type with an invariant has private fields and one parsing constructor.
+//! approvals and theirs, the order life cycle and the reasons behind it, scopes, error codes, read
+//! models, audit records, and text that came from outside. What is not: serialisation of wire or
+//! disk formats, async code, clocks, I/O. Every type with an invariant has private fields and one
+//! parsing constructor.
 
 mod approval;
 mod caller;
@@ -14,6 +15,7 @@ mod instrument;
 mod lifecycle;
 mod order;
 mod reads;
+mod reason;
 mod record;
 mod scope;
 mod text;
@@ -44,6 +46,7 @@ pub use reads::{
     ScannerParameters, SessionHealth, SessionState, Strikes, TradingDay, TradingHours, TradingSpan,
     Trailing, TrailingUnit, Transaction, Transactions, UnreadRow, Watch, Watchlist, WatchlistItem,
 };
+pub use reason::{NotSent, Reason, UnknownBecause};
 pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Reference, RiskReducing};
 pub use scope::{Scope, ScopeSet, Tier};
 pub use text::Untrusted;

@@ -12,7 +12,7 @@ use crate::number::{InputInteger, OutputNumber};
 use crate::service::ErrorBody;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrder, BrokerOrderId, ClientOrderId, ErrorCode, Mode, OrderState,
-    Scope, Side, Timestamp, Untrusted,
+    Reason, Scope, Side, Timestamp, Untrusted,
 };
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -98,6 +98,9 @@ pub struct RequestOutput {
     pub created_at: Wire<Timestamp>,
     /// When our knowledge of it last changed.
     pub updated_at: Wire<Timestamp>,
+    /// Why it wasn't sent or its outcome is unknown, as a word; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Wire<Reason>>,
     /// The last word on it, in the gateway's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,

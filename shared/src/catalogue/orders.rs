@@ -11,7 +11,7 @@ use crate::number::{InputInteger, OutputNumber};
 use crate::service::ErrorBody;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrder, BrokerOrderId, CallId, ClientOrderId, ErrorCode, Execution,
-    IdempotencyKey, Mode, OrderState, Scope, Side, Timestamp, Untrusted,
+    IdempotencyKey, Mode, OrderState, Reason, Scope, Side, Timestamp, Untrusted,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -475,6 +475,9 @@ pub struct OrderOutcomeOutput {
     /// How the broker's truth isn't what was approved; absent when it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<String>,
+    /// Why it wasn't sent or is unknown, as a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Wire<Reason>>,
     /// What happened, in the gateway's words.
     pub message: String,
     /// What the broker said.

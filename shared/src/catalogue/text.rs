@@ -7,8 +7,8 @@ use crate::number::{Scalar, scalar};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, AssetClass, BrokerName, BrokerOrderId, BrokerOrderStatus, CallId,
     ClientOrderId, Currency, DataStatus, Date, Digest, IdempotencyKey, Instrument, Mode,
-    OptionRight, OrderState, OrderType, PreviewId, SessionState, Side, TimeInForce, Timestamp,
-    Untrusted,
+    OptionRight, OrderState, OrderType, PreviewId, Reason, SessionState, Side, TimeInForce,
+    Timestamp, Untrusted,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
@@ -134,6 +134,16 @@ domain_names! {
     BrokerOrderStatus {
         Inactive, PendingSubmit, PreSubmitted, Submitted, Filled, PendingCancel, PreCancelled,
         Cancelled, WarnState, Other,
+    }
+}
+
+impl TextForm for Reason {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| "must be a known reason".to_owned())
+    }
+
+    fn to_text(&self) -> String {
+        self.text()
     }
 }
 

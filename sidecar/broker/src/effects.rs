@@ -11,7 +11,7 @@ use crate::wire::replies::{is_reply_id, placement};
 use crate::wire::{scalar, ticket};
 use crate::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
 use ibkr_agent_audit::Recorded;
-use ibkr_agent_domain::{AccountId, CanonicalOrder, ClientOrderId, Mode};
+use ibkr_agent_domain::{AccountId, CanonicalOrder, ClientOrderId, Mode, NotSent};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 
 /// Ends an account's list of orders when it is dropped, whatever became of a write.
@@ -35,8 +35,7 @@ impl ClientPortal {
         }
         let reference = action.client_order_id().clone();
         let Ok(body) = ticket::orders(order, Some(&reference)) else {
-            let why = "order_not_writable";
-            return PlaceOutcome::NotSent { why };
+            return PlaceOutcome::NotSent { why: NotSent::OrderNotWritable };
         };
         let path = format!("/iserver/account/{}/orders", order.account());
         let request = Request::post(path).json(body);
@@ -56,19 +55,16 @@ impl ClientPortal {
         let is_answer_to_it = reply.reply_id() == asked.question().reply_id
             && reply.client_order_id() == place.client_order_id();
         if !is_answer_to_it || !is_reply_id(reply.reply_id()) {
-            let why = "reply_to_another_question";
-            return PlaceOutcome::NotSent { why };
+            return PlaceOutcome::NotSent { why: NotSent::AnotherQuestion };
         }
         if reply.broker() != self.broker_name() {
-            let why = "another_broker";
-            return PlaceOutcome::NotSent { why };
+            return PlaceOutcome::NotSent { why: NotSent::AnotherBroker };
         }
         if let Err(why) = self.may_place(place.order()) {
             return PlaceOutcome::NotSent { why };
         }
         let Some(next) = asked.next_round() else {
-            let why = "too_many_questions";
-            return PlaceOutcome::NotSent { why };
+            return PlaceOutcome::NotSent { why: NotSent::TooManyQuestions };
         };
         let (body, latch): (&[u8], Option<&HaltLatch>) = if reply.confirmed() {
             (br#"{"confirmed":true}"#, Some(self.latch()))
@@ -87,18 +83,15 @@ impl ClientPortal {
     pub(crate) async fn cancel_once(&self, permit: Recorded<Permit<Cancel>>) -> CancelOutcome {
         let cancel = permit.get().action();
         if cancel.broker() != self.broker_name() {
-            let why = "another_broker";
-            return CancelOutcome::NotSent { why };
+            return CancelOutcome::NotSent { why: NotSent::AnotherBroker };
         }
         // `-1` would cancel every order of the account.
         let Some(order) = scalar::order_id(cancel.order_id().as_str()) else {
-            let why = "order_id_not_numeric";
-            return CancelOutcome::NotSent { why };
+            return CancelOutcome::NotSent { why: NotSent::OrderIdNotNumeric };
         };
         if let Err(error) = self.require(cancel.account()).await {
             tracing::warn!(code = error.code().as_str(), "cancel held back");
-            let why = "account_not_shown_by_login";
-            return CancelOutcome::NotSent { why };
+            return CancelOutcome::NotSent { why: NotSent::AccountNotShown };
         }
         let path = format!("/iserver/account/{}/order/{order}", cancel.account());
         let request = Request::new(Method::Delete, path);
@@ -152,24 +145,24 @@ impl ClientPortal {
     }
 
     /// Whether this login may take the order, by what it showed in this session.
-    fn may_place(&self, order: &CanonicalOrder) -> Result<(), &'static str> {
+    fn may_place(&self, order: &CanonicalOrder) -> Result<(), NotSent> {
         if order.broker() != self.broker_name() {
-            return Err("another_broker");
+            return Err(NotSent::AnotherBroker);
         }
         if order.mode() != self.expected_mode() {
-            return Err("another_mode");
+            return Err(NotSent::AnotherMode);
         }
-        let known = self.session().known().ok_or("session_not_ready")?;
+        let known = self.session().known().ok_or(NotSent::SessionNotReady)?;
         let account = known.accounts.iter().find(|known| known.id == *order.account());
-        let account = account.ok_or("account_not_shown_by_login")?;
+        let account = account.ok_or(NotSent::AccountNotShown)?;
         if !account.can_trade {
-            return Err("account_cannot_trade");
+            return Err(NotSent::AccountCannotTrade);
         }
         let is_expected = match self.expected_mode() {
             Mode::Simulated => known.is_simulated,
             Mode::Paper => known.is_paper == Some(true),
             Mode::Live => known.is_paper == Some(false) && !known.is_simulated,
         };
-        if is_expected { Ok(()) } else { Err("login_of_another_kind") }
+        if is_expected { Ok(()) } else { Err(NotSent::LoginOfAnotherKind) }
     }
 }

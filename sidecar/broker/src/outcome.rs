@@ -1,9 +1,10 @@
 //! What became of an effect, as far as we know.
 //!
-//! `Unknown` is an honest answer: the caller reconciles by our reference and never repeats.
+//! `Unknown` is an honest answer: the caller reconciles by our reference and never repeats. A
+//! request that was turned away before anything was taken is `NotSent` too: its reason tells.
 
 use ibkr_agent_audit::Recorded;
-use ibkr_agent_domain::{BrokerOrderId, BrokerOrderStatus, ErrorCode, Untrusted};
+use ibkr_agent_domain::{BrokerOrderId, BrokerOrderStatus, NotSent, UnknownBecause, Untrusted};
 use ibkr_agent_gates::{Permit, Place, Question};
 
 /// What became of placing an order or of answering a question about it.
@@ -26,27 +27,20 @@ pub enum PlaceOutcome {
     Prompted(Prompt),
     /// The broker refused the order, or a question was answered with no.
     Rejected {
-        /// The broker's own reason.
-        message: Untrusted,
-    },
-    /// The request was turned away before an order was taken, without a reason of the broker's.
-    NotTaken {
-        /// What is to be done about it.
-        code: ErrorCode,
-        /// Why, in our words.
-        why: &'static str,
+        /// The broker's own reason, if it gave one.
+        message: Option<Untrusted>,
     },
     /// The broker has seen this reference before: find the order by it. Never a rejection.
     AlreadyRegistered,
     /// We don't know whether the broker has the order.
     Unknown {
-        /// Why, in snake case.
-        why: &'static str,
+        /// Why.
+        why: UnknownBecause,
     },
-    /// Nothing of this request left us. For a reply: the question stays unanswered.
+    /// Nothing of this request was taken. For a reply: the question stays unanswered.
     NotSent {
-        /// Why, in snake case.
-        why: &'static str,
+        /// Why.
+        why: NotSent,
     },
 }
 
@@ -127,22 +121,15 @@ pub enum CancelOutcome {
         /// What its words may mean.
         hint: CancelHint,
     },
-    /// The request was turned away before the order was looked at.
-    NotTaken {
-        /// What is to be done about it.
-        code: ErrorCode,
-        /// Why, in our words.
-        why: &'static str,
-    },
     /// We don't know whether the broker got it.
     Unknown {
-        /// Why, in snake case.
-        why: &'static str,
+        /// Why.
+        why: UnknownBecause,
     },
-    /// Nothing left us.
+    /// Nothing left us, or it was turned away before the order was looked at.
     NotSent {
-        /// Why, in snake case.
-        why: &'static str,
+        /// Why.
+        why: NotSent,
     },
 }
 

@@ -26,6 +26,7 @@ use http::header::{
 };
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
+use ibkr_agent_domain::{NotSent, UnknownBecause};
 use rustls_pki_types::ServerName;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -173,9 +174,9 @@ impl fmt::Debug for Answer {
 #[derive(Debug)]
 pub(crate) enum Delivery {
     /// It failed before the first byte.
-    NotSent(&'static str),
+    NotSent(NotSent),
     /// It may have arrived.
-    Unknown(&'static str),
+    Unknown(UnknownBecause),
     /// The gateway answered.
     Answered(Answer),
 }
@@ -260,9 +261,9 @@ impl Transport {
     }
 
     /// A connection to the gateway, for the WebSocket.
-    pub(crate) async fn open(&self) -> Result<Box<dyn Stream>, &'static str> {
+    pub(crate) async fn open(&self) -> Result<Box<dyn Stream>, NotSent> {
         let connected = timeout(self.connect_timeout, self.connect()).await;
-        connected.map_err(|_| "the gateway didn't take the connection in time")?
+        connected.map_err(|_| NotSent::ConnectTimedOut)?
     }
 
     pub(crate) const fn request_timeout(&self) -> Duration {
@@ -371,30 +372,30 @@ impl Transport {
     pub(crate) async fn send_once(&self, request: &Request, latch: Option<&HaltLatch>) -> Delivery {
         let deadline = Instant::now() + self.request_timeout;
         let Ok(_turn) = self.limiter.acquire(request.lane, deadline).await else {
-            return Delivery::NotSent("rate_limited");
+            return Delivery::NotSent(NotSent::RateLimited);
         };
         let Ok(prepared) = self.prepare(request) else {
-            return Delivery::NotSent("request_not_writable");
+            return Delivery::NotSent(NotSent::RequestNotWritable);
         };
         let stream = match timeout(self.connect_timeout, self.connect()).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(why)) => return Delivery::NotSent(why),
-            Err(_) => return Delivery::NotSent("connect_timed_out"),
+            Err(_) => return Delivery::NotSent(NotSent::ConnectTimedOut),
         };
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let Ok((mut sender, connection)) = handshake else {
-            return Delivery::NotSent("connect_failed");
+            return Delivery::NotSent(NotSent::ConnectFailed);
         };
         let exchange = async move {
             if sender.ready().await.is_err() {
-                return Delivery::NotSent("connection_closed");
+                return Delivery::NotSent(NotSent::ConnectionClosed);
             }
             if latch.is_some_and(HaltLatch::is_halted) {
-                return Delivery::NotSent("halted");
+                return Delivery::NotSent(NotSent::Halted);
             }
             let sent_at = self.clock.now();
             let Ok(response) = sender.send_request(prepared).await else {
-                return Delivery::Unknown("connection_lost");
+                return Delivery::Unknown(UnknownBecause::ConnectionLost);
             };
             let status = response.status().as_u16();
             let retry_after = self.note_answer(status, response.headers(), sent_at);
@@ -405,11 +406,11 @@ impl Transport {
                     sent_at,
                     retry_after,
                 }),
-                Err(_) => Delivery::Unknown("answer_cut"),
+                Err(_) => Delivery::Unknown(UnknownBecause::AnswerCut),
             }
         };
         if Instant::now() >= deadline {
-            return Delivery::NotSent("timed_out_before_sending");
+            return Delivery::NotSent(NotSent::TimedOutBeforeSending);
         }
         let mut exchange = Box::pin(exchange);
         let both = async {
@@ -421,7 +422,7 @@ impl Transport {
         // Nothing waits before the write, so a time-out here is one of the answer.
         match timeout_at(deadline, both).await {
             Ok(sent) => sent,
-            Err(_) => Delivery::Unknown("timed_out"),
+            Err(_) => Delivery::Unknown(UnknownBecause::TimedOut),
         }
     }
 
@@ -444,21 +445,21 @@ impl Transport {
         builder.body(Full::new(body))
     }
 
-    async fn connect(&self) -> Result<Box<dyn Stream>, &'static str> {
+    async fn connect(&self) -> Result<Box<dyn Stream>, NotSent> {
         let host = self.endpoint.host.as_str();
         let tcp = if host == "localhost" {
             TcpStream::connect(loopback(self.endpoint.port).as_slice()).await
         } else {
             TcpStream::connect((host, self.endpoint.port)).await
         };
-        let tcp = tcp.map_err(|_| "connect_failed")?;
+        let tcp = tcp.map_err(|_| NotSent::ConnectFailed)?;
         // Only delays a small request when it fails.
         drop(tcp.set_nodelay(true));
         if !self.endpoint.is_tls {
             return Ok(Box::new(tcp));
         }
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| "host_name_invalid")?;
-        let tls = self.tls.connect(name, tcp).await.map_err(|_| "tls_failed")?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| NotSent::HostNameInvalid)?;
+        let tls = self.tls.connect(name, tcp).await.map_err(|_| NotSent::TlsFailed)?;
         Ok(Box::new(tls))
     }
 

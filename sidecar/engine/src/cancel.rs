@@ -6,7 +6,7 @@ use crate::{
     Standing, Ticket, owner_of, refuse, system_record,
 };
 use ibkr_agent_domain::{
-    BrokerName, BrokerOrderId, ClientOrderId, ErrorCode, OrderState, RecordKind, Reference,
+    BrokerName, BrokerOrderId, ClientOrderId, ErrorCode, OrderState, Reason, RecordKind, Reference,
 };
 use ibkr_agent_gates::{CancelFacts, CancelRequest, decide_cancel};
 
@@ -17,7 +17,7 @@ pub(super) struct Flight {
     sent: usize,
     left: usize,
     refused: Option<Refusal>,
-    failed: Option<Refusal>,
+    failed: Option<Reason>,
     message: String,
 }
 
@@ -163,9 +163,8 @@ impl Engine {
             CancelReport::Refused { code, message } => {
                 flight.refused = Some(Refusal::new(code, message));
             }
-            CancelReport::Failed { code, message } => {
-                flight.failed = Some(Refusal::new(code, message));
-            }
+            CancelReport::NotSent { why } => flight.failed = Some(Reason::NotSent(why)),
+            CancelReport::Unknown { why } => flight.failed = Some(Reason::Unknown(why)),
         }
         if flight.left > 0 {
             return None;
@@ -177,13 +176,15 @@ impl Engine {
     fn tell_cancel(&mut self, ticket: Ticket, flight: Flight, now: Now) -> Effect {
         let mut record = system_record(RecordKind::Outcome);
         record.references.extend(flight.order.clone().map(Reference::ClientOrder));
-        let code = flight.failed.as_ref().or(flight.refused.as_ref()).map(|refusal| refusal.code);
+        let refused = flight.refused.as_ref().map(|refusal| refusal.code);
+        let code = flight.failed.map(Reason::code).or(refused);
         record.codes.extend(code);
+        record.details.extend(flight.failed.map(Reason::words).unwrap_or_default());
         let word = if code.is_some() { "cancel_failed" } else { "cancel_requested" };
         record.references.push(Reference::Outcome(word));
         let order = flight.order.and_then(|id| self.orders.get(&id)).cloned().map(Box::new);
         let answer = match flight.failed {
-            Some(refusal) => Answer::Refused(refusal),
+            Some(reason) => Answer::Refused(cancel_failed(reason)),
             None => Answer::CancelRequested {
                 order,
                 sent: flight.sent,
@@ -212,4 +213,16 @@ impl Engine {
         };
         self.orders.open().filter(|entry| open(entry.state)).collect()
     }
+}
+
+/// Why a cancel isn't known to have reached the broker. The order may work on.
+fn cancel_failed(reason: Reason) -> Refusal {
+    let sentence = reason.sentence();
+    let message = match reason {
+        Reason::NotSent(_) | Reason::Unanswered(_) => format!("no cancel was taken: {sentence}"),
+        Reason::Unknown(_) => format!("the cancel may not have arrived: {sentence}"),
+    };
+    let mut refusal = Refusal::new(reason.code(), message);
+    refusal.details.push(format!("reason={}", reason.text()));
+    refusal
 }

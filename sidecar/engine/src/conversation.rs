@@ -11,14 +11,12 @@ use crate::questions::system_requester;
 use crate::{Effect, Engine, Now, Refusal};
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
-    BrokerName, CanonicalOrder, ClientOrderId, ErrorCode, OrderEvent, OrderState,
+    BrokerName, CanonicalOrder, ClientOrderId, ErrorCode, NotSent, OrderEvent, OrderState, Reason,
+    UnknownBecause,
 };
 use ibkr_agent_gates::{Permit, Place};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-
-/// Why an order that waited its turn was given back.
-pub(super) const ANOTHER_ASKS: &str = "the broker asks about another order of this login";
 
 /// A login that talks with the broker.
 #[derive(Debug)]
@@ -57,7 +55,8 @@ impl Engine {
     /// Refuses what can't be decided on now, because the broker waits for an answer on its login.
     pub(super) fn not_while_asked(&self, order: &CanonicalOrder) -> Result<(), Refusal> {
         if self.is_asked(order.broker()) {
-            return Err(Refusal::new(ErrorCode::OrderQuestionPending, ANOTHER_ASKS));
+            let message = "the broker asks about another order of this login";
+            return Err(Refusal::new(ErrorCode::OrderQuestionPending, message));
         }
         Ok(())
     }
@@ -91,7 +90,8 @@ impl Engine {
                 return effects;
             };
             // Time may have passed since it was decided: the last checks are made now.
-            let why = if asked { Some(ANOTHER_ASKS) } else { self.held_back_for(&permit, now) };
+            let why =
+                if asked { Some(NotSent::AnotherAsks) } else { self.held_back_for(&permit, now) };
             match why {
                 Some(why) => effects.extend(self.hold_back(&order, why, now)),
                 None => {
@@ -105,16 +105,16 @@ impl Engine {
     }
 
     /// Why an order that is about to be sent isn't: halted or expired meanwhile.
-    fn held_back_for(&self, permit: &Recorded<Permit<Place>>, now: Now) -> Option<&'static str> {
+    fn held_back_for(&self, permit: &Recorded<Permit<Place>>, now: Now) -> Option<NotSent> {
         let approval = self.approvals.get(permit.get().action().approval());
         if self.halt.halted {
-            return Some("trading was halted before the order was sent");
+            return Some(NotSent::Halted);
         }
         if approval.is_none_or(|approval| self.is_over(approval, now)) {
-            return Some("the approval expired before the order was sent");
+            return Some(NotSent::ApprovalExpired);
         }
         let signed = approval.is_some_and(|approval| self.check_authority(approval).is_ok());
-        (!signed).then_some("no operator's signature covers the approval")
+        (!signed).then_some(NotSent::ApprovalUnsigned)
     }
 
     /// A question begins to wait, or the broker asks again: its time runs anew.
@@ -147,9 +147,9 @@ impl Engine {
             return Vec::new();
         };
         if !self.audit_writable {
+            let why = Reason::Unknown(UnknownBecause::AnswerNotRecorded);
             let mut effects = self.transition(order, OrderEvent::Lost, now, |entry| {
-                "the broker's question got no answer, since none could be recorded"
-                    .clone_into(&mut entry.message);
+                entry.explain(why);
             });
             effects.extend(self.seek(order));
             return effects;

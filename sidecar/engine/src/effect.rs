@@ -13,8 +13,8 @@ use crate::state::{
 use ibkr_agent_audit::{EventId, Recorded};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, BrokerOrderStatus,
-    CanonicalOrder, ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, OrderState,
-    PreviewId, Record, ScopeSet, Timestamp,
+    CanonicalOrder, ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, NotSent,
+    OrderState, PreviewId, Record, ScopeSet, Timestamp, UnknownBecause,
 };
 use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Question, Reply, Requester, TakeOver};
 use rust_decimal::Decimal;
@@ -163,18 +163,18 @@ pub enum PlaceReport {
     },
     /// It refused.
     Rejected {
-        /// Its reason, escaped.
+        /// Its reason, escaped; empty if it gave none.
         message: String,
     },
-    /// Nothing left us.
+    /// Nothing of it was taken.
     NotSent {
         /// Why.
-        why: &'static str,
+        why: NotSent,
     },
     /// We don't know.
     Unknown {
         /// Why.
-        why: &'static str,
+        why: UnknownBecause,
     },
 }
 
@@ -193,12 +193,15 @@ pub enum CancelReport {
         /// Its words, escaped.
         message: String,
     },
-    /// Nothing left us, or we don't know.
-    Failed {
-        /// The code.
-        code: ErrorCode,
-        /// The reason, escaped.
-        message: String,
+    /// Nothing of it was taken.
+    NotSent {
+        /// Why.
+        why: NotSent,
+    },
+    /// We don't know.
+    Unknown {
+        /// Why.
+        why: UnknownBecause,
     },
 }
 

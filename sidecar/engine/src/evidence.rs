@@ -8,7 +8,7 @@
 use crate::{After, Effect, Engine, Finding, Notice, Now, OrderEntry, Payload, Row};
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Conid, Execution, Listed, OrderEvent,
-    OrderState, Side, TimeInForce,
+    OrderState, Reason, Side, TimeInForce, UnknownBecause,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -218,15 +218,14 @@ impl Engine {
             && entry
                 .counts_until
                 .map_or(entry.trading_day < now.trading_day, |end| end <= now.wall);
-        let (event, message) = if is_over {
-            (
-                OrderEvent::DayOver,
-                "the broker no longer shows it, its day is over, no fill was seen",
-            )
-        } else {
-            (OrderEvent::Vanished, "the broker no longer shows it, though it should still work")
-        };
-        self.transition(id, event, now, |entry| message.clone_into(&mut entry.message))
+        if is_over {
+            let message = "the broker no longer shows it, its day is over, no fill was seen";
+            return self.transition(id, OrderEvent::DayOver, now, |entry| {
+                message.clone_into(&mut entry.message);
+            });
+        }
+        let why = Reason::Unknown(UnknownBecause::Vanished);
+        self.transition(id, OrderEvent::Vanished, now, |entry| entry.explain(why))
     }
 }
 

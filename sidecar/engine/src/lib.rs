@@ -573,6 +573,9 @@ impl OrderEntry {
     pub(crate) fn apply(&mut self, event: ibkr_agent_domain::OrderEvent, now: Now) -> bool {
         match ibkr_agent_domain::next(self.state, event) {
             Ok(state) => {
+                if self.state != state {
+                    self.reason = None;
+                }
                 self.state = state;
                 self.said_by = Speaker::Gateway;
                 self.updated_at = now.wall;

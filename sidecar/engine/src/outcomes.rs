@@ -9,7 +9,7 @@ use crate::{
 };
 use ibkr_agent_domain::{
     ApprovalId, BrokerOrderStatus, CallId, ClientOrderId, Decision, ErrorCode, IdempotencyKey,
-    OrderEvent, OrderState, Record, RecordKind, Reference,
+    NotSent, OrderEvent, OrderState, Reason, Record, RecordKind, Reference, UnknownBecause,
 };
 use ibkr_agent_gates::Requester;
 
@@ -37,7 +37,7 @@ impl Engine {
             .collect();
         let mut effects = Vec::new();
         for order in unfinished {
-            let why = "the gateway stopped before the broker's answer was recorded";
+            let why = UnknownBecause::GatewayStopped;
             effects.extend(self.place_done(&order, PlaceReport::Unknown { why }, now));
         }
         let accounts = self.accounts_to_watch();
@@ -78,6 +78,7 @@ impl Engine {
             PlaceReport::Prompted { order_id, message } => {
                 let mut effects = self.transition(order, OrderEvent::Lost, now, |entry| {
                     entry.broker_order_id = order_id.or(entry.broker_order_id.take());
+                    entry.explain(Reason::Unknown(UnknownBecause::Prompted));
                     entry.message = message;
                     entry.said_by = Speaker::Broker;
                 });
@@ -86,13 +87,19 @@ impl Engine {
             }
             PlaceReport::Rejected { message } => {
                 self.transition(order, OrderEvent::Refused, now, |entry| {
-                    entry.message = message;
-                    entry.said_by = Speaker::Broker;
+                    entry.said_by = if message.is_empty() {
+                        "the broker refused the order and gave no reason"
+                            .clone_into(&mut entry.message);
+                        Speaker::Gateway
+                    } else {
+                        entry.message = message;
+                        Speaker::Broker
+                    };
                 })
             }
             PlaceReport::Unknown { why } => {
                 let mut effects = self.transition(order, OrderEvent::Lost, now, |entry| {
-                    why.clone_into(&mut entry.message);
+                    entry.explain(Reason::Unknown(why));
                 });
                 effects.extend(self.seek(order));
                 effects
@@ -189,8 +196,10 @@ impl Engine {
         let event = if exists { OrderEvent::Accepted } else { OrderEvent::AbsenceShown };
         let settled = self.orders.update(order, |entry| {
             let settled = entry.state == OrderState::Unknown && entry.apply(event, now);
-            if settled {
+            if settled && exists {
                 "settled by an operator's statement".clone_into(&mut entry.message);
+            } else if settled {
+                entry.explain(Reason::NotSent(NotSent::AbsenceStated));
             }
             settled.then(|| entry.clone())
         });
@@ -267,6 +276,7 @@ fn describe(record: &mut Record, entry: &OrderEntry) {
     record.references.push(Reference::ClientOrder(entry.id.clone()));
     record.references.extend(entry.broker_order_id.clone().map(Reference::BrokerOrder));
     record.references.push(Reference::Outcome(entry.state.as_str()));
+    record.details.extend(entry.reason.map(Reason::words).unwrap_or_default());
 }
 
 /// Why a submission that ended badly is an error for its caller.
@@ -285,7 +295,16 @@ pub fn refusal_of(entry: &OrderEntry) -> Option<Refusal> {
         | OrderState::Cancelled
         | OrderState::Expired => return None,
     };
-    let mut refusal = Refusal::new(code, entry.message.clone());
+    let message = match (entry.words(), entry.broker_words()) {
+        (Some(ours), Some(theirs)) => format!("{ours}; the broker says: {theirs}"),
+        (Some(words), None) => words,
+        (None, theirs) => theirs.unwrap_or_default().to_owned(),
+    };
+    let mut refusal = Refusal::new(code, message);
+    if let Some(reason) = entry.reason {
+        refusal.details.push(format!("reason={}", reason.text()));
+        refusal.details.push(format!("cause={}", reason.code()));
+    }
     refusal.details.push(format!("client_order_id={}", entry.id));
     refusal.details.push(format!("approval_id={}", entry.approval));
     Some(refusal)

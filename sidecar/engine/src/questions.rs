@@ -4,20 +4,22 @@
 
 use crate::{After, Answer, Effect, Engine, Now, Payload, Precondition, Ticket, refuse};
 use ibkr_agent_audit::Recorded;
-use ibkr_agent_domain::{ClientOrderId, Digest, ErrorCode, OrderEvent, OrderState};
+use ibkr_agent_domain::{
+    ClientOrderId, Digest, ErrorCode, NotSent, OrderEvent, OrderState, Reason,
+};
 use ibkr_agent_gates::{Permit, Question, Reply, ReplyRequest, Requester, decide_reply};
 
 impl Engine {
-    /// An answer to a question that never left us: the question still stands at the broker, but the
-    /// permit is spent, so what becomes of the order must be seen.
+    /// An answer to a question that never left us or was turned away: the question still stands at
+    /// the broker, but the permit is spent, so what becomes of the order must be seen.
     pub(super) fn answer_not_sent(
         &mut self,
         order: &ClientOrderId,
-        why: &'static str,
+        why: NotSent,
         now: Now,
     ) -> Vec<Effect> {
         let mut effects = self.transition(order, OrderEvent::Lost, now, |entry| {
-            entry.message = format!("the answer to the broker's question was not sent: {why}");
+            entry.explain(Reason::Unanswered(why));
         });
         effects.extend(self.seek(order));
         effects

@@ -6,7 +6,7 @@ use crate::truth::{Fill, Finding, Incarnation};
 use crate::{Asked, Signed};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId,
-    Digest, Form, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Timestamp,
+    Digest, Form, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Reason, Timestamp,
 };
 use ibkr_agent_gates::Question;
 use rust_decimal::Decimal;
@@ -170,9 +170,11 @@ pub struct OrderEntry {
     pub filled: Option<Decimal>,
     /// Average fill price, as last seen.
     pub average_price: Option<Decimal>,
-    /// The last word on it, escaped.
+    /// Why it wasn't sent or its outcome is unknown; of every other state there is none.
+    pub reason: Option<Reason>,
+    /// The last word on it beside that, escaped.
     pub message: String,
-    /// Whose word that is.
+    /// Whose word the message is.
     pub said_by: Speaker,
     /// The broker's question, while it waits for a human.
     pub question: Option<Question>,
@@ -219,6 +221,29 @@ impl OrderEntry {
     #[must_use]
     pub const fn account(&self) -> &AccountId {
         self.order.account()
+    }
+
+    /// Says why it is in the state that it came to.
+    pub(crate) fn explain(&mut self, why: Reason) {
+        self.reason = Some(why);
+        self.message = String::new();
+        self.said_by = Speaker::Gateway;
+    }
+
+    /// The last word on it, in ours.
+    #[must_use]
+    pub fn words(&self) -> Option<String> {
+        let is_said = self.said_by == Speaker::Gateway && !self.message.is_empty();
+        // A message is later than the reason, or another version's own words for it.
+        let said = is_said.then(|| self.message.clone());
+        said.or_else(|| self.reason.map(Reason::sentence))
+    }
+
+    /// The last word on it, in the broker's.
+    #[must_use]
+    pub fn broker_words(&self) -> Option<&str> {
+        (self.said_by == Speaker::Broker && !self.message.is_empty())
+            .then_some(self.message.as_str())
     }
 }
 

@@ -9,8 +9,8 @@ use crate::{
     owner_of, refuse,
 };
 use ibkr_agent_domain::{
-    CanonicalOrder, ClientOrderId, Digest, ErrorCode, OrderEvent, OrderState, RecordKind,
-    Reference, Timestamp, client_order_id,
+    CanonicalOrder, ClientOrderId, Digest, ErrorCode, NotSent, OrderEvent, OrderState, Reason,
+    RecordKind, Reference, Timestamp, client_order_id,
 };
 use ibkr_agent_gates::{
     Approval, Denials, Facts, Permit, Place, PlaceIntent, Switches, decide_place, exposure,
@@ -287,13 +287,13 @@ impl Engine {
     pub(super) fn hold_back(
         &mut self,
         order: &ClientOrderId,
-        why: &'static str,
+        why: NotSent,
         now: Now,
     ) -> Vec<Effect> {
         let held = self.orders.update(order, |entry| {
             let held = entry.apply(OrderEvent::HeldBack, now);
             if held {
-                why.clone_into(&mut entry.message);
+                entry.explain(Reason::NotSent(why));
             }
             held.then(|| entry.clone())
         });
@@ -310,7 +310,8 @@ impl Engine {
             record.unwrap_or_else(|| super::system_record(RecordKind::ApprovalReturned));
         record.references.push(Reference::ClientOrder(entry.id.clone()));
         record.references.push(Reference::Outcome("not_sent"));
-        record.details.push(why);
+        record.details.push(why.as_str());
+        record.codes.push(why.code());
         let tickets = self.waiting_for(order);
         let after = After::HeldBack { entry: Box::new(entry), tickets };
         vec![self.commit(Vec::new(), rows, Payload::Record(record), after, now)]
@@ -394,6 +395,7 @@ fn new_order(
         broker_order_id: None,
         filled: None,
         average_price: None,
+        reason: None,
         message: String::new(),
         said_by: Speaker::Gateway,
         question: None,

@@ -3,8 +3,8 @@
 use crate::engine::{CancelReport, Refusal, Sought};
 use ibkr_agent_broker::{Broker, BrokerError, CancelHint, CancelOutcome, Prompt};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrderId, BrokerOrderStatus, ErrorCode, SessionHealth, SessionState, UnreadRow,
-    Untrusted,
+    AccountId, BrokerOrderId, BrokerOrderStatus, ErrorCode, SessionHealth, SessionState,
+    UnknownBecause, UnreadRow, Untrusted,
 };
 use std::sync::Arc;
 
@@ -44,10 +44,6 @@ pub(super) fn note_unread(account: &AccountId, what: &str, rows: &[UnreadRow]) {
     }
 }
 
-pub(super) fn failed(code: ErrorCode, message: &str) -> CancelReport {
-    CancelReport::Failed { code, message: message.to_owned() }
-}
-
 pub(super) fn cancel_report(outcome: CancelOutcome) -> CancelReport {
     match outcome {
         CancelOutcome::Requested { text } => CancelReport::Requested { message: shown(text) },
@@ -68,9 +64,8 @@ pub(super) fn cancel_report(outcome: CancelOutcome) -> CancelReport {
             );
             CancelReport::Refused { code, message }
         }
-        CancelOutcome::NotTaken { code, why } => failed(code, why),
-        CancelOutcome::Unknown { why } => failed(ErrorCode::OrderOutcomeUnknown, why),
-        CancelOutcome::NotSent { why } => failed(ErrorCode::OrderNotSent, why),
+        CancelOutcome::Unknown { why } => CancelReport::Unknown { why },
+        CancelOutcome::NotSent { why } => CancelReport::NotSent { why },
     }
 }
 
@@ -97,7 +92,7 @@ pub(super) fn not_taken(asked: Option<Result<SessionHealth, BrokerError>>) -> Op
             Some(Refusal::new(ErrorCode::BrokerSessionRequired, message))
         }
         Some(Err(error)) => Some(Refusal::new(error.code(), error.to_string())),
-        None => Some(Refusal::new(ErrorCode::InternalError, "the broker's client broke")),
+        None => Some(Refusal::new(ErrorCode::InternalError, BROKE.sentence())),
     }
 }
 
@@ -106,7 +101,7 @@ pub(super) fn no_such_broker() -> Refusal {
 }
 
 /// Why an effect has no outcome when the client that ran it panicked.
-pub(super) const BROKE: &str = "the broker's client broke";
+pub(super) const BROKE: UnknownBecause = UnknownBecause::ClientBroke;
 
 /// Runs an effect in a task of its own, so that a client that panics leaves an outcome: none.
 pub(super) async fn seen_through<T: Send + 'static>(

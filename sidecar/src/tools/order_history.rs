@@ -6,7 +6,7 @@ use super::account::page;
 use super::orders::unread_part;
 use super::{Asked, Done, refusal_body};
 use crate::brokers::{account_mode, error_body};
-use crate::engine::{OrderEntry, Owner, Speaker, owner_of};
+use crate::engine::{OrderEntry, Owner, owner_of};
 use ibkr_agent_domain::{AccountId, BrokerOrder, ErrorCode, Listed, SignedPrice, Untrusted};
 use ibkr_agent_protocol::catalogue::order_history::{
     DEFAULT_HISTORY, HistoricOrder, HistoricOrderOutput, KnownTo, OrderStatus, OrderStatusOutput,
@@ -102,11 +102,6 @@ fn is_same(entry: &OrderEntry, order: &BrokerOrder) -> bool {
 }
 
 fn request_output(entry: &OrderEntry) -> RequestOutput {
-    let said = (!entry.message.is_empty()).then(|| entry.message.clone());
-    let (message, broker_message) = match entry.said_by {
-        Speaker::Gateway => (said, None),
-        Speaker::Broker => (None, said.map(|text| BrokerText::from(Untrusted::new(&text)))),
-    };
     RequestOutput {
         status: Wire(entry.state),
         client_order_id: Wire(entry.id.clone()),
@@ -114,8 +109,9 @@ fn request_output(entry: &OrderEntry) -> RequestOutput {
         order: entry.order.summary(),
         created_at: Wire(entry.created_at),
         updated_at: Wire(entry.updated_at),
-        message,
-        broker_message,
+        reason: entry.reason.map(Wire),
+        message: entry.words(),
+        broker_message: entry.broker_words().map(|text| BrokerText::from(Untrusted::new(text))),
     }
 }
 

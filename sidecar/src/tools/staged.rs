@@ -7,7 +7,7 @@ use super::{Asked, Done, refused};
 use crate::brokers::account_mode;
 use crate::engine::{
     Answer, ApprovalEntry, ApprovalStatus as Stored, Cancellation, Expired, Input, OrderEntry,
-    OutcomeQuery, Preview, PreviewDraft, Speaker, Submission, refusal_of,
+    OutcomeQuery, Preview, PreviewDraft, Submission, refusal_of,
 };
 use crate::facts;
 use ibkr_agent_broker::{BrokerError, WhatIf, WhatIfChange};
@@ -353,16 +353,12 @@ impl Asked<'_> {
             average_price: entry.average_price.map(OutputNumber),
             seen_at: entry.seen_at.map(Wire),
             differs: entry.difference(),
-            message: match entry.said_by {
-                Speaker::Gateway if !entry.message.is_empty() => {
-                    format!("{}: {}", entry.order.summary(), entry.message)
-                }
-                Speaker::Gateway | Speaker::Broker => entry.order.summary(),
+            reason: entry.reason.map(Wire),
+            message: match entry.words() {
+                Some(words) => format!("{}: {words}", entry.order.summary()),
+                None => entry.order.summary(),
             },
-            broker_message: match entry.said_by {
-                Speaker::Broker => broker_text(&entry.message),
-                Speaker::Gateway => None,
-            },
+            broker_message: entry.broker_words().and_then(broker_text),
             question,
             checked_at: None,
             next_step: next_step(entry.state).to_owned(),

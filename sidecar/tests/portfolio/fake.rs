@@ -8,7 +8,8 @@ use ibkr_agent_broker::{
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, AssetClass, BrokerName, BrokerOrder, BrokerOrderId,
     CanonicalOrder, Conid, Contract, Currency, Execution, Instrument, LedgerLine, Listed, Mode,
-    Money, Position, ProfitAndLoss, Quote, SessionHealth, SessionState, Timestamp, Untrusted,
+    Money, NotSent, Position, ProfitAndLoss, Quote, SessionHealth, SessionState, Timestamp,
+    Untrusted,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use rust_decimal::Decimal;
@@ -289,7 +290,7 @@ impl Broker for Fake {
         &self,
         _: ibkr_agent_audit::Recorded<Permit<Place>>,
     ) -> BrokerFuture<'_, PlaceOutcome> {
-        Box::pin(async { PlaceOutcome::NotSent { why: "the fake sends nothing" } })
+        Box::pin(async { PlaceOutcome::NotSent { why: NotSent::SessionNotReady } })
     }
 
     fn reply(
@@ -297,13 +298,13 @@ impl Broker for Fake {
         _: Asked,
         _: ibkr_agent_audit::Recorded<Permit<Reply>>,
     ) -> BrokerFuture<'_, PlaceOutcome> {
-        Box::pin(async { PlaceOutcome::NotSent { why: "the fake sends nothing" } })
+        Box::pin(async { PlaceOutcome::NotSent { why: NotSent::SessionNotReady } })
     }
 
     fn cancel(
         &self,
         _: ibkr_agent_audit::Recorded<Permit<Cancel>>,
     ) -> BrokerFuture<'_, CancelOutcome> {
-        Box::pin(async { CancelOutcome::NotSent { why: "the fake sends nothing" } })
+        Box::pin(async { CancelOutcome::NotSent { why: NotSent::SessionNotReady } })
     }
 }

@@ -8,5 +8,6 @@ mod canonical;
 mod lifecycle;
 mod orders;
 mod pricing;
+mod reasons;
 mod text;
 mod values;

@@ -14,7 +14,7 @@ use crate::transport::Stream as Connection;
 use crate::wire::stream::parse_frame;
 use core::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
-use ibkr_agent_domain::{BrokerEvent, SessionState, Untrusted};
+use ibkr_agent_domain::{BrokerEvent, NotSent, SessionState, Untrusted};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
@@ -116,7 +116,7 @@ async fn dial(broker: &ClientPortal) -> Result<Socket, &'static str> {
         .max_write_buffer_size(MAX_WRITE_BUFFER)
         .max_message_size(Some(MAX_FRAME))
         .max_frame_size(Some(MAX_FRAME));
-    let stream = transport.open().await?;
+    let stream = transport.open().await.map_err(NotSent::sentence)?;
     let dialled = Box::pin(client_async_with_config(request, stream, Some(limits))).await;
     let (socket, _) = dialled.map_err(|_| "the gateway refused the stream")?;
     Ok(socket)

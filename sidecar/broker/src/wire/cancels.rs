@@ -5,7 +5,7 @@ use super::replies::{before_any_order, rows, turned_away};
 use super::{Scalar, error_text, message};
 use crate::transport::Answer;
 use crate::{CancelHint, CancelOutcome};
-use ibkr_agent_domain::BrokerOrderId;
+use ibkr_agent_domain::{BrokerOrderId, UnknownBecause};
 use serde::Deserialize;
 
 /// What a cancel answers when it was taken: one object as recorded, a list as in IBKR's example.
@@ -19,18 +19,18 @@ struct CancelRow {
 
 /// Understands the answer to a cancel.
 pub(crate) fn cancellation(answer: &Answer, order: &BrokerOrderId) -> CancelOutcome {
-    if let Some((code, why)) = turned_away(answer) {
-        return CancelOutcome::NotTaken { code, why };
+    if let Some(why) = turned_away(answer) {
+        return CancelOutcome::NotSent { why };
     }
     let text = error_text(&answer.body);
     match (answer.status, text) {
         (500..=599, _) => match before_any_order(answer) {
             Some(text) => refused(&text),
-            None => CancelOutcome::Unknown { why: "server_error" },
+            None => CancelOutcome::Unknown { why: UnknownBecause::ServerError },
         },
         (200..=299 | 400..=499, Some(text)) => refused(&text),
         (200..=299, None) => taken(&answer.body, order),
-        (_, _) => CancelOutcome::Unknown { why: "answer_not_understood" },
+        (_, _) => CancelOutcome::Unknown { why: UnknownBecause::AnswerNotUnderstood },
     }
 }
 
@@ -60,21 +60,24 @@ fn taken(body: &[u8], order: &BrokerOrderId) -> CancelOutcome {
     let nameless = || rows.iter().find(is_nameless).filter(|_| rows.len() == 1);
     let Some(row) = rows.iter().find(is_ours).or_else(nameless) else {
         let names_another = rows.iter().any(|row| row.order_id.order_id().is_some());
-        let why =
-            if names_another { "answer_names_another_order" } else { "answer_not_understood" };
+        let why = if names_another {
+            UnknownBecause::AnswerNamesAnotherOrder
+        } else {
+            UnknownBecause::AnswerNotUnderstood
+        };
         return CancelOutcome::Unknown { why };
     };
     match (row.error.as_str(), row.msg.as_str()) {
         (Some(text), _) => refused(text),
         (None, Some(text)) => CancelOutcome::Requested { text: Some(message(text)) },
-        (None, None) => CancelOutcome::Unknown { why: "answer_not_understood" },
+        (None, None) => CancelOutcome::Unknown { why: UnknownBecause::AnswerNotUnderstood },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ibkr_agent_domain::{ErrorCode, Timestamp};
+    use ibkr_agent_domain::{NotSent, Timestamp};
 
     fn cancel(status: u16, body: &str) -> CancelOutcome {
         let answer = Answer {
@@ -127,34 +130,33 @@ mod tests {
     #[test]
     fn a_cancel_that_is_turned_away_is_told_in_our_words() {
         for (status, body, expected) in [
-            (401, "", ErrorCode::BrokerSessionRequired),
-            (403, "<html>", ErrorCode::BrokerBackendUnavailable),
-            (429, "Too Many Requests", ErrorCode::BrokerRateLimited),
+            (401, "", NotSent::LoggedOut),
+            (403, "<html>", NotSent::AccessDenied),
+            (411, "", NotSent::LengthRequired),
+            (429, "Too Many Requests", NotSent::BrokerBusy),
         ] {
-            let CancelOutcome::NotTaken { code, .. } = cancel(status, body) else {
-                panic!("{status}")
-            };
-            assert_eq!(code, expected);
+            assert_eq!(cancel(status, body), CancelOutcome::NotSent { why: expected }, "{status}");
         }
     }
 
     #[test]
-    fn every_doubt_about_a_cancel_is_unknown() {
-        for (status, body) in [
-            (200, ""),
-            (200, "[]"),
-            (200, "{}"),
-            (200, "7"),
-            (200, r#"{"msg":"Request was submitted","order_id":78}"#),
-            (200, r#"[{"msg":"Request was submitted","order_id":78}]"#),
-            (200, r#"[{"msg":"a"},{"msg":"b"}]"#),
-            (200, r#"{"order_id":77}"#),
-            (400, "<html>"),
-            (503, r#"{"error":"Order is inactive"}"#),
-            (500, ""),
+    fn every_doubt_about_a_cancel_is_unknown_for_a_reason() {
+        use UnknownBecause as U;
+        for (status, body, expected) in [
+            (200, "", U::AnswerNotUnderstood),
+            (200, "[]", U::AnswerNotUnderstood),
+            (200, "{}", U::AnswerNotUnderstood),
+            (200, "7", U::AnswerNotUnderstood),
+            (200, r#"{"msg":"Request was submitted","order_id":78}"#, U::AnswerNamesAnotherOrder),
+            (200, r#"[{"msg":"Request was submitted","order_id":78}]"#, U::AnswerNamesAnotherOrder),
+            (200, r#"[{"msg":"a"},{"msg":"b"}]"#, U::AnswerNotUnderstood),
+            (200, r#"{"order_id":77}"#, U::AnswerNotUnderstood),
+            (400, "<html>", U::AnswerNotUnderstood),
+            (503, r#"{"error":"Order is inactive"}"#, U::ServerError),
+            (500, "", U::ServerError),
         ] {
-            let outcome = cancel(status, body);
-            assert!(matches!(outcome, CancelOutcome::Unknown { .. }), "{status} {body}");
+            let unknown = CancelOutcome::Unknown { why: expected };
+            assert_eq!(cancel(status, body), unknown, "{status} {body}");
         }
     }
 }

@@ -9,7 +9,7 @@
 //! 200 or 4xx {"error": "… already registered"}     registered
 //! 200 or 4xx {"error": "…"}, 4xx {"detail": "…"}   rejected
 //! 500 {"error": "…"} said before an order is taken rejected
-//! 401 429; 403 404 411 without words               not taken
+//! 401 429; 403 404 411 without words               not sent: turned away
 //! 5xx, other statuses, a body that can't be read   unknown
 //! ```
 //!
@@ -20,7 +20,9 @@ use super::many::Row;
 use super::{Many, Scalar, error_text, first, message};
 use crate::transport::Answer;
 use crate::{PlaceOutcome, Prompt};
-use ibkr_agent_domain::{BrokerOrderId, BrokerOrderStatus, ClientOrderId, ErrorCode, Untrusted};
+use ibkr_agent_domain::{
+    BrokerOrderId, BrokerOrderStatus, ClientOrderId, NotSent, UnknownBecause, Untrusted,
+};
 use ibkr_agent_gates::Question;
 use serde::Deserialize;
 
@@ -41,10 +43,10 @@ pub(crate) enum Placement {
     Placed { order_id: BrokerOrderId, status: BrokerOrderStatus, text: Option<Untrusted> },
     Question(Question),
     Prompted(Prompt),
-    Rejected(Untrusted),
-    NotTaken(ErrorCode, &'static str),
+    Rejected(Option<Untrusted>),
+    NotSent(NotSent),
     AlreadyRegistered,
-    Unknown(&'static str),
+    Unknown(UnknownBecause),
 }
 
 impl Placement {
@@ -57,7 +59,7 @@ impl Placement {
             Self::Question(question) => ask(question),
             Self::Prompted(prompt) => PlaceOutcome::Prompted(prompt),
             Self::Rejected(message) => PlaceOutcome::Rejected { message },
-            Self::NotTaken(code, why) => PlaceOutcome::NotTaken { code, why },
+            Self::NotSent(why) => PlaceOutcome::NotSent { why },
             Self::AlreadyRegistered => PlaceOutcome::AlreadyRegistered,
             Self::Unknown(why) => PlaceOutcome::Unknown { why },
         }
@@ -94,36 +96,32 @@ struct Element {
 
 /// Understands the answer to a placement or a reply for the order of this reference.
 pub(crate) fn placement(answer: &Answer, ours: &ClientOrderId) -> Placement {
-    if let Some((code, why)) = turned_away(answer) {
-        return Placement::NotTaken(code, why);
+    if let Some(why) = turned_away(answer) {
+        return Placement::NotSent(why);
     }
     match answer.status {
         200..=299 => accepted(&answer.body, ours),
-        408 => Placement::Unknown("timed_out_upstream"),
+        408 => Placement::Unknown(UnknownBecause::TimedOutUpstream),
         400..=499 => match words(answer) {
             Some(text) => refused(&text),
-            None => Placement::Unknown("answer_not_understood"),
+            None => Placement::Unknown(UnknownBecause::AnswerNotUnderstood),
         },
         500..=599 => match before_any_order(answer) {
-            Some(text) => Placement::Rejected(message(&text)),
-            None => Placement::Unknown("server_error"),
+            Some(text) => Placement::Rejected(Some(message(&text))),
+            None => Placement::Unknown(UnknownBecause::ServerError),
         },
-        _ => Placement::Unknown("unexpected_status"),
+        _ => Placement::Unknown(UnknownBecause::UnexpectedStatus),
     }
 }
 
 /// Statuses that mean that nothing was taken, whatever the body. What they mean is said in our
 /// words, since the body is nobody's or a firewall's.
-pub(super) fn turned_away(answer: &Answer) -> Option<(ErrorCode, &'static str)> {
+pub(super) fn turned_away(answer: &Answer) -> Option<NotSent> {
     match (answer.status, words(answer)) {
-        (401, _) => {
-            Some((ErrorCode::BrokerSessionRequired, "nobody is logged in at the broker's gateway"))
-        }
-        (403 | 404, None) => {
-            Some((ErrorCode::BrokerBackendUnavailable, "access to the broker's gateway was denied"))
-        }
-        (411, None) => Some((ErrorCode::BrokerBackendUnavailable, "the request had no length")),
-        (429, _) => Some((ErrorCode::BrokerRateLimited, "the broker takes no more requests now")),
+        (401, _) => Some(NotSent::LoggedOut),
+        (403 | 404, None) => Some(NotSent::AccessDenied),
+        (411, None) => Some(NotSent::LengthRequired),
+        (429, _) => Some(NotSent::BrokerBusy),
         _ => None,
     }
 }
@@ -156,9 +154,9 @@ fn refused(text: &str) -> Placement {
         Placement::AlreadyRegistered
     } else if text.contains("reply id not found") {
         // An earlier answer may have been taken, or the question has run out.
-        Placement::Unknown("question_gone")
+        Placement::Unknown(UnknownBecause::QuestionGone)
     } else {
-        Placement::Rejected(message(text))
+        Placement::Rejected(Some(message(text)))
     }
 }
 
@@ -174,7 +172,7 @@ fn accepted(body: &[u8], ours: &ClientOrderId) -> Placement {
         return refused(&text);
     }
     let Some(rows) = rows::<Element>(body) else {
-        return Placement::Unknown("answer_not_understood");
+        return Placement::Unknown(UnknownBecause::AnswerNotUnderstood);
     };
     let is_whole = rows.iter().all(Option::is_some);
     let rows: Vec<Element> = rows.into_iter().flatten().collect();
@@ -182,17 +180,21 @@ fn accepted(body: &[u8], ours: &ClientOrderId) -> Placement {
     let mut own = of(Whose::Ours);
     if let Some(row) = own.next() {
         let is_one = own.all(|other| other.order_id.as_str() == row.order_id.as_str());
-        return if is_one { row.understand() } else { Placement::Unknown("answer_names_twins") };
+        return if is_one {
+            row.understand()
+        } else {
+            Placement::Unknown(UnknownBecause::AnswerNamesTwins)
+        };
     }
     if of(Whose::Another).next().is_some() {
-        return Placement::Unknown("answer_names_another_order");
+        return Placement::Unknown(UnknownBecause::AnswerNamesAnotherOrder);
     }
     let mut nameless = of(Whose::Untold);
     match (nameless.next(), nameless.next()) {
         (Some(row), None) if is_whole => row.understand(),
-        (Some(_), Some(_)) => Placement::Unknown("answer_names_no_order"),
-        (None, _) if is_whole => Placement::Unknown("answer_empty"),
-        (Some(_) | None, _) => Placement::Unknown("answer_not_understood"),
+        (Some(_), Some(_)) => Placement::Unknown(UnknownBecause::AnswerNamesNoOrder),
+        (None, _) if is_whole => Placement::Unknown(UnknownBecause::AnswerEmpty),
+        (Some(_) | None, _) => Placement::Unknown(UnknownBecause::AnswerNotUnderstood),
     }
 }
 
@@ -223,23 +225,22 @@ impl Element {
         let text = self.text.as_str().or(self.warning_message.as_str());
         let failed = self.order_status.as_str() == Some("Failed");
         match self.order_id.as_str() {
-            Some(id) if id == "-1" || failed => text.map_or(
-                Placement::NotTaken(ErrorCode::BrokerRejected, "the broker failed the order"),
-                |text| Placement::Rejected(message(text)),
-            ),
+            Some(id) if id == "-1" || failed => Placement::Rejected(text.map(message)),
             Some(_) => self.placed(text),
-            None if self.prompt.is_true() == Some(true) => self
-                .prompt()
-                .map_or(Placement::Unknown("answer_not_understood"), Placement::Prompted),
-            None => self
-                .question()
-                .map_or(Placement::Unknown("answer_not_understood"), Placement::Question),
+            None if self.prompt.is_true() == Some(true) => self.prompt().map_or(
+                Placement::Unknown(UnknownBecause::AnswerNotUnderstood),
+                Placement::Prompted,
+            ),
+            None => self.question().map_or(
+                Placement::Unknown(UnknownBecause::AnswerNotUnderstood),
+                Placement::Question,
+            ),
         }
     }
 
     fn placed(&self, text: Option<&str>) -> Placement {
         let Some(order_id) = self.order_id.order_id() else {
-            return Placement::Unknown("order_id_not_understood");
+            return Placement::Unknown(UnknownBecause::OrderIdNotUnderstood);
         };
         Placement::Placed {
             order_id,

@@ -181,7 +181,6 @@ fn complaint(golden: &Golden) -> Option<String> {
             CancelOutcome::Unknown { why } => Some(format!("cancel is unknown: {why}")),
             CancelOutcome::Requested { .. }
             | CancelOutcome::Refused { .. }
-            | CancelOutcome::NotTaken { .. }
             | CancelOutcome::NotSent { .. } => None,
         },
         Some(Unused) => check(&answer).err().and_then(failure),

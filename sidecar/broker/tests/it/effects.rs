@@ -9,7 +9,7 @@ use core::time::Duration;
 use ibkr_agent_broker::{
     Asked, Broker, CancelHint, CancelOutcome, ClientPortal, HaltLatch, PlaceOutcome, TlsPolicy,
 };
-use ibkr_agent_domain::{BrokerOrderStatus, Mode};
+use ibkr_agent_domain::{BrokerOrderStatus, Mode, NotSent};
 use ibkr_agent_simulator::{
     Endpoint, Hold, Precautions, Question, Simulator, SimulatorConfig, TlsMode,
 };
@@ -149,9 +149,9 @@ async fn a_halted_latch_stops_orders_and_yeses_before_a_byte_is_written() {
     let before = world.requests().len();
     world.latch.halt();
     let outcome = world.place("ia-10", dec!(100)).await;
-    assert!(matches!(outcome, PlaceOutcome::NotSent { why: "halted" }), "{outcome:?}");
+    assert!(matches!(outcome, PlaceOutcome::NotSent { why: NotSent::Halted }), "{outcome:?}");
     let outcome = world.reply(asked, true).await;
-    assert!(matches!(outcome, PlaceOutcome::NotSent { why: "halted" }), "{outcome:?}");
+    assert!(matches!(outcome, PlaceOutcome::NotSent { why: NotSent::Halted }), "{outcome:?}");
     assert_eq!(world.requests().len(), before);
 }
 
@@ -173,7 +173,7 @@ async fn the_latch_is_read_after_the_connection_stands() {
     latch.halt();
     gate.open.notify_one();
     let outcome = placing.await.unwrap();
-    assert!(matches!(outcome, PlaceOutcome::NotSent { why: "halted" }), "{outcome:?}");
+    assert!(matches!(outcome, PlaceOutcome::NotSent { why: NotSent::Halted }), "{outcome:?}");
     let is_post = |seen: &ibkr_agent_simulator::RequestLog| seen.path.ends_with("/orders");
     let posts = simulator.control().requests();
     assert_eq!(posts.iter().filter(|seen| seen.method == "POST" && is_post(seen)).count(), 0);
@@ -279,7 +279,7 @@ async fn an_order_for_another_login_mode_or_account_is_not_sent() {
     let (fresh, latch) = client(config(&world.simulator.base_url(), Mode::Simulated));
     latch.resume();
     let outcome = fresh.place(world.permit("ia-16", dec!(100)).await).await;
-    let is_held = matches!(outcome, PlaceOutcome::NotSent { why: "session_not_ready" });
+    let is_held = matches!(outcome, PlaceOutcome::NotSent { why: NotSent::SessionNotReady });
     assert!(is_held, "{outcome:?}");
     assert_eq!(world.effects(), 0);
 }
@@ -289,7 +289,7 @@ async fn the_brokers_refusal_keeps_its_reason() {
     let world = quiet().await;
     let outcome = world.place("ia-17", dec!(100000000)).await;
     let PlaceOutcome::Rejected { message } = outcome else { panic!("{outcome:?}") };
-    assert!(!message.as_str().is_empty());
+    assert!(!message.unwrap().as_str().is_empty());
 }
 
 /// A ready paper client on a scripted server.
@@ -343,16 +343,19 @@ async fn a_refused_connection_is_not_sent() {
     while matches!(outcome, PlaceOutcome::Unknown { .. }) {
         outcome = place_on(&broker).await;
     }
-    assert!(matches!(outcome, PlaceOutcome::NotSent { why: "connect_failed" }), "{outcome:?}");
+    assert!(
+        matches!(outcome, PlaceOutcome::NotSent { why: NotSent::ConnectFailed }),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_logged_out_session_takes_nothing_and_the_next_order_is_held_back() {
     let (server, broker) = scripted([say("401 Unauthorized", "", "")]).await;
     let outcome = place_on(&broker).await;
-    assert!(matches!(outcome, PlaceOutcome::NotTaken { .. }), "{outcome:?}");
+    assert!(matches!(outcome, PlaceOutcome::NotSent { why: NotSent::LoggedOut }), "{outcome:?}");
     let outcome = place_on(&broker).await;
-    let is_held = matches!(outcome, PlaceOutcome::NotSent { why: "session_not_ready" });
+    let is_held = matches!(outcome, PlaceOutcome::NotSent { why: NotSent::SessionNotReady });
     assert!(is_held, "{outcome:?}");
     assert_eq!(server.count("POST /v1/api/iserver/account/DU1234567/orders"), 1);
 }
@@ -361,9 +364,9 @@ async fn a_logged_out_session_takes_nothing_and_the_next_order_is_held_back() {
 async fn the_penalty_box_holds_orders_back() {
     let (server, broker) = scripted([say("429 Too Many Requests", "", "slow down")]).await;
     let outcome = place_on(&broker).await;
-    assert!(matches!(outcome, PlaceOutcome::NotTaken { .. }), "{outcome:?}");
+    assert!(matches!(outcome, PlaceOutcome::NotSent { why: NotSent::BrokerBusy }), "{outcome:?}");
     let outcome = place_on(&broker).await;
-    assert!(matches!(outcome, PlaceOutcome::NotSent { why: "rate_limited" }), "{outcome:?}");
+    assert!(matches!(outcome, PlaceOutcome::NotSent { why: NotSent::RateLimited }), "{outcome:?}");
     let error = broker.summary(&account(PAPER)).await.unwrap_err();
     assert!(error.retry_after().unwrap() > Duration::from_secs(800));
     assert_eq!(server.count("GET /v1/api/portfolio/DU1234567/summary"), 0);
@@ -383,7 +386,7 @@ async fn a_chain_of_questions_ends() {
         let permit = reply_permit(&ledger, question, "ia-20", true).await;
         outcome = broker.reply(asked, permit).await;
     }
-    let is_ended = matches!(outcome, PlaceOutcome::NotSent { why: "too_many_questions" });
+    let is_ended = matches!(outcome, PlaceOutcome::NotSent { why: NotSent::TooManyQuestions });
     assert!(is_ended, "{outcome:?}");
     assert_eq!((rounds, server.count("POST /v1/api/iserver/reply/q")), (20, 19));
 }

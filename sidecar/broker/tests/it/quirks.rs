@@ -33,25 +33,22 @@ const fn expected(what: Misbehaviour) -> Option<Seen> {
     const AWAY: &str = "BROKER_BACKEND_UNAVAILABLE";
     const LOGIN: &str = "BROKER_SESSION_REQUIRED";
     match what {
-        Misbehaviour::Hang
-        | Misbehaviour::Reset
-        | Misbehaviour::DroppedRequest
-        | Misbehaviour::UpstreamDown
-        | Misbehaviour::Html500
-        | Misbehaviour::Unavailable => seen(AWAY, "unknown", 0),
-        Misbehaviour::Html403 | Misbehaviour::IpDenied => seen(AWAY, "not_taken", 0),
-        Misbehaviour::Empty401 | Misbehaviour::Json401 => seen(LOGIN, "not_taken", 0),
-        Misbehaviour::LoginRedirect => seen(LOGIN, "unknown", 0),
-        Misbehaviour::Text429 => seen("BROKER_RATE_LIMITED", "not_taken", 0),
+        Misbehaviour::Hang | Misbehaviour::UpstreamDown => seen(AWAY, "timed_out", 0),
+        Misbehaviour::Reset | Misbehaviour::DroppedRequest => seen(AWAY, "connection_lost", 0),
+        Misbehaviour::Html500 | Misbehaviour::Unavailable => seen(AWAY, "server_error", 0),
+        Misbehaviour::Html403 | Misbehaviour::IpDenied => seen(AWAY, "access_denied", 0),
+        Misbehaviour::Empty401 | Misbehaviour::Json401 => seen(LOGIN, "logged_out", 0),
+        Misbehaviour::LoginRedirect => seen(LOGIN, "unexpected_status", 0),
+        Misbehaviour::Text429 => seen("BROKER_RATE_LIMITED", "broker_takes_no_more", 0),
         Misbehaviour::ErrorInOk => seen("BROKER_REJECTED", "rejected", 0),
-        Misbehaviour::HangAfterEffect
-        | Misbehaviour::ResetAfterEffect
-        | Misbehaviour::DroppedAnswer
-        | Misbehaviour::UnavailableAfterEffect
-        | Misbehaviour::CutShort => seen(AWAY, "unknown", 1),
-        Misbehaviour::TruncatedJson | Misbehaviour::HugeBody(_) => {
-            seen("BROKER_RESPONSE_INVALID", "unknown", 1)
+        Misbehaviour::HangAfterEffect => seen(AWAY, "timed_out", 1),
+        Misbehaviour::ResetAfterEffect | Misbehaviour::DroppedAnswer => {
+            seen(AWAY, "connection_lost", 1)
         }
+        Misbehaviour::UnavailableAfterEffect => seen(AWAY, "server_error", 1),
+        Misbehaviour::CutShort => seen(AWAY, "answer_cut", 1),
+        Misbehaviour::TruncatedJson => seen("BROKER_RESPONSE_INVALID", "answer_not_understood", 1),
+        Misbehaviour::HugeBody(_) => seen("BROKER_RESPONSE_INVALID", "answer_cut", 1),
         Misbehaviour::LateAnswer(_)
         | Misbehaviour::DuplicateAnswer
         | Misbehaviour::WrongContentType
@@ -60,7 +57,7 @@ const fn expected(what: Misbehaviour) -> Option<Seen> {
         | Misbehaviour::TwinOrder
         | Misbehaviour::WorkingTwins => seen("ok", "placed", 1),
         // An empty list says nothing of the order.
-        Misbehaviour::ThinReads => seen("ok", "unknown", 1),
+        Misbehaviour::ThinReads => seen("ok", "answer_empty", 1),
         Misbehaviour::DeliveredTwice => seen("ok", "registered", 1),
         Misbehaviour::LookAlikeQuestion | Misbehaviour::HostileQuestion => {
             seen("ok", "question", 0)
@@ -103,10 +100,9 @@ const fn name(outcome: &PlaceOutcome) -> &'static str {
         PlaceOutcome::Question(_) => "question",
         PlaceOutcome::Prompted(_) => "prompted",
         PlaceOutcome::Rejected { .. } => "rejected",
-        PlaceOutcome::NotTaken { .. } => "not_taken",
         PlaceOutcome::AlreadyRegistered => "registered",
-        PlaceOutcome::Unknown { .. } => "unknown",
-        PlaceOutcome::NotSent { .. } => "not_sent",
+        PlaceOutcome::Unknown { why } => why.as_str(),
+        PlaceOutcome::NotSent { why } => why.as_str(),
     }
 }
 

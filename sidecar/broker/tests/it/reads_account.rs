@@ -3,7 +3,7 @@
 use crate::scripted::{Scripted, say};
 use crate::support::{AAPL, PAPER, World, account, client, config, conid, dec, order};
 use ibkr_agent_broker::{Broker, BrokerError, Pacing, PlaceOutcome};
-use ibkr_agent_domain::{AssetClass, Currency, Mode, PerformancePeriod};
+use ibkr_agent_domain::{AssetClass, Currency, Mode, NotSent, PerformancePeriod};
 use ibkr_agent_simulator::{Quirk, SimulatorConfig};
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn the_account_of_all_accounts_is_shown_and_never_traded() {
     let permit = crate::support::place_permit(&ledger, all, "ia-all").await;
     let outcome = broker.place(permit).await;
     assert!(
-        matches!(outcome, PlaceOutcome::NotSent { why: "account_cannot_trade" }),
+        matches!(outcome, PlaceOutcome::NotSent { why: NotSent::AccountCannotTrade }),
         "{outcome:?}"
     );
     assert_eq!(server.count("POST /v1/api/iserver/account/All"), 0);

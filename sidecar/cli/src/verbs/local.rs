@@ -4,7 +4,7 @@ use crate::args::DocsPage;
 use crate::failure::Failure;
 use crate::open;
 use crate::run::Context;
-use ibkr_agent_domain::{ErrorCode, Fault};
+use ibkr_agent_domain::{ErrorCode, Fault, NotSent, UnknownBecause};
 use ibkr_agent_protocol::{catalogue, config};
 use ibkr_agent_remote::config::RemoteConfig;
 use serde_json::{Value, json};
@@ -82,6 +82,29 @@ fn codes_markdown() -> String {
             let _ = write!(page, "\n### {code}\n\n{again}{}\n", code.user_action());
         }
     }
+    page.push_str(&reasons_markdown());
+    page
+}
+
+/// Every reason why an order wasn't sent or its outcome is unknown.
+fn reasons_markdown() -> String {
+    let mut page = String::from(
+        "\n## Reasons of an order\n\n\
+         An order that is `not_sent` or `unknown` says why: as `reason` in a tool's answer, as \
+         `reason=` in an error's details, and as a detail of its record. Words never change their \
+         meaning. `question_unanswered:` before one of the first list means that the broker's \
+         question got no answer for that reason, so that the order is `unknown`. *Cause* is the \
+         code of what is behind it.\n\n\
+         ### Why nothing was sent\n\n| Reason | Means | Cause |\n|---|---|---|\n",
+    );
+    // Writing to a String can't fail.
+    for why in NotSent::ALL {
+        let _ = writeln!(page, "| `{}` | {why} | {} |", why.as_str(), why.code());
+    }
+    page.push_str("\n### Why the outcome is unknown\n\n| Reason | Means |\n|---|---|\n");
+    for why in UnknownBecause::ALL {
+        let _ = writeln!(page, "| `{}` | {why} |", why.as_str());
+    }
     page
 }
 
@@ -111,6 +134,16 @@ mod tests {
         let page = codes_markdown();
         for code in ErrorCode::ALL {
             assert_eq!(page.matches(&format!("### {code}\n")).count(), 1, "{code}");
+        }
+    }
+
+    #[test]
+    fn every_reason_of_an_order_has_a_row_of_its_own() {
+        let page = codes_markdown();
+        let not_sent = NotSent::ALL.iter().map(|why| (why.as_str(), why.sentence()));
+        let unknown = UnknownBecause::ALL.iter().map(|why| (why.as_str(), why.sentence()));
+        for (word, sentence) in not_sent.chain(unknown) {
+            assert_eq!(page.matches(&format!("\n| `{word}` | {sentence} |")).count(), 1, "{word}");
         }
     }
 

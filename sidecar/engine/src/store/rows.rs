@@ -10,7 +10,7 @@ use crate::{
 use ibkr_agent_audit::StoreFailure;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId, Digest,
-    IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Timestamp,
+    IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Reason, Timestamp,
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -230,6 +230,8 @@ pub(super) struct Order {
     broker_order_id: Option<String>,
     filled: Option<String>,
     average_price: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     message: String,
     #[serde(default)]
     said_by_broker: bool,
@@ -270,6 +272,7 @@ impl From<&OrderEntry> for Order {
             broker_order_id: entry.broker_order_id.as_ref().map(BrokerOrderId::to_string),
             filled: entry.filled.map(|value| value.to_string()),
             average_price: entry.average_price.map(|value| value.to_string()),
+            reason: entry.reason.map(Reason::text),
             message: entry.message.clone(),
             said_by_broker: entry.said_by == Speaker::Broker,
             question,
@@ -287,12 +290,32 @@ impl From<&OrderEntry> for Order {
     }
 }
 
+/// The reason of a state, and the words beside it. Older versions kept the reason's word, or words
+/// of their own, as the message; those of a newer one are told as they are.
+fn told(
+    state: OrderState,
+    word: Option<String>,
+    message: String,
+    by_broker: bool,
+) -> (Option<Reason>, String) {
+    let text = word.as_deref().or((!by_broker).then_some(message.as_str()));
+    let Some(reason) = Reason::kept(state, text) else { return (None, message) };
+    let message = match word {
+        Some(word) if word != reason.text() && message.is_empty() => word,
+        None if reason.text() == message => String::new(),
+        Some(_) | None => message,
+    };
+    (Some(reason), message)
+}
+
 impl TryFrom<Order> for OrderEntry {
     type Error = StoreFailure;
 
     fn try_from(row: Order) -> Result<Self, StoreFailure> {
         let broker_order_id = row.broker_order_id.map(|id| BrokerOrderId::parse(&id)).transpose();
         let order: CanonicalOrder = row.order.try_into()?;
+        let state = OrderState::parse(&row.state).ok_or(StoreFailure::Damaged)?;
+        let (reason, message) = told(state, row.reason, row.message, row.said_by_broker);
         let read = |one: Shown| one.read(order.account(), order.conid());
         let incarnations = row.shown.into_iter().map(read).collect::<Result<_, _>>()?;
         let told = row.told.iter().map(|text| Finding::parse(text).ok_or(StoreFailure::Damaged));
@@ -309,11 +332,12 @@ impl TryFrom<Order> for OrderEntry {
             approval: ApprovalId::parse(&row.approval).map_err(damaged)?,
             key: IdempotencyKey::parse(&row.key).map_err(damaged)?,
             order,
-            state: OrderState::parse(&row.state).ok_or(StoreFailure::Damaged)?,
+            reason,
+            state,
             broker_order_id: broker_order_id.map_err(damaged)?,
             filled: decimal_option(row.filled.as_ref())?,
             average_price: decimal_option(row.average_price.as_ref())?,
-            message: row.message,
+            message,
             said_by: if row.said_by_broker { Speaker::Broker } else { Speaker::Gateway },
             question: row.question.map(|question| ibkr_agent_gates::Question {
                 reply_id: question.reply_id,

@@ -5,6 +5,7 @@
 mod authority;
 mod bench;
 mod chain;
+mod reasons;
 mod talk;
 mod truth;
 
@@ -12,7 +13,7 @@ use self::bench::{Bench, LOCAL, OPERATOR, account, approval_of, order_of, refusa
 use ibkr_agent_audit::Emergency;
 use ibkr_agent_domain::{
     BrokerName, BrokerOrderId, BrokerOrderStatus, ClientOrderId, ErrorCode, Execution, Listed,
-    OrderState, Side, Timestamp, Untrusted,
+    OrderState, Side, Timestamp, UnknownBecause, Untrusted,
 };
 use ibkr_agent_engine::{
     Answer, ApprovalStatus, BrokerFacts, CommitError, Effect, Input, OperatorAct, PlaceReport,
@@ -164,7 +165,7 @@ fn a_reduction_passes_while_another_order_is_in_doubt_and_new_risk_does_not() {
     let lost = bench.placed(Side::Buy, 5);
     let sell = bench.approved_at(Side::Sell, 5, 20);
     let buy = bench.approved_at(Side::Buy, 5, 20);
-    let why = "timed_out";
+    let why = UnknownBecause::TimedOut;
     bench.feed(Input::PlaceDone { order: lost.clone(), report: PlaceReport::Unknown { why } });
     bench.commit();
     assert_eq!(bench.state(&lost), OrderState::Unknown);
@@ -360,7 +361,7 @@ fn the_same_evidence_is_recorded_once() {
 fn a_fill_of_the_other_side_is_no_evidence() {
     let mut bench = Bench::new();
     let order = bench.placed(Side::Buy, 5);
-    let report = PlaceReport::Unknown { why: "timed_out" };
+    let report = PlaceReport::Unknown { why: UnknownBecause::TimedOut };
     bench.feed(Input::PlaceDone { order: order.clone(), report });
     let executions = vec![fill(&order, Side::Sell, 5)];
     bench.feed(Input::Evidence {

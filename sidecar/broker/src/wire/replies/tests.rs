@@ -14,7 +14,7 @@ fn place(status: u16, body: &str) -> Placement {
 }
 
 fn words_of(placement: Placement) -> String {
-    let Placement::Rejected(text) = placement else { panic!("{placement:?}") };
+    let Placement::Rejected(Some(text)) = placement else { panic!("{placement:?}") };
     text.to_string()
 }
 
@@ -78,13 +78,12 @@ fn an_order_that_the_broker_holds_is_told_as_held() {
 }
 
 #[test]
-fn an_order_that_failed_is_rejected_in_the_brokers_words_or_in_ours_as_ours() {
+fn an_order_that_failed_is_rejected_in_the_brokers_words_or_in_none() {
     let failed =
         r#"[{"order_id":"77","local_order_id":"ia1","order_status":"Failed","text":"no"}]"#;
     assert_eq!(words_of(place(200, failed)), "no");
     let silent = r#"[{"order_id":"-1","order_status":"Failed"}]"#;
-    let Placement::NotTaken(code, _) = place(200, silent) else { panic!("broker's words") };
-    assert_eq!(code, ErrorCode::BrokerRejected);
+    assert_eq!(place(200, silent), Placement::Rejected(None));
 }
 
 #[test]
@@ -161,44 +160,49 @@ fn refusals_are_rejections_with_the_brokers_reason() {
 #[test]
 fn what_is_turned_away_is_told_in_our_words_never_in_the_brokers() {
     for (status, body, expected) in [
-        (401, "", ErrorCode::BrokerSessionRequired),
-        (401, r#"{"error":"not authenticated"}"#, ErrorCode::BrokerSessionRequired),
-        (403, "<html>Access Denied</html>", ErrorCode::BrokerBackendUnavailable),
-        (404, "Access Denied", ErrorCode::BrokerBackendUnavailable),
-        (411, "", ErrorCode::BrokerBackendUnavailable),
-        (429, "Too Many Requests", ErrorCode::BrokerRateLimited),
+        (401, "", NotSent::LoggedOut),
+        (401, r#"{"error":"not authenticated"}"#, NotSent::LoggedOut),
+        (403, "<html>Access Denied</html>", NotSent::AccessDenied),
+        (404, "Access Denied", NotSent::AccessDenied),
+        (411, "", NotSent::LengthRequired),
+        (429, "Too Many Requests", NotSent::BrokerBusy),
     ] {
-        let Placement::NotTaken(code, _) = place(status, body) else { panic!("{status} {body}") };
-        assert_eq!(code, expected, "{status} {body}");
+        assert_eq!(place(status, body), Placement::NotSent(expected), "{status} {body}");
     }
 }
 
 #[test]
-fn every_doubt_is_unknown() {
-    for (status, body) in [
-        (200, ""),
-        (200, "[]"),
-        (200, "<html>"),
-        (200, "null"),
-        (200, "{}"),
-        (200, "[7]"),
-        (200, r#"[{"order_status":"Submitted"}]"#),
-        (200, r#"[{"order_id":"7","local_order_id":"other","order_status":"Submitted"}]"#),
-        (200, r#"[{"order_id":"../7","order_status":"Submitted"}]"#),
-        (200, r#"[{"id":"../x","message":["m"]}]"#),
-        (200, r#"[{"id":"x","message":[]}]"#),
-        (200, r#"[{"id":"x","message":[{"text":"m"}]}]"#),
-        (200, r#"{"orderId":1,"reqId":"2","prompt":true}"#),
-        (200, r#"{"orderId":1,"reqId":"2","text":"t"}"#),
-        (400, "<html>"),
-        (400, r#"{"error":"reply id not found: 'x'"}"#),
-        (408, ""),
-        (500, ""),
-        (500, r#"{"error":"x"}"#),
-        (503, r#"{"error":"Service Unavailable","statusCode":503}"#),
-        (503, r#"{"error":"Please query /accounts first"}"#),
-        (302, ""),
+fn every_doubt_is_unknown_for_a_reason() {
+    use UnknownBecause as U;
+    let ours = r#"{"order_id":"7","local_order_id":"ia1","order_status":"Submitted"}"#;
+    let twins = format!("[{ours},{}]", ours.replace('7', "8"));
+    let nameless = r#"[{"order_id":"7","order_status":"Submitted"},{"order_id":"8"}]"#;
+    for (status, body, expected) in [
+        (200, "", U::AnswerNotUnderstood),
+        (200, "[]", U::AnswerEmpty),
+        (200, "<html>", U::AnswerNotUnderstood),
+        (200, "null", U::AnswerNotUnderstood),
+        (200, "{}", U::AnswerNotUnderstood),
+        (200, "[7]", U::AnswerNotUnderstood),
+        (200, r#"[{"order_status":"Submitted"}]"#, U::AnswerNotUnderstood),
+        (200, r#"[{"order_id":"7","local_order_id":"other"}]"#, U::AnswerNamesAnotherOrder),
+        (200, &twins, U::AnswerNamesTwins),
+        (200, nameless, U::AnswerNamesNoOrder),
+        (200, r#"[{"order_id":"../7","order_status":"Submitted"}]"#, U::OrderIdNotUnderstood),
+        (200, r#"[{"id":"../x","message":["m"]}]"#, U::AnswerNotUnderstood),
+        (200, r#"[{"id":"x","message":[]}]"#, U::AnswerNotUnderstood),
+        (200, r#"[{"id":"x","message":[{"text":"m"}]}]"#, U::AnswerNotUnderstood),
+        (200, r#"{"orderId":1,"reqId":"2","prompt":true}"#, U::AnswerNotUnderstood),
+        (200, r#"{"orderId":1,"reqId":"2","text":"t"}"#, U::AnswerNotUnderstood),
+        (400, "<html>", U::AnswerNotUnderstood),
+        (400, r#"{"error":"reply id not found: 'x'"}"#, U::QuestionGone),
+        (408, "", U::TimedOutUpstream),
+        (500, "", U::ServerError),
+        (500, r#"{"error":"x"}"#, U::ServerError),
+        (503, r#"{"error":"Service Unavailable","statusCode":503}"#, U::ServerError),
+        (503, r#"{"error":"Please query /accounts first"}"#, U::ServerError),
+        (302, "", U::UnexpectedStatus),
     ] {
-        assert!(matches!(place(status, body), Placement::Unknown(_)), "{status} {body}");
+        assert_eq!(place(status, body), Placement::Unknown(expected), "{status} {body}");
     }
 }

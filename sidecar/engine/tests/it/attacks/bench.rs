@@ -115,7 +115,7 @@ pub(super) struct Bench {
     pub(super) wall: i64,
     pub(super) monotonic: Duration,
     pub(super) day: i64,
-    runtime: tokio::runtime::Runtime,
+    pub(super) runtime: tokio::runtime::Runtime,
     jobs: Vec<CommitJob>,
     effects: Vec<Effect>,
     answers: BTreeMap<Ticket, Answer>,

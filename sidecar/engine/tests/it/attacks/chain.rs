@@ -2,7 +2,9 @@
 
 use super::bench::{Bench, approval_of};
 use crate::signing;
-use ibkr_agent_domain::{Actor, Decision, Door, OrderState, Record, RecordKind, Reference, Side};
+use ibkr_agent_domain::{
+    Actor, Decision, Door, OrderState, Record, RecordKind, Reference, Side, UnknownBecause,
+};
 use ibkr_agent_engine::store::{ChainReport, verify_chain};
 use ibkr_agent_engine::{ApprovalStatus, Effect, HaltEntry, Input, OperatorAct, PlaceReport, Row};
 use rust_decimal::Decimal;
@@ -22,7 +24,7 @@ fn the_break(bench: &Bench) -> String {
 fn what_really_happened_goes_back_to_signatures() {
     let mut bench = Bench::new();
     let sent = bench.placed(Side::Buy, 5);
-    let report = PlaceReport::Unknown { why: "timed_out" };
+    let report = PlaceReport::Unknown { why: UnknownBecause::TimedOut };
     bench.feed(Input::PlaceDone { order: sent.clone(), report });
     bench.commit();
     bench.operate(OperatorAct::Settle { order: sent, exists: false });

@@ -4,7 +4,7 @@
 use super::bench::{Bench, LOCAL, OPERATOR, account, refusal_of};
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, BrokerOrderType, ClientOrderId,
-    Conid, ErrorCode, Execution, Listed, OrderState, Side, Timestamp, Untrusted,
+    Conid, ErrorCode, Execution, Listed, NotSent, OrderState, Side, Timestamp, Untrusted,
 };
 use ibkr_agent_engine::{
     Answer, ApprovalStatus, CancelReport, Effect, Finding, Input, Notice, PlaceReport, Sought,
@@ -226,7 +226,7 @@ fn a_late_fill_beats_a_rejection_and_a_wrong_statement_and_spends_the_approval()
     assert_eq!(bench.state(&order), OrderState::Filled);
 
     let order = bench.placed(Side::Buy, 9);
-    let report = PlaceReport::NotSent { why: "said so" };
+    let report = PlaceReport::NotSent { why: NotSent::ConnectFailed };
     bench.feed(Input::PlaceDone { order: order.clone(), report });
     bench.commit();
     assert_eq!(bench.state(&order), OrderState::NotSent);

@@ -11,8 +11,8 @@ use super::random::Random;
 use super::setting::{self, Who};
 use ibkr_agent_audit::{Emergency, Ledger, Recorded, TransactError};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrderId, BrokerOrderStatus, ClientOrderId, ErrorCode, Listed, OrderState,
-    PreviewId, Timestamp,
+    AccountId, BrokerOrderId, BrokerOrderStatus, ClientOrderId, ErrorCode, Listed, NotSent,
+    OrderState, PreviewId, Timestamp, UnknownBecause,
 };
 use ibkr_agent_engine::store;
 use ibkr_agent_engine::{
@@ -361,7 +361,7 @@ impl World {
         let order = sent.reference.clone();
         if self.latch && self.sabotage != Sabotage::OpenLatch {
             self.count("stopped by the latch");
-            let why = "trading is halted";
+            let why = NotSent::Halted;
             self.report(&order, PlaceReport::NotSent { why });
             return Ok(());
         }
@@ -395,7 +395,7 @@ impl World {
             | Sabotage::ForgottenHalt
             | Sabotage::ForgottenCounts
             | Sabotage::BlindToTerms
-            | Sabotage::BlindToTwins => PlaceReport::Unknown { why: "no answer" },
+            | Sabotage::BlindToTwins => PlaceReport::Unknown { why: UnknownBecause::TimedOut },
         };
         self.report(order, report);
     }
@@ -413,7 +413,7 @@ impl World {
                 PlaceReport::Question(question)
             }
             Said::Refused => PlaceReport::Rejected { message: "refused".to_owned() },
-            Said::Senseless => PlaceReport::Unknown { why: "a senseless answer" },
+            Said::Senseless => PlaceReport::Unknown { why: UnknownBecause::AnswerNotUnderstood },
         };
         if self.random.percent(15) {
             self.report(order, report.clone());
@@ -432,7 +432,7 @@ impl World {
         let stopped = reply.confirmed() && self.latch;
         let held = self.waiting.get(&order).map(String::as_str) == Some(reply.reply_id());
         if stopped || !held {
-            let why = "the question is no longer held";
+            let why = if stopped { NotSent::Halted } else { NotSent::AnotherQuestion };
             self.report(&order, PlaceReport::NotSent { why });
             return;
         }
