@@ -512,6 +512,13 @@ fn answers_validate_and_stay_within_their_token_budget() {
 }
 
 #[test]
+fn every_state_that_an_order_can_be_in_is_one_of_the_schema() {
+    for state in OrderState::ALL {
+        check::<orders::OrderOutcome>(&outcome(state));
+    }
+}
+
+#[test]
 fn fifty_quotes_come_as_a_table_within_the_budget_and_show_only_asked_fields() {
     let ids = snapshot_input(&format!("{{\"contract_ids\":{:?}}}", vec![265_598; 50]));
     let quotes = vec![quote(); 50];

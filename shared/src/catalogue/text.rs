@@ -119,7 +119,8 @@ macro_rules! domain_names {
             }
 
             fn to_text(&self) -> String {
-                self.as_str().to_owned()
+                // One that isn't listed would leave with a name that no schema has.
+                match self { $(Self::$variant)|* => self.as_str().to_owned() }
             }
         }
     )*};
@@ -130,7 +131,10 @@ domain_names! {
     Mode { Simulated, Paper, Live }
     SessionState { Unreachable, LoginRequired, BrokerageDown, Competing, Ready }
     DataStatus { RealTime, Delayed, Frozen, FrozenDelayed, NotSubscribed, Unknown }
-    OrderState { Intended, Question, Working, Filled, Cancelled, Rejected, NotSent, Unknown }
+    OrderState {
+        Intended, Question, Working, Held, PendingCancel, Filled, Cancelled, Expired, Rejected,
+        NotSent, Unknown,
+    }
     BrokerOrderStatus {
         Inactive, PendingSubmit, PreSubmitted, Submitted, Filled, PendingCancel, PreCancelled,
         Cancelled, WarnState, Other,
