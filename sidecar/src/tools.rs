@@ -32,7 +32,7 @@ mod waits;
 use crate::brokers::Brokers;
 use crate::changes::Changes;
 use crate::driver::{EngineHandle, Told};
-use crate::engine::{Answer, Caller, Input, Refusal, Standing, Work, owner_of_actor};
+use crate::engine::{Answer, Caller, Input, Owner, Refusal, Standing, Work};
 use crate::relay::{Identity, RelayDoor, RemoteRefusal, Tally};
 use ibkr_agent_audit::Ledger;
 use ibkr_agent_broker::Errand;
@@ -244,7 +244,7 @@ impl ToolService for Agents {
     }
 
     fn events(&self, agent: &Agent) -> EventStream {
-        let owner = owner_of_actor(&actor_of(agent));
+        let owner = Owner::of(&actor_of(agent));
         let changes = self.core.engine.changes();
         let state = (changes, owner);
         Box::pin(futures_util::stream::unfold(state, |(mut changes, owner)| async move {

@@ -41,7 +41,7 @@ impl Engine {
         let owner = owner_of(&caller.requester);
         // The order is part of it: a preview that was shown never becomes another order's.
         let digest = order.digest().to_string();
-        let id = derived_id("pv", &[&owner.0, caller.requester.call.as_str(), &digest]);
+        let id = derived_id("pv", &[&owner.to_string(), caller.requester.call.as_str(), &digest]);
         let Ok(id) = PreviewId::parse(&id) else {
             return refuse(ticket, ErrorCode::InternalError, "no preview id");
         };
@@ -151,7 +151,7 @@ impl Engine {
         }
         let ttl = ttl.unwrap_or(self.config.approval_ttl).min(MAX_APPROVAL_TTL);
         let call = caller.requester.call.as_str();
-        let id = derived_id("ap", &[&owner.0, call, preview.id.as_str()]);
+        let id = derived_id("ap", &[&owner.to_string(), call, preview.id.as_str()]);
         let id = ApprovalId::parse(&id)
             .map_err(|_| Refusal::new(ErrorCode::InternalError, "no approval id"))?;
         let asked = self.asked_now(caller, &id, preview, now);

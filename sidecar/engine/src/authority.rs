@@ -4,7 +4,7 @@
 //! A status alone is worth nothing: whoever can write the store can write `approved`. The engine
 //! does no cryptography; how a signature is checked is a value of its configuration.
 
-use crate::{ApprovalEntry, ApprovalStatus, Caller, Engine, Now, Preview, Refusal, owner_of_actor};
+use crate::{ApprovalEntry, ApprovalStatus, Caller, Engine, Now, Owner, Preview, Refusal};
 use core::fmt;
 use ibkr_agent_domain::{
     Actor, ApprovalId, ApprovalTerms, Digest, Door, ErrorCode, OnApproval, OperatorKeyId,
@@ -134,7 +134,7 @@ impl ApprovalEntry {
             return Err(Unsigned::Key);
         }
         let named = terms.requester.label() == self.asked_by;
-        if !named || owner_of_actor(&terms.requester) != self.owner {
+        if !named || Owner::of(&terms.requester) != self.owner {
             return Err(Unsigned::Owner);
         }
         let text = ApprovalTerms::signed_text(&terms.digest());

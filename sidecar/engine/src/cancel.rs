@@ -3,7 +3,7 @@
 
 use crate::{
     After, Answer, Caller, CancelReport, Cancellation, Effect, Engine, Now, Payload, Refusal,
-    Standing, Ticket, owner_of, refuse, system_record,
+    Standing, Ticket, Whose, owner_of, refuse, system_record,
 };
 use ibkr_agent_domain::{
     BrokerName, BrokerOrderId, ClientOrderId, ErrorCode, OrderState, Reason, RecordKind, Reference,
@@ -85,19 +85,15 @@ impl Engine {
         caller: &Caller,
         cancellation: &Cancellation,
     ) -> Result<(Option<ClientOrderId>, Vec<CancelFacts>), Refusal> {
-        let is_operator = caller.standing == Standing::Operator;
-        let owner = owner_of(&caller.requester);
-        // Order ids are a login's own: the same one may stand for another account's order.
-        let found = self.orders.at_broker(&cancellation.account, &cancellation.order);
-        let ours = found.filter(|entry| is_operator || entry.owner == owner);
         let facts = |broker: &BrokerName, order_id: BrokerOrderId, ours| CancelFacts {
             broker: broker.clone(),
             account: cancellation.account.clone(),
             order_id,
             ours,
         };
-        match ours {
-            Some(entry) => {
+        let is_operator = caller.standing == Standing::Operator;
+        match self.named(cancellation) {
+            Whose::Ours(entry) if is_operator || entry.owner == owner_of(&caller.requester) => {
                 let mut ids = entry.cancellable();
                 if !ids.contains(&cancellation.order) {
                     ids.push(cancellation.order.clone());
@@ -106,15 +102,23 @@ impl Engine {
                 let all = ids.into_iter().map(|order| facts(entry.broker(), order, id()));
                 Ok((id(), all.collect()))
             }
-            None if !is_operator => {
+            // Another caller's order is told like one that doesn't exist.
+            Whose::Ours(_) | Whose::Unsure | Whose::Foreign if !is_operator => {
                 let message = "no order of this gateway has that id";
                 Err(Refusal::new(ErrorCode::OrderNotOurs, message))
             }
-            None => {
+            Whose::Ours(_) | Whose::Unsure | Whose::Foreign => {
                 let broker = self.login_of(cancellation)?;
                 Ok((None, vec![facts(&broker, cancellation.order.clone(), None)]))
             }
         }
+    }
+
+    /// Whose the order is that a cancel names. Order ids are a login's own: the same one may stand
+    /// for another account's order.
+    fn named(&self, cancellation: &Cancellation) -> Whose<'_> {
+        let found = self.orders.at_broker(&cancellation.account, &cancellation.order);
+        found.map_or(Whose::Foreign, Whose::Ours)
     }
 
     /// The broker through which an operator's cancel of a foreign order goes: the one that shows

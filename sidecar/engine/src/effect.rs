@@ -5,10 +5,11 @@ use crate::evidence::Sought;
 use crate::foreign::ForeignEntry;
 use crate::notice::Notice;
 use crate::outcomes::OutcomeQuery;
+use crate::owner::Owner;
 use crate::refusal::Refusal;
 use crate::state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
-    OrderEntry, Owner, Preview,
+    OrderEntry, Preview,
 };
 use ibkr_agent_audit::{EventId, Recorded};
 use ibkr_agent_domain::{

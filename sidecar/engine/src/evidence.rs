@@ -7,8 +7,8 @@
 
 use crate::{After, Effect, Engine, Finding, Notice, Now, OrderEntry, Payload, Row};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Conid, Execution, Listed, OrderEvent,
-    OrderState, Reason, Side, TimeInForce, UnknownBecause,
+    AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Execution, Listed, OrderEvent,
+    OrderState, Reason, TimeInForce, UnknownBecause,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -51,8 +51,7 @@ impl Engine {
         let mut shown: BTreeSet<ClientOrderId> = BTreeSet::new();
         let mut touched: Vec<OrderEntry> = Vec::new();
         for row in orders.rows.iter().filter(|row| row.account == *account) {
-            let place = (account, row.conid, row.side);
-            let Some(id) = self.ours(place, row.reference.as_ref(), Some(&row.order_id)) else {
+            let Some(id) = self.ours(row.into()).map(|entry| entry.id.clone()) else {
                 continue;
             };
             shown.insert(id.clone());
@@ -61,8 +60,7 @@ impl Engine {
             }
         }
         for fill in executions.rows.iter().filter(|fill| fill.account == *account) {
-            let place = (account, fill.conid, fill.side);
-            let id = self.ours(place, fill.reference.as_ref(), fill.order_id.as_ref());
+            let id = self.ours(fill.into()).map(|entry| entry.id.clone());
             if let Some(entry) = id.and_then(|id| entry_of(&mut touched, &id, self)) {
                 entry.fill(fill, now.wall);
             }
@@ -76,26 +74,6 @@ impl Engine {
         }
         effects.extend(self.find_foreign(account, &orders.rows, &executions.rows, now));
         effects
-    }
-
-    /// The order of ours that a row is about. Broker ids are used again after a restart of the
-    /// gateway: without a reference the contract must be the same, and the order not long over.
-    pub(super) fn ours(
-        &self,
-        (account, conid, side): (&AccountId, Conid, Option<Side>),
-        reference: Option<&ClientOrderId>,
-        id: Option<&BrokerOrderId>,
-    ) -> Option<ClientOrderId> {
-        let named = match reference {
-            Some(reference) => self.orders.get(reference),
-            None => id.and_then(|id| self.orders.at_broker(account, id)),
-        };
-        let same = |entry: &&OrderEntry| {
-            entry.account() == account
-                && entry.order.conid() == conid
-                && side.is_none_or(|side| side == entry.order.terms().side)
-        };
-        named.filter(same).map(|entry| entry.id.clone())
     }
 
     /// Takes over what was seen of an order: writes it down when it is news, and tells a human of
@@ -198,10 +176,7 @@ impl Engine {
         match answer {
             Sought::Unclear => return Vec::new(),
             Sought::Found(row) => {
-                let place = (entry.account(), row.conid, row.side);
-                if self.ours(place, row.reference.as_ref(), Some(&row.order_id)).as_ref()
-                    != Some(id)
-                {
+                if self.ours(row.as_ref().into()).is_none_or(|ours| ours.id != *id) {
                     return Vec::new();
                 }
                 let mut entry = entry;

@@ -5,10 +5,10 @@
 //! us. Nothing is done to it. What was told is remembered in the store, so that a restart tells
 //! nothing twice; the oldest are forgotten, since the broker shows a week at most.
 
+use crate::owner::Whose;
 use crate::{After, Effect, Engine, Notice, Now, Payload, Row, system_record};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Conid, Execution, RecordKind, Reference,
-    Side, Timestamp,
+    AccountId, BrokerOrder, BrokerOrderId, Execution, RecordKind, Reference, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -71,14 +71,12 @@ impl Engine {
     ) -> Option<Effect> {
         let mut fresh: BTreeSet<String> = BTreeSet::new();
         for order in orders.iter().filter(|order| order.account == *account) {
-            let place = (account, order.conid, order.side);
-            if !self.explains(place, order.reference.as_ref(), Some(&order.order_id)) {
+            if let Whose::Foreign = self.whose(order.into()) {
                 fresh.insert(order.order_id.to_string());
             }
         }
         for fill in executions.iter().filter(|fill| fill.account == *account) {
-            let place = (account, fill.conid, fill.side);
-            if !self.explains(place, fill.reference.as_ref(), fill.order_id.as_ref()) {
+            if let Whose::Foreign = self.whose(fill.into()) {
                 let trade = || format!("trade:{}", fill.id);
                 fresh.insert(fill.order_id.as_ref().map_or_else(trade, ToString::to_string));
             }
@@ -112,21 +110,5 @@ impl Engine {
         };
         let after = After::Notice(Box::new(notice));
         Some(self.commit(Vec::new(), rows, Payload::Record(record), after, now))
-    }
-
-    /// Whether a row is one of ours, or may be one whose broker id isn't known yet: the next look
-    /// tells.
-    fn explains(
-        &self,
-        place: (&AccountId, Conid, Option<Side>),
-        reference: Option<&ClientOrderId>,
-        id: Option<&BrokerOrderId>,
-    ) -> bool {
-        let (account, conid, _) = place;
-        let unsure = || {
-            let mut open = self.orders.open_on(account, conid);
-            open.any(|entry| entry.broker_order_id.is_none())
-        };
-        self.ours(place, reference, id).is_some() || (reference.is_none() && unsure())
     }
 }

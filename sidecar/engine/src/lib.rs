@@ -15,6 +15,7 @@
 //! | `halt.rs` | the kill switch |
 //! | `limits.rs` | what the limits have used |
 //! | `takeover.rs` | taking the brokerage session, by an operator's choice |
+//! | `owner.rs` | whose an approval or an order is |
 //! | `foreign.rs` | orders at the broker that aren't ours |
 //! | `notice.rs` | what a human must hear of |
 //! | `store.rs` | its journal: what is written in the ledger's one transaction, and read back |
@@ -39,6 +40,7 @@ mod limits;
 mod notice;
 mod orders;
 mod outcomes;
+mod owner;
 mod questions;
 mod refusal;
 mod retention;
@@ -60,10 +62,11 @@ pub use foreign::ForeignEntry;
 pub use limits::{CallBudget, Used};
 pub use notice::Notice;
 pub use outcomes::{OutcomeQuery, refusal_of};
+pub use owner::{Owner, Whose, owner_of};
 pub use refusal::Refusal;
 pub use state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
-    OrderEntry, Owner, Preview, Restored, Speaker,
+    OrderEntry, Preview, Restored, Speaker,
 };
 pub use truth::{Fill, Finding, Incarnation};
 
@@ -526,22 +529,6 @@ impl Engine {
         let mut open = self.orders.open_on(order.account(), order.conid());
         open.any(|entry| entry.state.is_in_doubt() || !entry.findings().is_empty())
     }
-}
-
-/// Whose things a requester may use.
-#[must_use]
-pub fn owner_of(requester: &Requester) -> Owner {
-    owner_of_actor(&requester.actor)
-}
-
-/// Whose things an actor may use.
-#[must_use]
-pub fn owner_of_actor(actor: &Actor) -> Owner {
-    Owner(match actor {
-        Actor::Token { issuer, subject, .. } => format!("{issuer}|{subject}"),
-        Actor::Local { .. } | Actor::Operator { .. } | Actor::System => "local".to_owned(),
-        Actor::Unauthenticated { .. } => "nobody".to_owned(),
-    })
 }
 
 fn refuse(ticket: Ticket, code: ErrorCode, message: &str) -> Effect {

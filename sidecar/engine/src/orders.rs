@@ -4,7 +4,7 @@
 //! the indexes true. What has ended is kept for a while, since a late fill beats any ending, and
 //! then forgotten; the log keeps what happened.
 
-use crate::state::{OrderEntry, Owner};
+use crate::{OrderEntry, Owner};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrderId, CallId, ClientOrderId, Conid, Timestamp,
 };

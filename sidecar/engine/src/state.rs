@@ -3,7 +3,7 @@
 //! Plain values; the store writes them down and reads them back at start.
 
 use crate::truth::{Fill, Finding, Incarnation};
-use crate::{Asked, Signed};
+use crate::{Asked, Owner, Signed};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId,
     Digest, Form, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Reason, Timestamp,
@@ -11,11 +11,6 @@ use ibkr_agent_domain::{
 use ibkr_agent_gates::Question;
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Whose preview, approval or order it is: local callers are one owner, token callers are their
-/// issuer and subject.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Owner(pub String);
 
 /// A stored preview. It can't be executed; it is what an approval refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,10 @@ use super::account::page;
 use super::orders::unread_part;
 use super::{Asked, Done, refusal_body};
 use crate::brokers::{account_mode, error_body};
-use crate::engine::{OrderEntry, Owner, owner_of};
-use ibkr_agent_domain::{AccountId, BrokerOrder, ErrorCode, Listed, SignedPrice, Untrusted};
+use crate::engine::{OrderEntry, Owner, Whose, owner_of};
+use ibkr_agent_domain::{
+    AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, ErrorCode, Listed, SignedPrice, Untrusted,
+};
 use ibkr_agent_protocol::catalogue::order_history::{
     DEFAULT_HISTORY, HistoricOrder, HistoricOrderOutput, KnownTo, OrderStatus, OrderStatusOutput,
     OrdersHistory, OrdersHistoryOutput, RequestOutput, history_table,
@@ -17,7 +19,7 @@ use ibkr_agent_protocol::catalogue::{
     BrokerText, Detail, MAX_ROWS, PartFailure, Wire, count, offset,
 };
 use ibkr_agent_protocol::service::ErrorBody;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Asked<'_> {
     /// Whose approvals and requests this caller may see.
@@ -35,8 +37,8 @@ impl Asked<'_> {
             let message = format!("{account} has no order {id}");
             return Err(ErrorBody::new(ErrorCode::OrderNotFound, message));
         }
-        let own = self.own_orders(account).await?;
-        let request = own.iter().find(|entry| is_same(entry, &order)).map(request_output);
+        let own = self.own_orders(account, vec![order.clone()]).await?;
+        let request = own.of(&order).map(request_output);
         let output = OrderStatusOutput {
             account_id: Wire(account.clone()),
             backend: Wire(self.core.backend),
@@ -56,7 +58,6 @@ impl Asked<'_> {
         let start = offset(input.cursor.as_ref())?;
         let routed = self.routed(input.account_id.as_ref()).await?;
         let account = &routed.info.id;
-        let own = self.own_orders(account).await?;
         let mut missing = Vec::new();
         let listed = match routed.broker.orders(account).await {
             Ok(orders) => orders,
@@ -66,6 +67,7 @@ impl Asked<'_> {
             }
         };
         missing.extend(unread_part("orders at the broker", &listed.unread));
+        let own = self.own_orders(account, listed.rows.clone()).await?;
         let mut wanted = merged(&listed.rows, &own);
         wanted.retain(|order| input.admits(order));
         let full = input.detail == Some(Wire(Detail::Full));
@@ -86,19 +88,39 @@ impl Asked<'_> {
         })
     }
 
-    async fn own_orders(&self, account: &AccountId) -> Result<Vec<OrderEntry>, ErrorBody> {
+    /// The caller's own orders of an account, and which of the broker's orders they are.
+    async fn own_orders(
+        &self,
+        account: &AccountId,
+        listed: Vec<BrokerOrder>,
+    ) -> Result<Own, ErrorBody> {
         let (owner, account) = (self.owner(), account.clone());
         let look = self.core.engine.look(move |engine, _| {
             let own = engine.orders().filter(|o| o.owner == owner && *o.account() == account);
-            own.cloned().collect::<Vec<_>>()
+            let ours = |row: &BrokerOrder| match engine.whose_order(row) {
+                Whose::Ours(entry) if entry.owner == owner => {
+                    Some((row.order_id.clone(), entry.id.clone()))
+                }
+                Whose::Ours(_) | Whose::Unsure | Whose::Foreign => None,
+            };
+            Own { orders: own.cloned().collect(), listed: listed.iter().filter_map(ours).collect() }
         });
         look.await.map_err(refusal_body)
     }
 }
 
-fn is_same(entry: &OrderEntry, order: &BrokerOrder) -> bool {
-    entry.broker_order_id.as_ref() == Some(&order.order_id)
-        || order.reference.as_ref() == Some(&entry.id)
+/// A caller's own orders of an account.
+struct Own {
+    orders: Vec<OrderEntry>,
+    /// Which of them the broker's orders are.
+    listed: BTreeMap<BrokerOrderId, ClientOrderId>,
+}
+
+impl Own {
+    fn of(&self, order: &BrokerOrder) -> Option<&OrderEntry> {
+        let id = self.listed.get(&order.order_id)?;
+        self.orders.iter().find(|entry| entry.id == *id)
+    }
 }
 
 fn request_output(entry: &OrderEntry) -> RequestOutput {
@@ -116,15 +138,15 @@ fn request_output(entry: &OrderEntry) -> RequestOutput {
 }
 
 /// The broker's orders with the caller's own, each once, newest first, those without a time last.
-fn merged(listed: &[BrokerOrder], own: &[OrderEntry]) -> Vec<HistoricOrder> {
+fn merged(listed: &[BrokerOrder], own: &Own) -> Vec<HistoricOrder> {
     let mut matched: BTreeSet<&str> = BTreeSet::new();
-    let mut orders: Vec<HistoricOrder> = Vec::with_capacity(listed.len() + own.len());
+    let mut orders: Vec<HistoricOrder> = Vec::with_capacity(listed.len() + own.orders.len());
     for order in listed {
-        let entry = own.iter().find(|entry| is_same(entry, order));
+        let entry = own.of(order);
         matched.extend(entry.map(|entry| entry.id.as_str()));
         orders.push(at_broker(order, entry));
     }
-    let rest = own.iter().filter(|entry| !matched.contains(entry.id.as_str()));
+    let rest = own.orders.iter().filter(|entry| !matched.contains(entry.id.as_str()));
     orders.extend(rest.map(in_ledger));
     orders.sort_by_key(|order| core::cmp::Reverse(order.time));
     orders

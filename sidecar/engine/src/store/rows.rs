@@ -27,9 +27,14 @@ pub(super) fn decimal_option(text: Option<&String>) -> Result<Option<Decimal>, S
     text.map(|text| decimal(text)).transpose()
 }
 
+/// An owner that can't be read is nobody's: better not to start than to give an order away.
+fn owner(text: &str) -> Result<Owner, StoreFailure> {
+    Owner::parse(text).ok_or(StoreFailure::Damaged)
+}
+
 /// The key of an idempotency row: owner, a zero byte, the caller's key.
 pub(super) fn key_of(owner: &Owner, key: &IdempotencyKey) -> Vec<u8> {
-    [owner.0.as_bytes(), &[0], key.as_str().as_bytes()].concat()
+    [owner.to_string().as_bytes(), &[0], key.as_str().as_bytes()].concat()
 }
 
 /// An order by its canonical bytes: what is stored is what was approved.
@@ -79,7 +84,7 @@ impl From<&PreviewEntry> for Preview {
     fn from(entry: &PreviewEntry) -> Self {
         Self {
             id: entry.id.to_string(),
-            owner: entry.owner.0.clone(),
+            owner: entry.owner.to_string(),
             order: StoredOrder::from(&entry.order),
             reference_price: entry.reference_price.map(|price| price.to_string()),
             reference_time: entry.reference_time.map(Timestamp::as_millis),
@@ -98,7 +103,7 @@ impl TryFrom<Preview> for PreviewEntry {
     fn try_from(row: Preview) -> Result<Self, StoreFailure> {
         Ok(Self {
             id: PreviewId::parse(&row.id).map_err(damaged)?,
-            owner: Owner(row.owner),
+            owner: owner(&row.owner)?,
             order: row.order.try_into()?,
             reference_price: decimal_option(row.reference_price.as_ref())?,
             reference_time: row.reference_time.map(Timestamp::from_millis),
@@ -135,7 +140,7 @@ impl From<&ApprovalEntry> for Approval {
     fn from(entry: &ApprovalEntry) -> Self {
         Self {
             id: entry.id.to_string(),
-            owner: entry.owner.0.clone(),
+            owner: entry.owner.to_string(),
             asked_by: entry.asked_by.clone(),
             preview: entry.preview.to_string(),
             order: StoredOrder::from(&entry.order),
@@ -159,7 +164,7 @@ impl TryFrom<Approval> for ApprovalEntry {
         let approved_by = row.approved_by.map(|id| OperatorKeyId::parse(&id)).transpose();
         Ok(Self {
             id: ApprovalId::parse(&row.id).map_err(damaged)?,
-            owner: Owner(row.owner),
+            owner: owner(&row.owner)?,
             asked_by: row.asked_by,
             preview: PreviewId::parse(&row.preview).map_err(damaged)?,
             order: row.order.try_into()?,
@@ -188,7 +193,7 @@ pub(super) struct Key {
 impl From<&KeyEntry> for Key {
     fn from(entry: &KeyEntry) -> Self {
         Self {
-            owner: entry.owner.0.clone(),
+            owner: entry.owner.to_string(),
             key: entry.key.to_string(),
             request: entry.request.to_string(),
             order: entry.order.to_string(),
@@ -202,7 +207,7 @@ impl TryFrom<Key> for KeyEntry {
 
     fn try_from(row: Key) -> Result<Self, StoreFailure> {
         Ok(Self {
-            owner: Owner(row.owner),
+            owner: owner(&row.owner)?,
             key: IdempotencyKey::parse(&row.key).map_err(damaged)?,
             request: Digest::parse(&row.request).map_err(damaged)?,
             order: ClientOrderId::parse(&row.order).map_err(damaged)?,
@@ -263,7 +268,7 @@ impl From<&OrderEntry> for Order {
         });
         Self {
             id: entry.id.to_string(),
-            owner: entry.owner.0.clone(),
+            owner: entry.owner.to_string(),
             call: entry.call.to_string(),
             approval: entry.approval.to_string(),
             key: entry.key.to_string(),
@@ -327,7 +332,7 @@ impl TryFrom<Order> for OrderEntry {
             policy_rate: decimal_option(row.policy_rate.as_ref())?,
             counts_until: row.counts_until.map(Timestamp::from_millis),
             id: ClientOrderId::parse(&row.id).map_err(damaged)?,
-            owner: Owner(row.owner),
+            owner: owner(&row.owner)?,
             call: CallId::parse(&row.call).map_err(damaged)?,
             approval: ApprovalId::parse(&row.approval).map_err(damaged)?,
             key: IdempotencyKey::parse(&row.key).map_err(damaged)?,

@@ -8,6 +8,7 @@ mod chain;
 mod reasons;
 mod talk;
 mod truth;
+mod whose;
 
 use self::bench::{Bench, LOCAL, OPERATOR, account, approval_of, order_of, refusal_of};
 use ibkr_agent_audit::Emergency;

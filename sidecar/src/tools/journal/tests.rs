@@ -62,8 +62,8 @@ fn names(state: &State, after: u64) -> Vec<String> {
         Change::Fill(fill) => format!("fill {}", fill.id),
         Change::Order(_, id) => format!("order {id}"),
         Change::Gone(_, id) => format!("gone {id}"),
-        Change::Approval(owner, id) => format!("approval {id} of {}", owner.0),
-        Change::Request(owner, id) => format!("request {id} of {}", owner.0),
+        Change::Approval(owner, id) => format!("approval {id} of {}", owner),
+        Change::Request(owner, id) => format!("request {id} of {}", owner),
         Change::Session(broker) => format!("session {broker}"),
         Change::Halt => "halt".to_owned(),
     };
@@ -128,7 +128,7 @@ fn approvals_and_requests_are_told_with_their_owner() {
     let mut state = State::default();
     let id = ApprovalId::parse("ap-1").unwrap();
     let reference = ClientOrderId::parse("ia1").unwrap();
-    let owner = Owner("local".to_owned());
+    let owner = Owner::Local;
     let inside = |status, requested: Option<OrderState>| Inside {
         approvals: BTreeMap::from([(id.clone(), (owner.clone(), status))]),
         requests: requested

@@ -125,7 +125,7 @@ fn an_approved_row_under_another_owner_is_refused_for_both() {
     let mut bench = Bench::new();
     let approval = bench.approved_at(Side::Buy, 5, 0);
     let mut row = approval_of(&bench, &approval);
-    row.owner = Owner("https://issuer.example|mallory".to_owned());
+    row.owner = Owner::parse("https://issuer.example|mallory").unwrap();
     bench.edit(vec![Row::Approval(Box::new(row))]);
     assert_eq!(refused(&mut bench, &approval), Some(ErrorCode::ApprovalNotFound));
     let mut caller = bench.caller(LOCAL);

@@ -97,7 +97,7 @@ fn an_altered_field_of_a_signed_row_is_found() {
     let mut signature = row.clone();
     signature.signed = None;
     let mut owner = row;
-    owner.owner = ibkr_agent_engine::Owner("nobody".to_owned());
+    owner.owner = ibkr_agent_engine::Owner::Nobody;
     for altered in [position, signature, owner] {
         bench.edit(vec![Row::Approval(Box::new(altered))]);
         assert!(the_break(&bench).contains(approval.as_str()));

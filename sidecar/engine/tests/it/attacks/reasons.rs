@@ -14,7 +14,7 @@ use ibkr_agent_engine::{
 use serde_json::Value;
 
 /// An order that was sent, or that the broker asks about.
-fn sent(bench: &mut Bench, is_asked: bool) -> ClientOrderId {
+pub(super) fn sent(bench: &mut Bench, is_asked: bool) -> ClientOrderId {
     let approval = bench.approved_at(Side::Buy, 1, 0);
     let facts = bench.facts();
     bench.submit_on(&approval, facts);
@@ -188,7 +188,11 @@ fn a_row_of_another_version_keeps_what_it_said_of_its_reason() {
 }
 
 /// Changes an order's row as another version would have written it.
-fn edit_row(bench: &Bench, order: &ClientOrderId, change: impl Fn(&mut Value) + Send + 'static) {
+pub(super) fn edit_row(
+    bench: &Bench,
+    order: &ClientOrderId,
+    change: impl Fn(&mut Value) + Send + 'static,
+) {
     const ORDERS: Table = Table::new("orders");
     let key = order.as_str().as_bytes().to_vec();
     let edited = bench.ledger.transact::<(), (), _>(move |batch| {

@@ -138,7 +138,7 @@ impl World {
         let racers = 1 + self.random.below(3);
         for _ in 0..racers {
             let key = self.key();
-            let owner = Owner(who.owner().to_owned());
+            let owner = Owner::parse(who.owner()).expect("an owner");
             let sent_before = self.checker.left_under(&owner, &key);
             let asked =
                 Asked::Submit { owner, key: key.clone(), approval: approval.clone(), sent_before };
@@ -179,7 +179,7 @@ impl World {
         let Some((order, account, owner)) = self.random.pick(&known).cloned() else {
             return Ok(());
         };
-        let may = who == Who::Operator || owner.0 == who.owner();
+        let may = who == Who::Operator || owner.to_string() == who.owner();
         let ticket = self.ticket(if may { Asked::Cancel } else { Asked::Other });
         let call = self.call();
         let caller = setting::caller(who, &call, self.now().wall);

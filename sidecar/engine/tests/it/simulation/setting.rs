@@ -139,7 +139,7 @@ pub(super) enum Who {
 impl Who {
     /// Whose something is.
     pub(super) fn of(owner: &Owner) -> Self {
-        if owner.0 == Self::Token.owner() { Self::Token } else { Self::Local }
+        if owner.to_string() == Self::Token.owner() { Self::Token } else { Self::Local }
     }
 
     /// The owner's text, as the engine's rows hold it.
