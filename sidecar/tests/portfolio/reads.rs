@@ -4,6 +4,7 @@ use crate::support::{DU, OTHER, World, column, rows};
 use ibkr_agent_domain::AccountId;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 fn of(more: &Value) -> Value {
     let mut arguments = json!({"account_id": DU});
@@ -199,6 +200,32 @@ async fn an_order_is_told_with_what_the_ledger_knows_of_it() {
     assert_eq!(world.refused("ibkr_order_status", other).await.code, "ORDER_NOT_FOUND");
     let unknown = of(&json!({"broker_order_id": "1"}));
     assert_eq!(world.refused("ibkr_order_status", unknown).await.code, "ORDER_NOT_FOUND");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_from_elsewhere_under_an_id_that_ours_had_is_not_told_as_ours() {
+    let world = World::start().await;
+    let ask = world.ask_price().await;
+    let filled = world.submitted(&ask).await;
+    let id = filled["broker_order_id"].as_str().unwrap();
+    // IBKR's gateway forgets and begins its ids anew.
+    world.control.happen(ibkr_agent_simulator::Misbehaviour::OrderIdsStartOver);
+    let url = format!("{}/iserver/account/{DU}/orders", world.simulator.base_url());
+    let order = json!({"orders": [{"conid": 272_093, "orderType": "LMT", "price": 1,
+        "side": "BUY", "quantity": 1, "tif": "DAY"}]});
+    let phone = reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build();
+    let sent = phone.unwrap().post(url).header("user-agent", "phone").json(&order).send().await;
+    let answer = sent.unwrap().text().await.unwrap();
+    assert!(answer.contains(id), "another order under an id that was used: {answer}");
+
+    let status = world.get("ibkr_order_status", of(&json!({"broker_order_id": id}))).await;
+    assert_eq!(status["order"]["contract_id"], 272_093);
+    assert_eq!(status["request"], Value::Null, "{status:#}");
+    let history = world.get("ibkr_orders_history", of(&json!({}))).await;
+    let table = &history["table"];
+    let known: BTreeSet<_> = column(table, "known_to").into_iter().flatten().collect();
+    assert_eq!(known, ["broker", "gateway"].into(), "{history:#}");
     world.stop().await;
 }
 
