@@ -12,8 +12,8 @@ use crate::changes::Changes;
 use crate::clock::Clock;
 use crate::engine::store;
 use crate::engine::{
-    Answer, BrokerFacts, CancelReport, Change, CommitError, CommitJob, Effect, Engine, Input,
-    JobId, Minted, Now, PlaceReport, Refusal, Ticket,
+    Answer, BrokerFacts, CancelReport, Change, CommitError, CommitJob, Durable, Effect, Engine,
+    Input, JobId, Now, Pending, PlaceReport, Refusal, Ticket,
 };
 use crate::facts;
 use crate::notices::NoticeSender;
@@ -423,7 +423,7 @@ impl Driver {
     fn committed(
         inbox: &mpsc::UnboundedSender<Message>,
         job: JobId,
-        result: Result<Minted, CommitError>,
+        result: Result<Pending<Durable>, CommitError>,
     ) {
         Self::feed(inbox, Input::Committed { job, result });
     }

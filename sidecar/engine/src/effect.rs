@@ -6,12 +6,13 @@ use crate::foreign::ForeignEntry;
 use crate::notice::Notice;
 use crate::outcomes::OutcomeQuery;
 use crate::owner::Owner;
+use crate::pending::{Durable, Payload, Pending};
 use crate::refusal::Refusal;
 use crate::state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
     OrderEntry, Preview,
 };
-use ibkr_agent_audit::{EventId, Recorded};
+use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, BrokerOrderStatus,
     CanonicalOrder, ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, NotSent,
@@ -311,7 +312,7 @@ pub enum Input {
         /// Which.
         job: JobId,
         /// What it gave.
-        result: Result<Minted, CommitError>,
+        result: Result<Pending<Durable>, CommitError>,
     },
     /// The broker answered a placement or a reply.
     PlaceDone {
@@ -366,30 +367,6 @@ pub enum Input {
     },
 }
 
-/// What a commit made.
-#[derive(Debug)]
-pub struct Minted {
-    /// The record's id.
-    pub event: EventId,
-    /// The recorded permit, if the commit carried one.
-    pub permit: MintedPermit,
-}
-
-/// A recorded permit.
-#[derive(Debug)]
-pub enum MintedPermit {
-    /// The commit carried only a record.
-    None,
-    /// To place.
-    Place(Recorded<Permit<Place>>),
-    /// To cancel.
-    Cancel(Recorded<Permit<Cancel>>),
-    /// To answer.
-    Reply(Recorded<Permit<Reply>>),
-    /// To take the brokerage session.
-    TakeOver(Recorded<Permit<TakeOver>>),
-}
-
 /// Why a commit had no effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommitError {
@@ -441,23 +418,6 @@ pub enum Row {
     Foreign(ForeignEntry),
     /// Remove one that can't come again.
     ForgetForeign(AccountId, String),
-}
-
-/// What the commit records.
-#[derive(Debug)]
-pub enum Payload {
-    /// A record.
-    Record(Record),
-    /// A permit to place.
-    Place(Permit<Place>),
-    /// A permit to cancel.
-    Cancel(Permit<Cancel>),
-    /// A permit to answer.
-    Reply(Permit<Reply>),
-    /// A permit to halt.
-    Halt(Permit<Halt>),
-    /// A permit to take the brokerage session.
-    TakeOver(Permit<TakeOver>),
 }
 
 /// One atomic change of the store with its record.

@@ -18,6 +18,7 @@
 //! | `owner.rs` | whose an approval or an order is |
 //! | `foreign.rs` | orders at the broker that aren't ours |
 //! | `notice.rs` | what a human must hear of |
+//! | `pending.rs` | what a commit records, before, in and after it |
 //! | `store.rs` | its journal: what is written in the ledger's one transaction, and read back |
 //!
 //! Invariants: an approval is reserved in the same step that makes the permit, and only if an
@@ -41,6 +42,7 @@ mod notice;
 mod orders;
 mod outcomes;
 mod owner;
+mod pending;
 mod questions;
 mod refusal;
 mod retention;
@@ -54,8 +56,8 @@ pub use act::OperatorAct;
 pub use authority::{Asked, Authority, Signed, Unsigned, VerifySignature};
 pub use effect::{
     Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
-    Expired, Input, JobId, Minted, MintedPermit, Now, Payload, PlaceReport, Precondition,
-    PreviewDraft, Row, Standing, Submission, Ticket, Work,
+    Expired, Input, JobId, Now, PlaceReport, Precondition, PreviewDraft, Row, Standing, Submission,
+    Ticket, Work,
 };
 pub use evidence::Sought;
 pub use foreign::ForeignEntry;
@@ -63,6 +65,7 @@ pub use limits::{CallBudget, Used};
 pub use notice::Notice;
 pub use outcomes::{OutcomeQuery, refusal_of};
 pub use owner::{Owner, Whose, owner_of};
+pub use pending::{Batched, Durable, Payload, Pending, Proposed, Stage};
 pub use refusal::Refusal;
 pub use state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
@@ -328,14 +331,14 @@ impl Engine {
     fn committed(
         &mut self,
         job: JobId,
-        result: Result<Minted, CommitError>,
+        result: Result<Pending<Durable>, CommitError>,
         now: Now,
     ) -> Vec<Effect> {
         let Some(after) = self.jobs.remove(&job) else {
             return Vec::new();
         };
         match result {
-            Ok(minted) => self.after_commit(after, minted, now),
+            Ok(recorded) => self.after_commit(after, recorded, now),
             Err(error) => {
                 if error == CommitError::Failed {
                     self.audit_writable = false;
@@ -345,9 +348,9 @@ impl Engine {
         }
     }
 
-    fn after_commit(&mut self, after: After, minted: Minted, now: Now) -> Vec<Effect> {
-        let event = Some(minted.event.to_string());
-        match (after, minted.permit) {
+    fn after_commit(&mut self, after: After, recorded: Pending<Durable>, now: Now) -> Vec<Effect> {
+        let event = Some(recorded.event().to_string());
+        match (after, recorded) {
             (After::Reply(ticket, answer, changed), _) => {
                 let mut effects = Vec::new();
                 if let (Answer::Approval(entry, _), Some(_)) = (&answer, &changed)
@@ -376,16 +379,16 @@ impl Engine {
             }
             (After::Kept, _) => Vec::new(),
             (After::Tell(ticket, answer), _) => vec![Effect::Reply { ticket, answer, event }],
-            (After::Place { order, .. }, MintedPermit::Place(permit)) => {
+            (After::Place { order, .. }, Pending::Place(permit)) => {
                 self.placeable(&order, permit, now)
             }
-            (After::SendReply { ticket, order, .. }, MintedPermit::Reply(permit)) => {
+            (After::SendReply { ticket, order, .. }, Pending::Reply(permit)) => {
                 self.send_answer(ticket, &order, permit, event)
             }
-            (After::TakeOver { ticket }, MintedPermit::TakeOver(permit)) => {
+            (After::TakeOver { ticket }, Pending::TakeOver(permit)) => {
                 vec![Effect::TakeOver { ticket, permit }]
             }
-            (After::SendCancel { ticket, .. }, MintedPermit::Cancel(permit)) => {
+            (After::SendCancel { ticket, .. }, Pending::Cancel(permit)) => {
                 vec![Effect::SendCancel { ticket, permit }]
             }
             (After::Settled(order), _) => self.settled(&order, event.as_ref()),
@@ -406,7 +409,7 @@ impl Engine {
                 let reply = Effect::Reply { ticket, answer: Answer::Done, event };
                 vec![Effect::SetLatch { halted: false }, reply]
             }
-            // A commit always mints the permit that it carried; anything else is a defect, and
+            // A commit gives the permit that it carried; anything else is a defect, and
             // nothing is sent.
             (
                 After::Place { ticket, .. }

@@ -18,14 +18,11 @@ pub use evidence::{Evidence, evidence_of};
 pub use upgrade::{is_older, upgrade};
 
 use crate::{
-    ApprovalStatus, CommitJob, HaltEntry, Minted, MintedPermit, OperatorKeyEntry, Payload,
-    Precondition, Preview, Restored, Row,
+    ApprovalStatus, Batched, CommitJob, HaltEntry, OperatorKeyEntry, Pending, Precondition,
+    Preview, Restored, Row,
 };
-use ibkr_agent_audit::{
-    Batch, Commit, Entry, EventId, Slot, Snapshot, StoreFailure, Table, TailQuery, TransactError,
-};
+use ibkr_agent_audit::{Batch, Entry, Snapshot, StoreFailure, Table, TailQuery, TransactError};
 use ibkr_agent_domain::{ClientOrderId, Form, OrderState, Record, RecordKind, Timestamp};
-use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use serde::Serialize;
 use upgrade::Stored;
 
@@ -52,44 +49,6 @@ const FOLDED: usize = 500;
 #[error("a precondition of the change no longer holds")]
 pub struct PreconditionFailed;
 
-/// What a job waits for until its batch is committed.
-#[derive(Debug)]
-pub struct Pending {
-    event: EventId,
-    slot: PendingSlot,
-}
-
-#[derive(Debug)]
-enum PendingSlot {
-    None,
-    Place(Slot<Permit<Place>>),
-    Cancel(Slot<Permit<Cancel>>),
-    Reply(Slot<Permit<Reply>>),
-    TakeOver(Slot<Permit<TakeOver>>),
-}
-
-impl Pending {
-    /// Turns what waited into what was recorded.
-    ///
-    /// # Errors
-    /// [`StoreFailure::Damaged`] if the commit is another batch's, which is a defect.
-    pub fn redeem(self, commit: &Commit) -> Result<Minted, StoreFailure> {
-        let damaged = |_| StoreFailure::Damaged;
-        let permit = match self.slot {
-            PendingSlot::None => MintedPermit::None,
-            PendingSlot::Place(slot) => MintedPermit::Place(commit.redeem(slot).map_err(damaged)?),
-            PendingSlot::Cancel(slot) => {
-                MintedPermit::Cancel(commit.redeem(slot).map_err(damaged)?)
-            }
-            PendingSlot::Reply(slot) => MintedPermit::Reply(commit.redeem(slot).map_err(damaged)?),
-            PendingSlot::TakeOver(slot) => {
-                MintedPermit::TakeOver(commit.redeem(slot).map_err(damaged)?)
-            }
-        };
-        Ok(Minted { event: self.event, permit })
-    }
-}
-
 /// Applies a job: checks what must hold, writes the rows, appends the record.
 ///
 /// # Errors
@@ -97,7 +56,7 @@ impl Pending {
 pub fn apply(
     batch: &mut Batch<'_>,
     job: CommitJob,
-) -> Result<Pending, TransactError<PreconditionFailed>> {
+) -> Result<Pending<Batched>, TransactError<PreconditionFailed>> {
     for precondition in &job.preconditions {
         if !holds(batch, precondition)? {
             return Err(TransactError::Refused(PreconditionFailed));
@@ -106,28 +65,7 @@ pub fn apply(
     for row in &job.rows {
         write(batch, row)?;
     }
-    let now = job.now;
-    let (event, slot) = match job.payload {
-        Payload::Record(record) => (batch.append(record, now)?.event().clone(), PendingSlot::None),
-        Payload::Halt(permit) => (batch.append(permit, now)?.event().clone(), PendingSlot::None),
-        Payload::Place(permit) => {
-            let slot = batch.append(permit, now)?;
-            (slot.event().clone(), PendingSlot::Place(slot))
-        }
-        Payload::Cancel(permit) => {
-            let slot = batch.append(permit, now)?;
-            (slot.event().clone(), PendingSlot::Cancel(slot))
-        }
-        Payload::TakeOver(permit) => {
-            let slot = batch.append(permit, now)?;
-            (slot.event().clone(), PendingSlot::TakeOver(slot))
-        }
-        Payload::Reply(permit) => {
-            let slot = batch.append(permit, now)?;
-            (slot.event().clone(), PendingSlot::Reply(slot))
-        }
-    };
-    Ok(Pending { event, slot })
+    Ok(job.payload.append(batch, job.now)?)
 }
 
 fn holds(batch: &Batch<'_>, precondition: &Precondition) -> Result<bool, StoreFailure> {
