@@ -1,8 +1,8 @@
 //! What a commit records, on its way through it: proposed by the engine, appended to a batch,
 //! durable.
 //!
-//! One list of kinds for all three, so that what comes out of a commit is what went in. A permit can
-//! be spent only where it is durable.
+//! One list of kinds for all three, so that what comes out of a commit is what went in. A permit
+//! can be spent only where it is durable.
 
 use core::fmt;
 use ibkr_agent_audit::{Batch, Commit, EventId, Recorded, Slot, StoreFailure};
