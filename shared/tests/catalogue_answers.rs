@@ -298,7 +298,7 @@ fn preview() -> approvals::OrderPreviewOutput {
 
 fn approval(state: approvals::ApprovalState) -> approvals::ApprovalOutput {
     let id = ApprovalId::parse("a1").unwrap();
-    approvals::ApprovalOutput::new(id, state, &order(), Backend::Simulator, NOW)
+    approvals::ApprovalOutput::new(id, state, &order().into(), Backend::Simulator, NOW)
 }
 
 fn session_sizes() -> Vec<(&'static str, usize)> {

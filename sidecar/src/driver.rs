@@ -19,7 +19,7 @@ use crate::facts;
 use crate::notices::NoticeSender;
 use ibkr_agent_audit::{Emergency, Ledger, Recorded};
 use ibkr_agent_broker::{Asked, CancelOutcome, Errand, HaltLatch, PlaceOutcome, Urgency};
-use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, NotSent, UnknownBecause};
+use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, NotSent, OrderPlan, UnknownBecause};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use looks::Looks;
 use report::{BROKE, cancel_report, seen_through};
@@ -375,7 +375,7 @@ impl Driver {
                         drop(told.send(Told { answer, event }));
                     }
                 }
-                Effect::ReadFacts { ticket, order } => self.read_facts(ticket, order),
+                Effect::ReadFacts { ticket, plan } => self.read_facts(ticket, plan),
                 Effect::Place(permit) => self.place(permit),
                 Effect::SendReply(permit) => self.reply(permit),
                 Effect::SendCancel { ticket, permit } => self.cancel(ticket, permit),
@@ -428,15 +428,17 @@ impl Driver {
         Self::feed(inbox, Input::Committed { job, result });
     }
 
-    fn read_facts(&self, ticket: Ticket, order: Box<ibkr_agent_domain::CanonicalOrder>) {
+    fn read_facts(&self, ticket: Ticket, plan: Box<OrderPlan>) {
         let brokers = Arc::clone(&self.brokers);
         let wanted = facts::Wanted::by(self.engine.policy());
         let inbox = self.inbox.clone();
-        let ends = self.clock.session_end(order.exchange(), order.currency());
+        let clock = self.clock.clone();
         self.effects.spawn(async move {
             let read = async move {
-                let facts = facts::read(&brokers, &order, wanted).await?;
-                Ok(BrokerFacts { session_ends: ends, ..facts })
+                let order = facts::sole(&plan)?;
+                let session_ends = clock.session_end(order.exchange(), order.currency());
+                let facts = facts::read(&brokers, order, wanted).await?;
+                Ok(BrokerFacts { session_ends, ..facts })
             };
             let read = Errand::of(DECISIONS).run(read);
             let broke = || Err(Refusal::new(ErrorCode::InternalError, BROKE.sentence()));
@@ -446,9 +448,17 @@ impl Driver {
     }
 
     fn place(&self, permit: Recorded<Permit<Place>>) {
-        let order = permit.get().action().client_order_id().clone();
-        let broker = self.brokers.named(permit.get().action().order().broker()).cloned();
+        let references = permit.get().action().references().to_vec();
+        let broker = self.brokers.named(permit.get().action().plan().broker()).cloned();
         let inbox = self.inbox.clone();
+        let [order] = references.as_slice() else {
+            for order in references {
+                let outcome = PlaceOutcome::NotSent { why: NotSent::OrderNotWritable };
+                drop(inbox.send(Message::Placed { order, outcome }));
+            }
+            return;
+        };
+        let order = order.clone();
         self.effects.spawn(async move {
             let outcome = match broker {
                 Some(broker) => {

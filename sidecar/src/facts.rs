@@ -7,7 +7,9 @@
 use crate::brokers::{Brokers, error_body};
 use crate::engine::{BrokerFacts, Refusal};
 use ibkr_agent_broker::{BrokerError, Errand, Urgency};
-use ibkr_agent_domain::{BrokerOrder, CanonicalOrder, Currency, ErrorCode, Listed, Position};
+use ibkr_agent_domain::{
+    BrokerOrder, CanonicalOrder, Currency, ErrorCode, Listed, OrderPlan, Position, Shape,
+};
 use ibkr_agent_gates::Policy;
 use rust_decimal::Decimal;
 use std::time::Duration;
@@ -41,6 +43,17 @@ impl Wanted {
 ///
 /// # Errors
 /// A [`Refusal`] when a part can't be read: a decision is never made on missing facts.
+/// The one order of a plan: the facts of several at once aren't read yet.
+pub(crate) fn sole(plan: &OrderPlan) -> Result<&CanonicalOrder, Refusal> {
+    match plan.shape() {
+        Shape::Single(order) => Ok(order),
+        Shape::Bracket { .. } | Shape::OneCancelsAll(_) => {
+            let message = "orders that belong together aren't offered yet";
+            Err(Refusal::new(ErrorCode::OrderPolicyRefused, message))
+        }
+    }
+}
+
 pub(crate) async fn read(
     brokers: &Brokers,
     order: &CanonicalOrder,

@@ -56,12 +56,12 @@ impl From<Evidence> for ApprovalProof {
     fn from(evidence: Evidence) -> Self {
         let Evidence { row, approved, enrolled } = evidence;
         let bytes = row.terms().map(|terms| String::from_utf8_lossy(&terms.bytes()).into_owned());
-        let ApprovalEntry { id, status, order, signed, .. } = row;
+        let ApprovalEntry { id, status, plan, signed, .. } = row;
         let public_key = signed.as_ref().map(|signed| Digest::from_bytes(signed.public_key));
         Self {
             approval_id: id.to_string(),
             status: status.as_str().to_owned(),
-            order_summary: order.summary(),
+            order_summary: plan.summary(),
             approval_bytes: bytes,
             signature: signed.map(|signed| signed.signature.to_string()),
             public_key: public_key.map(|key| key.to_string()),
@@ -97,7 +97,7 @@ impl ApprovalProof {
             let status = Untrusted::bounded(&self.status, 32);
             // A yes in the row without a signature isn't for want of one: somebody wrote it.
             return Err(match self.status.as_str() {
-                "pending" | "denied" => {
+                "pending" | "denied" | "void" => {
                     unsigned(format!("this approval is {status}: it holds no signature"))
                 }
                 _ => altered("the row says yes and holds no operator's signature"),

@@ -33,8 +33,9 @@ pub use instrument::{AssetClass, Instrument, InvalidInstrument, OptionRight};
 pub use lifecycle::{IllegalTransition, OrderEvent, OrderState, next};
 pub use order::{
     CanonicalOrder, ComboLeg, ComboLegs, ContractIdentity, Field, Form, GivenPrices, InvalidOrder,
-    InvalidPricing, Mode, Offset, OrderContract, OrderTarget, OrderTerms, OrderType, Percent,
-    PriceField, Pricing, Side, TimeInForce, client_order_id,
+    InvalidPlan, InvalidPricing, Leg, MAX_LEGS, Mode, Offset, OrderContract, OrderPlan,
+    OrderTarget, OrderTerms, OrderType, Percent, PriceField, Pricing, Shape, Side, TimeInForce,
+    client_order_id,
 };
 pub use reads::{
     AccountInfo, AccountSummary, Alert, Allocation, AllocationSlice, Bar, BarSource, Bars,

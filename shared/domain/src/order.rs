@@ -12,12 +12,14 @@ mod canonical;
 mod contract;
 mod fields;
 mod kind;
+mod plan;
 mod pricing;
 
 pub use canonical::Form;
 pub use contract::{ComboLeg, ComboLegs, ContractIdentity, OrderContract};
 pub use fields::Field;
 pub use kind::{Mode, OrderType, Side, TimeInForce};
+pub use plan::{InvalidPlan, Leg, MAX_LEGS, OrderPlan, Shape};
 pub use pricing::{GivenPrices, InvalidPricing, Offset, Percent, PriceField, Pricing};
 
 use crate::{

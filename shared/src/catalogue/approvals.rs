@@ -10,8 +10,8 @@ use crate::service::ErrorBody;
 use core::time::Duration;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, AssetClass, BrokerName, CanonicalOrder, Currency, Digest, GivenPrices,
-    Instrument, Mode, OrderTerms, OrderType, PreviewId, Price, Pricing, Quantity, Scope, Side,
-    TimeInForce, Timestamp, Untrusted,
+    Instrument, Mode, OrderPlan, OrderTerms, OrderType, PreviewId, Price, Pricing, Quantity, Scope,
+    Side, TimeInForce, Timestamp, Untrusted,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -445,12 +445,12 @@ pub struct ApprovalOutput {
 }
 
 impl ApprovalOutput {
-    /// An approval of an order, with what to do next for its status.
+    /// An approval of a plan, with what to do next for its status.
     #[must_use]
     pub fn new(
         id: ApprovalId,
         status: ApprovalState,
-        order: &CanonicalOrder,
+        plan: &OrderPlan,
         backend: Backend,
         expires_at: Timestamp,
     ) -> Self {
@@ -464,10 +464,10 @@ impl ApprovalOutput {
             approval_id: Wire(id),
             status: Wire(status),
             backend: Wire(backend),
-            mode: Wire(order.mode()),
-            account_id: Wire(order.account().clone()),
-            order_summary: Wire(Untrusted::new(&order.summary())),
-            order_digest: Wire(order.digest()),
+            mode: Wire(plan.mode()),
+            account_id: Wire(plan.account().clone()),
+            order_summary: Wire(Untrusted::new(&plan.summary())),
+            order_digest: Wire(plan.digest()),
             expires_at: Wire(expires_at),
             how_to_approve,
             next_step: next_step(status).to_owned(),

@@ -3,8 +3,8 @@
 //! Field order is the struct's; every field is always present, so the same record always gives the
 //! same bytes. A change of this format is a new `v` with its own golden file.
 
-use core::fmt;
-use ibkr_agent_domain::{AccountId, Digest, Record, Timestamp};
+use core::{fmt, iter};
+use ibkr_agent_domain::{AccountId, Digest, Record, Reference, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -83,10 +83,13 @@ pub struct Entry {
 impl Entry {
     /// Writes down a record.
     pub(crate) fn new(index: u64, time: Timestamp, record: &Record, account_key: &[u8]) -> Self {
-        let references = record.references.iter().map(|reference| {
-            let (key, text) = reference.parts();
-            (key.to_owned(), text)
-        });
+        let mut references = BTreeMap::new();
+        for (key, text) in record.references.iter().map(Reference::parts) {
+            // A second order of a plan is `client_order_id.2`.
+            let same = (2..).map(|number| format!("{key}.{number}"));
+            let free = iter::once(key.to_owned()).chain(same).find(|k| !references.contains_key(k));
+            references.extend(free.map(|key| (key, text)));
+        }
         Self {
             v: 1,
             index,
@@ -102,7 +105,7 @@ impl Entry {
             input: record.input.as_ref().map(Digest::to_string),
             output: record.output.as_ref().map(Digest::to_string),
             policy: record.policy.as_ref().map(Digest::to_string),
-            references: references.collect(),
+            references,
         }
     }
 }

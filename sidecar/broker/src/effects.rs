@@ -11,7 +11,7 @@ use crate::wire::replies::{is_reply_id, placement};
 use crate::wire::{scalar, ticket};
 use crate::{Asked, CancelOutcome, HaltLatch, PlaceOutcome};
 use ibkr_agent_audit::Recorded;
-use ibkr_agent_domain::{AccountId, CanonicalOrder, ClientOrderId, Mode, NotSent};
+use ibkr_agent_domain::{AccountId, ClientOrderId, Mode, NotSent, OrderPlan};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 
 /// Ends an account's list of orders when it is dropped, whatever became of a write.
@@ -29,17 +29,16 @@ impl Drop for Touch<'_> {
 impl ClientPortal {
     pub(crate) async fn place_once(&self, permit: Recorded<Permit<Place>>) -> PlaceOutcome {
         let action = permit.get().action();
-        let order = action.order();
-        if let Err(why) = self.may_place(order) {
+        let plan = action.plan();
+        if let Err(why) = self.may_place(plan) {
             return PlaceOutcome::NotSent { why };
         }
-        let reference = action.client_order_id().clone();
-        let Ok(body) = ticket::orders(order, Some(&reference)) else {
+        let Ok((body, reference)) = ticket::placement(plan, action.references()) else {
             return PlaceOutcome::NotSent { why: NotSent::OrderNotWritable };
         };
-        let path = format!("/iserver/account/{}/orders", order.account());
+        let path = format!("/iserver/account/{}/orders", plan.account());
         let request = Request::post(path).json(body);
-        let sent = self.write(order.account(), &request, Some(self.latch())).await;
+        let sent = self.write(plan.account(), &request, Some(self.latch())).await;
         self.settle(sent, &reference, |question| {
             PlaceOutcome::Question(Asked::new(question, permit))
         })
@@ -52,15 +51,15 @@ impl ClientPortal {
     ) -> PlaceOutcome {
         let reply = permit.get().action();
         let place = asked.permit().get().action();
-        let is_answer_to_it = reply.reply_id() == asked.question().reply_id
-            && reply.client_order_id() == place.client_order_id();
+        let is_answer_to_it =
+            reply.reply_id() == asked.question().reply_id && place.is_of(reply.client_order_id());
         if !is_answer_to_it || !is_reply_id(reply.reply_id()) {
             return PlaceOutcome::NotSent { why: NotSent::AnotherQuestion };
         }
         if reply.broker() != self.broker_name() {
             return PlaceOutcome::NotSent { why: NotSent::AnotherBroker };
         }
-        if let Err(why) = self.may_place(place.order()) {
+        if let Err(why) = self.may_place(place.plan()) {
             return PlaceOutcome::NotSent { why };
         }
         let Some(next) = asked.next_round() else {
@@ -73,8 +72,8 @@ impl ClientPortal {
         };
         let request =
             Request::post(format!("/iserver/reply/{}", reply.reply_id())).json(body.to_vec());
-        let reference = place.client_order_id().clone();
-        let sent = self.write(place.order().account(), &request, latch).await;
+        let reference = reply.client_order_id().clone();
+        let sent = self.write(place.plan().account(), &request, latch).await;
         self.settle(sent, &reference, |question| {
             PlaceOutcome::Question(asked.followed_by(question, next))
         })
@@ -145,15 +144,15 @@ impl ClientPortal {
     }
 
     /// Whether this login may take the order, by what it showed in this session.
-    fn may_place(&self, order: &CanonicalOrder) -> Result<(), NotSent> {
-        if order.broker() != self.broker_name() {
+    fn may_place(&self, plan: &OrderPlan) -> Result<(), NotSent> {
+        if plan.broker() != self.broker_name() {
             return Err(NotSent::AnotherBroker);
         }
-        if order.mode() != self.expected_mode() {
+        if plan.mode() != self.expected_mode() {
             return Err(NotSent::AnotherMode);
         }
         let known = self.session().known().ok_or(NotSent::SessionNotReady)?;
-        let account = known.accounts.iter().find(|known| known.id == *order.account());
+        let account = known.accounts.iter().find(|known| known.id == *plan.account());
         let account = account.ok_or(NotSent::AccountNotShown)?;
         if !account.can_trade {
             return Err(NotSent::AccountCannotTrade);

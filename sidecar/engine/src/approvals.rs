@@ -10,7 +10,7 @@ use ibkr_agent_domain::{
     AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, OperatorSignature,
     PreviewId, RecordKind, Reference, Untrusted,
 };
-use ibkr_agent_gates::{Requester, Verdict, check_order, mid_price};
+use ibkr_agent_gates::{Requester, Verdict, check_plan, mid_price};
 use std::time::Duration;
 
 impl Engine {
@@ -21,26 +21,26 @@ impl Engine {
         draft: PreviewDraft,
         now: Now,
     ) -> Effect {
-        let PreviewDraft { order, facts } = draft;
+        let PreviewDraft { plan, facts } = draft;
         let reference_price = facts.quote.as_ref().and_then(mid_price);
         let reference_time = facts.quote.as_ref().map(|quote| quote.as_of);
         let position = facts.position;
-        let in_doubt = self.in_doubt(&order);
-        let under_way = self.under_way(&order, None, facts.blind_from(now.wall));
+        let in_doubt = self.in_doubt(&plan);
+        let under_way = self.under_way_of(&plan, &[], facts.blind_from(now.wall));
         let facts = complete_facts(
             facts,
             self.switches(),
             in_doubt,
             under_way,
-            self.used(Some(order.account()), now),
+            self.used(Some(plan.account()), now),
         );
-        let checks = check_order(&self.config.policy, &facts, &order, now.wall);
+        let checks = check_plan(&self.config.policy, &facts, &plan, now.wall);
         let would_pass = !checks.iter().any(ibkr_agent_gates::Check::is_denied);
         let warned = checks.iter().filter(|check| check.verdict == Verdict::Warned);
         let warnings = warned.map(ibkr_agent_gates::Check::sentence).collect();
         let owner = owner_of(&caller.requester);
         // The order is part of it: a preview that was shown never becomes another order's.
-        let digest = order.digest().to_string();
+        let digest = plan.digest().to_string();
         let id = derived_id("pv", &[&owner.to_string(), caller.requester.call.as_str(), &digest]);
         let Ok(id) = PreviewId::parse(&id) else {
             return refuse(ticket, ErrorCode::InternalError, "no preview id");
@@ -48,7 +48,7 @@ impl Engine {
         let preview = Preview {
             id: id.clone(),
             owner,
-            order,
+            plan,
             reference_price,
             reference_time: reference_price.and(reference_time),
             position,
@@ -58,10 +58,10 @@ impl Engine {
             expires_at: now.wall.plus(self.config.preview_ttl),
         };
         let mut record = record_of(&caller.requester, RecordKind::Previewed, Decision::Stated);
-        record.account = Some(preview.order.account().clone());
+        record.account = Some(preview.plan.account().clone());
         record.policy = Some(self.config.policy.hash());
         record.references.push(Reference::Preview(id.clone()));
-        record.references.push(Reference::Order(preview.order.digest()));
+        record.references.push(Reference::Order(preview.plan.digest()));
         for check in checks.iter().filter(|check| check.is_denied()) {
             record.details.push(check.gate.as_str());
         }
@@ -96,7 +96,7 @@ impl Engine {
         record.account = Some(account.clone());
         record.references.push(Reference::Preview(preview.clone()));
         record.references.push(Reference::Approval(entry.id.clone()));
-        record.references.push(Reference::Order(entry.order.digest()));
+        record.references.push(Reference::Order(entry.plan.digest()));
         self.ages.approvals.insert((entry.created_at, entry.id.clone()));
         self.approvals.insert(entry.id.clone(), entry.clone());
         let life = entry.expires_at.since(entry.created_at);
@@ -128,7 +128,7 @@ impl Engine {
         if preview.expires_at <= now.wall {
             return Err(Refusal::new(ErrorCode::PreviewExpired, "the preview has expired"));
         }
-        if preview.order.account() != account {
+        if preview.plan.account() != account {
             let message = "the preview is for another account";
             return Err(Refusal::new(ErrorCode::ApprovalPreviewMismatch, message));
         }
@@ -160,7 +160,7 @@ impl Engine {
             owner,
             asked_by: caller.requester.actor.label(),
             preview: preview.id.clone(),
-            order: preview.order.clone(),
+            plan: preview.plan.clone(),
             reference_price: preview.reference_price,
             position: preview.position,
             warnings: preview.warnings.clone(),
@@ -295,9 +295,9 @@ impl Engine {
         now: Now,
     ) -> Effect {
         let mut record = record_of(requester, kind, Decision::Permitted);
-        record.account = Some(entry.order.account().clone());
+        record.account = Some(entry.plan.account().clone());
         record.references.push(Reference::Approval(entry.id.clone()));
-        record.references.push(Reference::Order(entry.order.digest()));
+        record.references.push(Reference::Order(entry.plan.digest()));
         if let Some(signed) = &entry.signed {
             record.references.extend(entry.terms().map(|t| Reference::ApprovalBytes(t.digest())));
             record.references.extend(entry.approved_by.clone().map(Reference::OperatorKey));
@@ -367,7 +367,7 @@ impl Engine {
         entry.status = entry.given_back();
         rows.push(Row::Approval(Box::new(entry.clone())));
         let mut record = system_record(RecordKind::ApprovalReturned);
-        record.account = Some(entry.order.account().clone());
+        record.account = Some(entry.plan.account().clone());
         record.references.push(Reference::Approval(approval.clone()));
         Some(record)
     }

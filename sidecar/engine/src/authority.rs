@@ -97,12 +97,12 @@ impl ApprovalEntry {
     pub fn terms(&self) -> Option<ApprovalTerms> {
         let asked = self.asked.as_ref()?;
         Some(ApprovalTerms {
-            action: self.order.digest(),
+            action: self.plan.digest(),
             sidecar: asked.sidecar.clone(),
-            mode: self.order.mode(),
-            broker: self.order.broker().clone(),
+            mode: self.plan.mode(),
+            broker: self.plan.broker().clone(),
             broker_mode: None,
-            account: self.order.account().clone(),
+            account: self.plan.account().clone(),
             requester: asked.requester.clone(),
             door: asked.door,
             approval: self.id.clone(),
@@ -113,7 +113,7 @@ impl ApprovalEntry {
             reference_time: asked.reference_time,
             max_drift_percent: asked.max_drift_percent,
             position: self.position,
-            exposure: self.order.limit_value(),
+            exposure: self.plan.limit_value(),
             warnings: self.warnings.clone(),
             on_approval: asked.on_approval,
             nonce: asked.nonce,

@@ -11,7 +11,7 @@ use crate::questions::system_requester;
 use crate::{Effect, Engine, Now, Refusal};
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
-    BrokerName, CanonicalOrder, ClientOrderId, ErrorCode, NotSent, OrderEvent, OrderState, Reason,
+    BrokerName, ClientOrderId, ErrorCode, NotSent, OrderEvent, OrderPlan, OrderState, Reason,
     UnknownBecause,
 };
 use ibkr_agent_gates::{Permit, Place};
@@ -19,11 +19,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// A login that talks with the broker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Talk {
-    /// The order that is talked about.
-    holder: Option<ClientOrderId>,
-    waiting: VecDeque<(ClientOrderId, Recorded<Permit<Place>>)>,
+    /// The orders that are talked about: those of one plan.
+    about: Vec<ClientOrderId>,
+    waiting: VecDeque<Recorded<Permit<Place>>>,
 }
 
 /// The logins that talk. What waits is bounded by the calls that may be in flight.
@@ -32,29 +32,25 @@ pub(super) struct Talks(BTreeMap<BrokerName, Talk>);
 
 impl Engine {
     /// The intent is durable: the order is sent when its login has done talking.
-    pub(super) fn placeable(
-        &mut self,
-        order: &ClientOrderId,
-        permit: Recorded<Permit<Place>>,
-        now: Now,
-    ) -> Vec<Effect> {
-        let broker = permit.get().action().order().broker().clone();
-        let new = || Talk { holder: None, waiting: VecDeque::new() };
-        let talk = self.talks.0.entry(broker.clone()).or_insert_with(new);
-        talk.waiting.push_back((order.clone(), permit));
+    pub(super) fn placeable(&mut self, permit: Recorded<Permit<Place>>, now: Now) -> Vec<Effect> {
+        let broker = permit.get().action().plan().broker().clone();
+        self.talks.0.entry(broker.clone()).or_default().waiting.push_back(permit);
         self.take_turn(&broker, now)
     }
 
     /// Whether the broker waits for the answer to a question on this login.
     fn is_asked(&self, broker: &BrokerName) -> bool {
-        let holder = self.talks.0.get(broker).and_then(|talk| talk.holder.as_ref());
-        let entry = holder.and_then(|holder| self.orders.get(holder));
-        entry.is_some_and(|entry| entry.state == OrderState::Question)
+        self.talks.0.get(broker).is_some_and(|talk| self.is_any(talk, OrderState::Question))
+    }
+
+    fn is_any(&self, talk: &Talk, state: OrderState) -> bool {
+        let mut entries = talk.about.iter().filter_map(|id| self.orders.get(id));
+        entries.any(|entry| entry.state == state)
     }
 
     /// Refuses what can't be decided on now, because the broker waits for an answer on its login.
-    pub(super) fn not_while_asked(&self, order: &CanonicalOrder) -> Result<(), Refusal> {
-        if self.is_asked(order.broker()) {
+    pub(super) fn not_while_asked(&self, plan: &OrderPlan) -> Result<(), Refusal> {
+        if self.is_asked(plan.broker()) {
             let message = "the broker asks about another order of this login";
             return Err(Refusal::new(ErrorCode::OrderQuestionPending, message));
         }
@@ -73,17 +69,19 @@ impl Engine {
         let mut effects = Vec::new();
         loop {
             let asked = self.is_asked(broker);
+            let Some(talk) = self.talks.0.get(broker) else {
+                return effects;
+            };
+            if self.is_any(talk, OrderState::Intended) {
+                return effects;
+            }
             let Some(talk) = self.talks.0.get_mut(broker) else {
                 return effects;
             };
-            let holder = talk.holder.as_ref().and_then(|holder| self.orders.get(holder));
-            if holder.is_some_and(|entry| entry.state == OrderState::Intended) {
-                return effects;
-            }
             if !asked {
-                talk.holder = None;
+                talk.about.clear();
             }
-            let Some((order, permit)) = talk.waiting.pop_front() else {
+            let Some(permit) = talk.waiting.pop_front() else {
                 if !asked {
                     self.talks.0.remove(broker);
                 }
@@ -93,10 +91,12 @@ impl Engine {
             let why =
                 if asked { Some(NotSent::AnotherAsks) } else { self.held_back_for(&permit, now) };
             match why {
-                Some(why) => effects.extend(self.hold_back(&order, why, now)),
+                Some(why) => {
+                    effects.extend(self.hold_back(permit.get().action().references(), why, now));
+                }
                 None => {
                     if let Some(talk) = self.talks.0.get_mut(broker) {
-                        talk.holder = Some(order);
+                        talk.about = permit.get().action().references().to_vec();
                     }
                     effects.push(Effect::Place(permit));
                 }

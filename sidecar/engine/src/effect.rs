@@ -15,8 +15,8 @@ use crate::state::{
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, BrokerOrderStatus,
-    CanonicalOrder, ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, NotSent,
-    OrderState, PreviewId, Record, ScopeSet, Timestamp, UnknownBecause,
+    ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, NotSent, OrderPlan, OrderState,
+    PreviewId, Record, ScopeSet, Timestamp, UnknownBecause,
 };
 use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Question, Reply, Requester, TakeOver};
 use rust_decimal::Decimal;
@@ -84,8 +84,8 @@ pub enum Work {
 /// A preview with the facts it was checked against.
 #[derive(Debug, Clone)]
 pub struct PreviewDraft {
-    /// The order.
-    pub order: CanonicalOrder,
+    /// The orders.
+    pub plan: OrderPlan,
     /// The facts that the driver read.
     pub facts: BrokerFacts,
 }
@@ -493,7 +493,7 @@ pub enum Effect {
         /// For whom.
         ticket: Ticket,
         /// For what order.
-        order: Box<CanonicalOrder>,
+        plan: Box<OrderPlan>,
     },
     /// Send the order.
     Place(Recorded<Permit<Place>>),

@@ -43,6 +43,7 @@ mod orders;
 mod outcomes;
 mod owner;
 mod pending;
+mod plan;
 mod questions;
 mod refusal;
 mod retention;
@@ -74,9 +75,9 @@ pub use state::{
 pub use truth::{Fill, Finding, Incarnation};
 
 use ibkr_agent_domain::{
-    AccountId, Actor, ApprovalId, BrokerName, CanonicalOrder, ClientOrderId, Decision, Digest,
-    Door, ErrorCode, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record, RecordKind,
-    Reference, SidecarId, Timestamp,
+    AccountId, Actor, ApprovalId, BrokerName, ClientOrderId, Decision, Digest, Door, ErrorCode,
+    IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record, RecordKind, Reference, SidecarId,
+    Timestamp,
 };
 use ibkr_agent_gates::{Policy, Question, Requester, Switches};
 use ibkr_agent_protocol::catalogue::resources::Resource;
@@ -154,7 +155,7 @@ enum After {
     /// Tell a ticket what happened; it happened whether or not the record could be written.
     Tell(Ticket, Answer),
     /// Place the order; `before` is what it was: nothing, or given back unsent.
-    Place { ticket: Ticket, order: ClientOrderId, before: Option<Box<OrderEntry>> },
+    Place { ticket: Ticket, legs: Vec<(ClientOrderId, Option<Box<OrderEntry>>)> },
     /// Send the answer to a question, which nobody else can answer meanwhile.
     SendReply { ticket: Ticket, order: ClientOrderId, question: Box<Question> },
     /// Send the cancel.
@@ -379,9 +380,7 @@ impl Engine {
             }
             (After::Kept, _) => Vec::new(),
             (After::Tell(ticket, answer), _) => vec![Effect::Reply { ticket, answer, event }],
-            (After::Place { order, .. }, Pending::Place(permit)) => {
-                self.placeable(&order, permit, now)
-            }
+            (After::Place { .. }, Pending::Place(permit)) => self.placeable(permit, now),
             (After::SendReply { ticket, order, .. }, Pending::Reply(permit)) => {
                 self.send_answer(ticket, &order, permit, event)
             }
@@ -437,9 +436,7 @@ impl Engine {
                 self.ask_again(&order, *question);
                 vec![refuse(ticket, code, sentence)]
             }
-            After::Place { ticket, order, before } => {
-                self.place_not_recorded(ticket, &order, before, code)
-            }
+            After::Place { ticket, legs } => self.place_not_recorded(ticket, legs, code),
             After::TakeOver { ticket } => vec![Self::not_taken_over(ticket)],
             After::SendCancel { ticket, request } => {
                 self.emergency_cancel(ticket, *request, now).into_iter().collect()
@@ -526,11 +523,6 @@ impl Engine {
             | Resource::ProfitAndLoss(_)
             | Resource::Quote(_) => false,
         }
-    }
-
-    fn in_doubt(&self, order: &CanonicalOrder) -> bool {
-        let mut open = self.orders.open_on(order.account(), order.conid());
-        open.any(|entry| entry.state.is_in_doubt() || !entry.findings().is_empty())
     }
 }
 

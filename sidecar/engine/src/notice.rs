@@ -103,7 +103,7 @@ impl Notice {
         Self::ApprovalAsked {
             approval: entry.id.clone(),
             account: entry.account().clone(),
-            order: entry.order.digest(),
+            order: entry.plan.digest(),
             asked_by: entry.asked_by.clone(),
             expires_at: entry.expires_at,
         }

@@ -56,7 +56,8 @@ impl Engine {
         };
         match report {
             PlaceReport::NotSent { why } if before == OrderState::Intended => {
-                self.hold_back(order, why, now)
+                let placed = self.orders.get(order).map(|entry| self.placed_with(entry));
+                self.hold_back(&placed.unwrap_or_default(), why, now)
             }
             PlaceReport::NotSent { why } => self.answer_not_sent(order, why, now),
             PlaceReport::Question(question) => self.asked(order, question, now),

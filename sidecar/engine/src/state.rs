@@ -6,7 +6,8 @@ use crate::truth::{Fill, Finding, Incarnation};
 use crate::{Asked, Owner, Signed};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId,
-    Digest, Form, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Reason, Timestamp,
+    Digest, Form, IdempotencyKey, Leg, OperatorKeyId, OrderPlan, OrderState, PreviewId, Reason,
+    Timestamp,
 };
 use ibkr_agent_gates::Question;
 use rust_decimal::Decimal;
@@ -19,8 +20,8 @@ pub struct Preview {
     pub id: PreviewId,
     /// Whose it is.
     pub owner: Owner,
-    /// The order as shown.
-    pub order: CanonicalOrder,
+    /// The orders as shown.
+    pub plan: OrderPlan,
     /// The market price as shown.
     pub reference_price: Option<Decimal>,
     /// When that price was read.
@@ -85,8 +86,8 @@ pub struct ApprovalEntry {
     pub asked_by: String,
     /// The preview that it refers to.
     pub preview: PreviewId,
-    /// The order as shown.
-    pub order: CanonicalOrder,
+    /// The orders as shown.
+    pub plan: OrderPlan,
     /// The market price as shown.
     pub reference_price: Option<Decimal>,
     /// The position as shown.
@@ -111,7 +112,7 @@ impl ApprovalEntry {
     /// What it becomes when nothing was sent under it: an older form is approved no more.
     #[must_use]
     pub const fn given_back(&self) -> ApprovalStatus {
-        match self.order.form() {
+        match self.plan.form() {
             Form::V2 => ApprovalStatus::Approved,
             Form::V1 => ApprovalStatus::Void,
         }
@@ -157,6 +158,8 @@ pub struct OrderEntry {
     pub key: IdempotencyKey,
     /// The order.
     pub order: CanonicalOrder,
+    /// Its place in the plan that its approval covers.
+    pub leg: Leg,
     /// What we know of it.
     pub state: OrderState,
     /// IBKR's id, once known.
@@ -201,7 +204,7 @@ impl ApprovalEntry {
     /// The account that it is for.
     #[must_use]
     pub const fn account(&self) -> &AccountId {
-        self.order.account()
+        self.plan.account()
     }
 }
 

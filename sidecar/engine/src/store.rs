@@ -201,7 +201,7 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
     for row in all::<rows::Preview>(snapshot, PREVIEWS)? {
         let preview = Preview::try_from(row)?;
         // Nobody can approve the bytes of an older version.
-        if preview.order.form() == Form::V2 {
+        if preview.plan.form() == Form::V2 {
             restored.previews.push(preview);
         }
     }

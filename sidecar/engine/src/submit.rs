@@ -9,8 +9,8 @@ use crate::{
     owner_of, refuse,
 };
 use ibkr_agent_domain::{
-    CanonicalOrder, ClientOrderId, Digest, ErrorCode, NotSent, OrderEvent, OrderState, Reason,
-    RecordKind, Reference, Timestamp, client_order_id,
+    CanonicalOrder, ClientOrderId, Digest, ErrorCode, NotSent, OrderEvent, OrderPlan, OrderState,
+    Reason, RecordKind, Reference, Timestamp,
 };
 use ibkr_agent_gates::{
     Approval, Denials, Facts, Permit, Place, PlaceIntent, Switches, decide_place, exposure,
@@ -49,14 +49,14 @@ impl Engine {
     ) -> Vec<Effect> {
         match self.begin(&caller, &submission, now) {
             Ok(Begin::Replay(order)) => self.replay(ticket, &order),
-            Ok(Begin::Read(order)) => {
+            Ok(Begin::Read(plan)) => {
                 let flight = Flight::ReadingFacts {
                     caller: Box::new(caller),
                     submission: Box::new(submission),
                     since: now.wall,
                 };
                 self.submissions.insert(ticket, flight);
-                vec![Effect::ReadFacts { ticket, order }]
+                vec![Effect::ReadFacts { ticket, plan }]
             }
             Err(refusal) => vec![self.refuse_recorded(ticket, &caller.requester, refusal, now)],
         }
@@ -68,10 +68,10 @@ impl Engine {
             return Ok(Begin::Replay(order));
         }
         let approval = self.spendable(caller, submission, now)?;
-        self.not_while_asked(&approval.order)?;
-        screen_place(&self.config.policy, &approval.order, self.switches())
+        self.not_while_asked(&approval.plan)?;
+        screen_place(&self.config.policy, &approval.plan, self.switches())
             .map_err(|d| denied(&d))?;
-        Ok(Begin::Read(Box::new(approval.order.clone())))
+        Ok(Begin::Read(Box::new(approval.plan.clone())))
     }
 
     /// The order that the same request made before under the same key.
@@ -101,7 +101,7 @@ impl Engine {
         let found = self.approvals.get(&submission.approval).filter(|entry| entry.owner == owner);
         let not_found = || Refusal::new(ErrorCode::ApprovalNotFound, "no such approval");
         let entry = found.ok_or_else(not_found)?;
-        if *entry.order.account() != submission.account {
+        if *entry.plan.account() != submission.account {
             let message = "the approval is for another account";
             return Err(Refusal::new(ErrorCode::ApprovalPreviewMismatch, message));
         }
@@ -171,37 +171,40 @@ impl Engine {
             return Ok(self.replay(ticket, &order));
         }
         let approval = self.spendable(caller, submission, now)?.clone();
-        let order = approval.order.clone();
-        self.not_while_asked(&order)?;
-        let id = client_order_id(&self.config.sidecar, order.account(), approval.id.as_str(), 0)
-            .map_err(|_| Refusal::new(ErrorCode::InternalError, "no order reference"))?;
+        let plan = approval.plan.clone();
+        self.not_while_asked(&plan)?;
+        let references = self.references(&plan, &approval.id)?;
         // An order that was given back unsent may be tried again under the same approval; any
         // other one is the approval's one order.
         let spent = |before: &OrderEntry| before.state != OrderState::NotSent;
-        if self.orders.get(&id).is_some_and(spent) {
+        if references.iter().filter_map(|id| self.orders.get(id)).any(spent) {
             let message = "the approval has already made an order";
             return Err(Refusal::new(ErrorCode::ApprovalConsumed, message));
         }
         let session_ends = facts.session_ends;
         let rate = facts.policy_currency_rate.filter(|rate| *rate > Decimal::ZERO);
         let slippage = self.config.policy.slippage_percent();
-        let counted = exposure(&order, facts.quote.as_ref(), slippage).bound();
-        let counted = counted.map(|money| money.amount);
-        let in_doubt = self.in_doubt(&order);
-        let under_way = self.under_way(&order, Some(&id), facts.blind_from(since));
+        let counts = |order: &CanonicalOrder| {
+            let counted = exposure(order, facts.quote.as_ref(), slippage).bound();
+            let value = counted.and_then(|money| money.amount.checked_mul(rate?));
+            Counts { value: value.unwrap_or_default(), rate, until: session_ends }
+        };
+        let counts: Vec<Counts> = plan.orders().iter().map(counts).collect();
+        let in_doubt = self.in_doubt(&plan);
+        let under_way = self.under_way_of(&plan, &references, facts.blind_from(since));
         let facts = complete_facts(
             facts,
             self.switches(),
             in_doubt,
             under_way,
-            self.used(Some(order.account()), now),
+            self.used(Some(plan.account()), now),
         );
         let intent = PlaceIntent {
-            order,
-            client_order_id: id.clone(),
+            plan,
+            references: references.clone(),
             approval: Approval {
                 id: approval.id.clone(),
-                order: approval.order.digest(),
+                plan: approval.plan.digest(),
                 expires_at: approval.expires_at,
                 reference_price: approval.reference_price,
                 position: approval.position,
@@ -210,41 +213,8 @@ impl Engine {
         };
         let permit = decide_place(&self.config.policy, &facts, intent, now.wall)
             .map_err(|denials| denied(&denials))?;
-        let counted = counted.and_then(|amount| amount.checked_mul(rate?)).unwrap_or_default();
-        let counts = Counts { value: counted, rate, until: session_ends };
-        let entry = new_order(caller, submission, &approval, id, counts, now);
-        Ok(vec![self.reserve(ticket, submission, approval, entry, permit, now)])
-    }
-
-    /// What our own orders of the same account, contract and side may add to the position without
-    /// the facts showing it: those whose answer isn't there, and those that changed after the
-    /// reading of the facts began. Counting one twice only takes an exemption away.
-    pub(super) fn under_way(
-        &self,
-        order: &CanonicalOrder,
-        own: Option<&ClientOrderId>,
-        since: Timestamp,
-    ) -> Decimal {
-        // Those that can still change, and those that ended after the facts were read.
-        let open = self.orders.open_on(order.account(), order.conid());
-        let same = open.chain(self.orders.ended_since(since)).filter(|entry| {
-            Some(&entry.id) != own
-                && entry.account() == order.account()
-                && entry.order.conid() == order.conid()
-                && entry.order.terms().side == order.terms().side
-        });
-        let unseen = same.filter(|entry| match entry.state {
-            OrderState::Intended | OrderState::Question | OrderState::Unknown => true,
-            OrderState::Working
-            | OrderState::Held
-            | OrderState::PendingCancel
-            | OrderState::Filled
-            | OrderState::Cancelled
-            | OrderState::Expired => entry.updated_at >= since,
-            OrderState::Rejected | OrderState::NotSent => false,
-        });
-        let quantity = |entry: &OrderEntry| entry.order.terms().quantity.get();
-        unseen.fold(Decimal::ZERO, |sum, entry| sum.saturating_add(quantity(entry)))
+        let entries = new_orders(caller, submission, &approval, references, counts, now);
+        Ok(self.reserve(ticket, submission, approval, entries, permit, now))
     }
 
     fn reserve(
@@ -252,68 +222,80 @@ impl Engine {
         ticket: Ticket,
         submission: &Submission,
         mut approval: ApprovalEntry,
-        order: OrderEntry,
+        orders: Vec<OrderEntry>,
         permit: Permit<Place>,
         now: Now,
-    ) -> Effect {
+    ) -> Vec<Effect> {
+        let Some(first) = orders.first().map(|order| order.id.clone()) else {
+            return vec![refuse(ticket, ErrorCode::InternalError, "a plan without an order")];
+        };
         approval.status = ApprovalStatus::Consumed;
         let key = KeyEntry {
-            owner: order.owner.clone(),
+            owner: approval.owner.clone(),
             key: submission.key.clone(),
             request: request_digest(submission),
-            order: order.id.clone(),
+            order: first.clone(),
             created_at: now.wall,
         };
-        let fresh = match self.orders.get(&order.id) {
-            Some(_) => Precondition::OrderIs(order.id.clone(), OrderState::NotSent),
-            None => Precondition::OrderUnknown(order.id.clone()),
-        };
-        let preconditions = vec![
+        let mut preconditions = vec![
             Precondition::ApprovalIs(approval.id.clone(), ApprovalStatus::Approved),
             Precondition::KeyUnused(key.owner.clone(), key.key.clone()),
-            fresh,
         ];
         self.approvals.insert(approval.id.clone(), approval.clone());
         self.keys.insert((key.owner.clone(), key.key.clone()), key.clone());
-        let before = self.orders.insert(order.clone());
-        self.submissions.insert(ticket, Flight::Waiting(order.id.clone()));
-        let after = After::Place { ticket, order: order.id.clone(), before: before.map(Box::new) };
-        let rows =
-            vec![Row::Approval(Box::new(approval)), Row::Key(key), Row::Order(Box::new(order))];
-        self.commit(preconditions, rows, Payload::Place(permit), after, now)
+        self.submissions.insert(ticket, Flight::Waiting(first));
+        let mut rows = vec![Row::Approval(Box::new(approval)), Row::Key(key)];
+        let mut legs = Vec::new();
+        for order in orders {
+            let id = order.id.clone();
+            let before = self.orders.insert(order.clone());
+            preconditions.push(match &before {
+                Some(_) => Precondition::OrderIs(id.clone(), OrderState::NotSent),
+                None => Precondition::OrderUnknown(id.clone()),
+            });
+            rows.push(Row::Order(Box::new(order)));
+            legs.push((id, before.map(Box::new)));
+        }
+        let after = After::Place { ticket, legs };
+        vec![self.commit(preconditions, rows, Payload::Place(permit), after, now)]
     }
 
     /// Records that nothing was sent and gives approval and key back.
     pub(super) fn hold_back(
         &mut self,
-        order: &ClientOrderId,
+        orders: &[ClientOrderId],
         why: NotSent,
         now: Now,
     ) -> Vec<Effect> {
-        let held = self.orders.update(order, |entry| {
-            let held = entry.apply(OrderEvent::HeldBack, now);
-            if held {
-                entry.explain(Reason::NotSent(why));
-            }
-            held.then(|| entry.clone())
-        });
-        let Some(entry) = held.flatten() else {
+        let mut held: Vec<OrderEntry> = Vec::new();
+        for order in orders {
+            let entry = self.orders.update(order, |entry| {
+                let held = entry.apply(OrderEvent::HeldBack, now);
+                if held {
+                    entry.explain(Reason::NotSent(why));
+                }
+                held.then(|| entry.clone())
+            });
+            held.extend(entry.flatten());
+        }
+        let Some(first) = held.first().cloned() else {
             return Vec::new();
         };
-        let mut rows = vec![
-            Row::ForgetKey(entry.owner.clone(), entry.key.clone()),
-            Row::Order(Box::new(entry.clone())),
-        ];
-        self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
-        let record = self.return_approval(&entry.approval, &mut rows);
+        let mut rows = vec![Row::ForgetKey(first.owner.clone(), first.key.clone())];
+        self.keys.remove(&(first.owner.clone(), first.key.clone()));
+        let record = self.return_approval(&first.approval, &mut rows);
         let mut record =
             record.unwrap_or_else(|| super::system_record(RecordKind::ApprovalReturned));
-        record.references.push(Reference::ClientOrder(entry.id.clone()));
+        let mut tickets = Vec::new();
+        for entry in held {
+            record.references.push(Reference::ClientOrder(entry.id.clone()));
+            tickets.extend(self.waiting_for(&entry.id));
+            rows.push(Row::Order(Box::new(entry)));
+        }
         record.references.push(Reference::Outcome("not_sent"));
         record.details.push(why.as_str());
         record.codes.push(why.code());
-        let tickets = self.waiting_for(order);
-        let after = After::HeldBack { entry: Box::new(entry), tickets };
+        let after = After::HeldBack { entry: Box::new(first), tickets };
         vec![self.commit(Vec::new(), rows, Payload::Record(record), after, now)]
     }
 
@@ -321,21 +303,23 @@ impl Engine {
     pub(super) fn place_not_recorded(
         &mut self,
         ticket: Ticket,
-        order: &ClientOrderId,
-        before: Option<Box<OrderEntry>>,
+        legs: Vec<(ClientOrderId, Option<Box<OrderEntry>>)>,
         code: ErrorCode,
     ) -> Vec<Effect> {
-        let reserved = self.orders.remove(order);
-        if let Some(before) = before {
-            self.orders.insert(*before);
-        }
-        if let Some(entry) = reserved {
-            self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
-            if let Some(approval) = self.approvals.get_mut(&entry.approval) {
-                approval.status = approval.given_back();
+        let mut tickets = Vec::new();
+        for (order, before) in legs {
+            let reserved = self.orders.remove(&order);
+            if let Some(before) = before {
+                self.orders.insert(*before);
             }
+            if let Some(entry) = reserved {
+                self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
+                if let Some(approval) = self.approvals.get_mut(&entry.approval) {
+                    approval.status = approval.given_back();
+                }
+            }
+            tickets.extend(self.waiting_for(&order));
         }
-        let mut tickets = self.waiting_for(order);
         if !tickets.contains(&ticket) {
             tickets.push(ticket);
         }
@@ -364,33 +348,35 @@ impl Engine {
 enum Begin {
     /// The same request was made before.
     Replay(ClientOrderId),
-    /// Facts are needed for this order.
-    Read(Box<CanonicalOrder>),
+    /// Facts are needed for these orders.
+    Read(Box<OrderPlan>),
 }
 
 /// What a new order counts against the limits, and until when.
-#[derive(Clone, Copy)]
 struct Counts {
     value: Decimal,
     rate: Option<Decimal>,
     until: Option<Timestamp>,
 }
 
-fn new_order(
+/// An entry for each order of the approval's plan.
+fn new_orders(
     caller: &Caller,
     submission: &Submission,
     approval: &ApprovalEntry,
-    id: ClientOrderId,
-    counts: Counts,
+    references: Vec<ClientOrderId>,
+    counts: Vec<Counts>,
     now: Now,
-) -> OrderEntry {
-    OrderEntry {
+) -> Vec<OrderEntry> {
+    let each = approval.plan.legs().zip(references).zip(counts);
+    each.map(|(((leg, order), id), counts)| OrderEntry {
         id,
         owner: approval.owner.clone(),
         call: caller.requester.call.clone(),
         approval: approval.id.clone(),
         key: submission.key.clone(),
-        order: approval.order.clone(),
+        order: order.clone(),
+        leg,
         state: OrderState::Intended,
         broker_order_id: None,
         filled: None,
@@ -409,7 +395,8 @@ fn new_order(
         policy_rate: counts.rate,
         created_at: now.wall,
         updated_at: now.wall,
-    }
+    })
+    .collect()
 }
 
 fn request_digest(submission: &Submission) -> Digest {

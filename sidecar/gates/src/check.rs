@@ -28,6 +28,8 @@ pub enum Gate {
     Symbol,
     /// The asset class is allowed.
     AssetClass,
+    /// Orders that belong together so are offered.
+    Relation,
     /// The quantity is within the limit.
     Quantity,
     /// The value is within the limit.
@@ -62,6 +64,7 @@ impl Gate {
             Self::Drift => "drift",
             Self::Symbol => "symbol",
             Self::AssetClass => "asset_class",
+            Self::Relation => "relation",
             Self::Quantity => "quantity",
             Self::Notional => "notional",
             Self::DataStatus => "data_status",

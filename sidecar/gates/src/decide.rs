@@ -6,8 +6,8 @@ use crate::{
 };
 use core::time::Duration;
 use ibkr_agent_domain::{
-    AccountId, BrokerName, CanonicalOrder, ClientOrderId, DataStatus, ErrorCode, Mode, Pricing,
-    Quote, SessionState, Side, SignedPrice, Timestamp,
+    AccountId, BrokerName, CanonicalOrder, ClientOrderId, DataStatus, ErrorCode, Mode, OrderPlan,
+    Pricing, Quote, SessionState, Shape, Side, SignedPrice, Timestamp,
 };
 use rust_decimal::Decimal;
 
@@ -17,10 +17,10 @@ const MAX_CLOCK_SKEW_MS: u64 = 30_000;
 /// A wish to place an order under an approval.
 #[derive(Debug)]
 pub struct PlaceIntent {
-    /// The order, rebuilt from the sidecar's own stored preview.
-    pub order: CanonicalOrder,
-    /// Our reference for it.
-    pub client_order_id: ClientOrderId,
+    /// The plan, rebuilt from the sidecar's own stored preview.
+    pub plan: OrderPlan,
+    /// Our references, one for each order of it.
+    pub references: Vec<ClientOrderId>,
     /// The approval that it spends.
     pub approval: Approval,
     /// Who asks.
@@ -33,10 +33,22 @@ pub struct PlaceIntent {
 /// [`Denials`] with every gate that denies.
 pub fn screen_place(
     policy: &Policy,
-    order: &CanonicalOrder,
+    plan: &OrderPlan,
     switches: Switches,
 ) -> Result<Vec<Check>, Denials> {
-    Denials::from_checks(static_checks(policy, order, switches))
+    let each = plan.orders().iter().flat_map(|order| static_checks(policy, order, switches));
+    Denials::from_checks(each.chain(relation_check(plan)).collect())
+}
+
+/// A single order is always offered; nobody has built the gates of any other plan yet.
+fn relation_check(plan: &OrderPlan) -> Option<Check> {
+    let relation = match plan.shape() {
+        Shape::Single(_) => return None,
+        Shape::Bracket { .. } => "a bracket",
+        Shape::OneCancelsAll(_) => "a group of which one fill cancels the others",
+    };
+    let code = ErrorCode::OrderPolicyRefused;
+    Some(Check::new(Gate::Relation, false, code, relation, "a single order"))
 }
 
 fn static_checks(policy: &Policy, order: &CanonicalOrder, switches: Switches) -> Vec<Check> {
@@ -82,9 +94,14 @@ fn static_checks(policy: &Policy, order: &CanonicalOrder, switches: Switches) ->
     ]
 }
 
-/// Every gate but the approval's, as a preview shows them.
+/// Every gate but the approval's, for each order of a plan, as a preview shows them.
 #[must_use]
-pub fn check_order(
+pub fn check_plan(policy: &Policy, facts: &Facts, plan: &OrderPlan, now: Timestamp) -> Vec<Check> {
+    let each = plan.orders().iter().flat_map(|order| check_order(policy, facts, order, now));
+    each.chain(relation_check(plan)).collect()
+}
+
+fn check_order(
     policy: &Policy,
     facts: &Facts,
     order: &CanonicalOrder,
@@ -133,15 +150,12 @@ pub fn decide_place(
     intent: PlaceIntent,
     now: Timestamp,
 ) -> Result<Permit<Place>, Denials> {
-    let mut checks = check_order(policy, facts, &intent.order, now);
-    checks.push(approval_check(&intent.approval, &intent.order, now));
+    let mut checks = check_plan(policy, facts, &intent.plan, now);
+    checks.push(approval_check(&intent, now));
     checks.push(drift_check(policy, facts, &intent.approval));
     Denials::from_checks(checks)?;
-    let place = Place {
-        order: intent.order,
-        client_order_id: intent.client_order_id,
-        approval: intent.approval.id,
-    };
+    let place =
+        Place { plan: intent.plan, references: intent.references, approval: intent.approval.id };
     Ok(Permit::new(place, intent.requester, policy.hash(), now))
 }
 
@@ -363,8 +377,10 @@ fn collar_check(policy: &Policy, quote: Option<&Quote>, order: &CanonicalOrder) 
     check
 }
 
-fn approval_check(approval: &Approval, order: &CanonicalOrder, now: Timestamp) -> Check {
-    let (passed, code, observed) = if approval.order != order.digest() {
+fn approval_check(intent: &PlaceIntent, now: Timestamp) -> Check {
+    let approval = &intent.approval;
+    let each_is_named = intent.references.len() == intent.plan.orders().len();
+    let (passed, code, observed) = if approval.plan != intent.plan.digest() || !each_is_named {
         (false, ErrorCode::ApprovalPreviewMismatch, "for another order")
     } else if approval.expires_at <= now {
         (false, ErrorCode::ApprovalExpired, "expired")

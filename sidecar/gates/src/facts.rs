@@ -39,8 +39,8 @@ impl Default for Switches {
 pub struct Approval {
     /// Its id.
     pub id: ApprovalId,
-    /// The digest of the order that was shown and signed.
-    pub order: Digest,
+    /// The digest of the plan that was shown and signed.
+    pub plan: Digest,
     /// Until when it can be spent.
     pub expires_at: Timestamp,
     /// The market price that was shown, if there was one.

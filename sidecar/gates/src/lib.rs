@@ -16,7 +16,7 @@ mod policy;
 
 pub use check::{Check, Denials, Gate, Verdict};
 pub use decide::{
-    CancelRequest, PlaceIntent, ReplyRequest, check_order, decide_cancel, decide_place,
+    CancelRequest, PlaceIntent, ReplyRequest, check_plan, decide_cancel, decide_place,
     decide_reply, mid_price, permit_halt, permit_take_over, screen_place,
 };
 pub use exposure::{Exposure, exposure};

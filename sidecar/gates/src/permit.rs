@@ -2,8 +2,8 @@
 
 use crate::{CancelFacts, Question, Requester};
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerName, BrokerOrderId, CanonicalOrder, ClientOrderId, Decision,
-    Digest, Record, RecordKind, Recordable, Reference, RiskReducing, Timestamp,
+    AccountId, ApprovalId, BrokerName, BrokerOrderId, ClientOrderId, Decision, Digest, OrderPlan,
+    Record, RecordKind, Recordable, Reference, RiskReducing, Timestamp,
 };
 
 mod sealed {
@@ -77,25 +77,31 @@ impl<A: Action> Recordable for Permit<A> {
     }
 }
 
-/// Place an order.
+/// Place the orders of a plan.
 #[derive(Debug)]
 pub struct Place {
-    pub(crate) order: CanonicalOrder,
-    pub(crate) client_order_id: ClientOrderId,
+    pub(crate) plan: OrderPlan,
+    pub(crate) references: Vec<ClientOrderId>,
     pub(crate) approval: ApprovalId,
 }
 
 impl Place {
-    /// The order, exactly as approved.
+    /// The plan, exactly as approved.
     #[must_use]
-    pub const fn order(&self) -> &CanonicalOrder {
-        &self.order
+    pub const fn plan(&self) -> &OrderPlan {
+        &self.plan
     }
 
-    /// Our reference for it.
+    /// Our references, one for each order of the plan.
     #[must_use]
-    pub const fn client_order_id(&self) -> &ClientOrderId {
-        &self.client_order_id
+    pub fn references(&self) -> &[ClientOrderId] {
+        &self.references
+    }
+
+    /// Whether a reference names an order of the plan.
+    #[must_use]
+    pub fn is_of(&self, reference: &ClientOrderId) -> bool {
+        self.references.contains(reference)
     }
 
     /// The approval that it spends.
@@ -108,10 +114,11 @@ impl Place {
 impl sealed::Sealed for Place {}
 impl Action for Place {
     fn describe(&self, record: &mut Record) {
-        record.account = Some(self.order.account().clone());
+        record.account = Some(self.plan.account().clone());
         record.references.push(Reference::Approval(self.approval.clone()));
-        record.references.push(Reference::ClientOrder(self.client_order_id.clone()));
-        record.references.push(Reference::Order(self.order.digest()));
+        let named = self.references.iter().cloned().map(Reference::ClientOrder);
+        record.references.extend(named);
+        record.references.push(Reference::Order(self.plan.digest()));
     }
 }
 

@@ -260,7 +260,7 @@ impl Asked<'_> {
                     id: entry.id.to_string(),
                     status: entry.status.as_str(),
                     account: entry.account().clone(),
-                    order: entry.order.summary(),
+                    order: entry.plan.summary(),
                     expires_at: entry.expires_at,
                 })
                 .collect();

@@ -207,7 +207,7 @@ fn seen_inside(engine: &Engine, now: Now, owner: &Owner) -> (Inside, Own) {
                 id: entry.id.to_string(),
                 status,
                 account: entry.account().clone(),
-                order: entry.order.summary(),
+                order: entry.plan.summary(),
                 expires_at: entry.expires_at,
             };
             own.approvals.insert(entry.id.clone(), (entry.created_at.max(entry.expires_at), row));

@@ -12,8 +12,8 @@ use crate::engine::{
 use crate::facts;
 use ibkr_agent_broker::{BrokerError, WhatIf, WhatIfChange};
 use ibkr_agent_domain::{
-    AccountId, AssetClass, BrokerOrderId, CanonicalOrder, ErrorCode, OrderState, OrderTarget,
-    SessionState, Untrusted,
+    AccountId, AssetClass, BrokerOrderId, CanonicalOrder, ErrorCode, OrderPlan, OrderState,
+    OrderTarget, SessionState, Untrusted,
 };
 use ibkr_agent_gates::{Check, Verdict};
 use ibkr_agent_protocol::catalogue::approvals::{
@@ -69,11 +69,12 @@ impl Asked<'_> {
         );
         let facts = facts.map_err(super::refusal_body)?;
         let caller = self.caller.clone();
-        let draft = Box::new(PreviewDraft { order, facts });
+        let plan = OrderPlan::single(order);
+        let draft = Box::new(PreviewDraft { plan, facts });
         let told = self.core.engine.ask(|ticket| Input::Preview { ticket, caller, draft }).await;
         let Answer::Preview(preview, checks) = told.answer else { return Err(refused(told)) };
         let whatif = whatif_output(whatif);
-        let output = self.preview_output(&preview, &checks, whatif);
+        let output = self.preview_output(&preview, &checks, whatif)?;
         Done::staged(&output, told.event)
     }
 
@@ -82,26 +83,27 @@ impl Asked<'_> {
         preview: &Preview,
         checks: &[Check],
         whatif: WhatIfOutput,
-    ) -> OrderPreviewOutput {
+    ) -> Result<OrderPreviewOutput, ErrorBody> {
         let warning = whatif_warning(whatif.status.0).map(str::to_owned);
         let next_step = if preview.would_pass {
             "Show the order and its warnings to the user, then ask with ibkr_approvals_create."
         } else {
             "Change the order so that every check passes; this preview can't be approved."
         };
-        OrderPreviewOutput {
+        let order = facts::sole(&preview.plan).map_err(super::refusal_body)?;
+        Ok(OrderPreviewOutput {
             preview_id: Wire(preview.id.clone()),
             expires_at: Wire(preview.expires_at),
             backend: Wire(self.core.backend),
-            mode: Wire(preview.order.mode()),
-            order: OrderOutput::from(&preview.order),
-            order_digest: Wire(preview.order.digest()),
+            mode: Wire(preview.plan.mode()),
+            order: OrderOutput::from(order),
+            order_digest: Wire(preview.plan.digest()),
             would_pass: preview.would_pass,
             checks: checks.iter().map(check_output).collect(),
             warnings: preview.warnings.iter().cloned().chain(warning).collect(),
             whatif: Some(whatif),
             next_step: next_step.to_owned(),
-        }
+        })
     }
 
     pub(super) async fn approvals_create(&self) -> Result<Done, ErrorBody> {
@@ -181,7 +183,7 @@ impl Asked<'_> {
         let backend = self.core.backend;
         let expires = entry.expires_at;
         let mut output =
-            ApprovalOutput::new(entry.id.clone(), state, &entry.order, backend, expires);
+            ApprovalOutput::new(entry.id.clone(), state, &entry.plan, backend, expires);
         if entry.status == Stored::Void {
             output.next_step =
                 "It was asked for before an upgrade changed what an approval covers. \

@@ -7,6 +7,7 @@ mod approval;
 mod canonical;
 mod lifecycle;
 mod orders;
+mod plan;
 mod pricing;
 mod reasons;
 mod text;

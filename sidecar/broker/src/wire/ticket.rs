@@ -7,8 +7,8 @@
 
 use super::routes::SMART;
 use ibkr_agent_domain::{
-    AssetClass, CanonicalOrder, ClientOrderId, ContractIdentity, OrderType, Pricing, Side,
-    SignedPrice, TimeInForce,
+    AssetClass, CanonicalOrder, ClientOrderId, ContractIdentity, OrderPlan, OrderType, Pricing,
+    Shape, Side, SignedPrice, TimeInForce,
 };
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -49,6 +49,12 @@ pub(crate) enum Unwritable {
     /// Nobody has built a ticket for such contracts yet.
     #[error("a ticket for a contract of class {0} isn't built yet")]
     Class(AssetClass),
+    /// Nobody has built the ticket of orders that belong together yet.
+    #[error("orders that belong together have no ticket yet")]
+    Relation,
+    /// Not one reference for each order.
+    #[error("an order without its reference isn't sent")]
+    References,
     /// It can't be written as JSON.
     #[error("the ticket isn't JSON")]
     Json(#[from] serde_json::Error),
@@ -82,7 +88,21 @@ fn sec_type(order: &CanonicalOrder) -> Result<String, Unwritable> {
     }
 }
 
-/// The body of a placement; with a reference for a real order, without one for a what-if.
+/// The body of a placement, and the reference by which its answer is told.
+pub(crate) fn placement(
+    plan: &OrderPlan,
+    references: &[ClientOrderId],
+) -> Result<(Vec<u8>, ClientOrderId), Unwritable> {
+    match (plan.shape(), references) {
+        (Shape::Single(order), [reference]) => {
+            Ok((orders(order, Some(reference))?, reference.clone()))
+        }
+        (Shape::Single(_), _) => Err(Unwritable::References),
+        (Shape::Bracket { .. } | Shape::OneCancelsAll(_), _) => Err(Unwritable::Relation),
+    }
+}
+
+/// The body of one order; with a reference for a real order, without one for a what-if.
 pub(crate) fn orders(
     order: &CanonicalOrder,
     reference: Option<&ClientOrderId>,

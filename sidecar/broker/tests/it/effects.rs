@@ -54,7 +54,7 @@ async fn a_question_holds_the_permit_until_it_is_answered() {
     world.control.ask_question_next(question("Are you sure?\nReally?"));
     let asked = asked(world.place("ia-2", dec!(100)).await);
     assert_eq!(asked.question().messages, ["Are you sure?\nReally?"]);
-    assert_eq!(asked.permit().get().action().client_order_id().as_str(), "ia-2");
+    assert_eq!(asked.permit().get().action().references()[0].as_str(), "ia-2");
     assert_eq!(world.control.place_calls(), 0);
     let outcome = world.reply(asked, true).await;
     assert!(matches!(outcome, PlaceOutcome::Placed { .. }), "{outcome:?}");

@@ -129,7 +129,7 @@ impl World {
 
     pub(crate) async fn reply(&self, asked: Asked, confirmed: bool) -> PlaceOutcome {
         let question = asked.question().clone();
-        let reference = asked.permit().get().action().client_order_id().clone();
+        let reference = asked.permit().get().action().references()[0].clone();
         let permit = reply_permit(&self.ledger, question, reference.as_str(), confirmed).await;
         self.broker.reply(asked, permit).await
     }
@@ -274,15 +274,15 @@ pub(crate) async fn place_permit(
         notional_today: Decimal::ZERO,
     };
     let intent = PlaceIntent {
-        client_order_id: ClientOrderId::parse(reference).unwrap(),
+        references: vec![ClientOrderId::parse(reference).unwrap()],
         approval: Approval {
             id: ApprovalId::parse("approval-1").unwrap(),
-            order: order.digest(),
+            plan: order.digest(),
             expires_at: now().plus(Duration::from_secs(60)),
             reference_price: Some(price),
             position: Decimal::ZERO,
         },
-        order,
+        plan: order.into(),
         requester: requester("place"),
     };
     let permit = decide_place(&policy(), &facts, intent, now()).unwrap();

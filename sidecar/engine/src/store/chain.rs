@@ -135,6 +135,15 @@ pub(super) fn reference<'a>(entry: &'a Entry, key: &str) -> Option<&'a str> {
     entry.references.get(key).map(String::as_str)
 }
 
+/// The orders that a record names: those of a plan, under numbered keys from the second on.
+fn orders_of(entry: &Entry) -> impl Iterator<Item = &str> {
+    let is_order = |key: &str| {
+        let rest = key.strip_prefix("client_order_id");
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    entry.references.iter().filter(move |(key, _)| is_order(key)).map(|(_, text)| text.as_str())
+}
+
 impl Walk {
     fn record(&mut self, entry: &Entry, rows: &[(OperatorKeyEntry, Option<u64>)]) {
         let kind = RecordKind::ALL.iter().find(|kind| kind.as_str() == entry.kind);
@@ -260,14 +269,13 @@ impl Walk {
         if let Some(wrong) = wrong {
             self.report.broken(format!("approval {id}: {wrong} (record {})", entry.index));
         }
-        self.orders.extend(reference(entry, "client_order_id").map(str::to_owned));
+        self.orders.extend(orders_of(entry).map(str::to_owned));
     }
 
     /// What names an order of ours comes after the record that intends it.
     fn follows_an_intent(&mut self, entry: &Entry) {
-        let Some(order) = reference(entry, "client_order_id") else { return };
-        if !self.orders.contains(order) {
-            let index = entry.index;
+        let index = entry.index;
+        for order in orders_of(entry).filter(|order| !self.orders.contains(*order)) {
             self.report.broken(format!("order {order}: record {index} follows no intent"));
         }
     }

@@ -7,10 +7,11 @@ use crate::{
     ApprovalEntry, ApprovalStatus, Finding, ForeignEntry, HaltEntry, KeyEntry, OperatorKeyEntry,
     OrderEntry, Owner, Preview as PreviewEntry, Speaker,
 };
+use core::num::NonZeroU8;
 use ibkr_agent_audit::StoreFailure;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId, Digest,
-    IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Reason, Timestamp,
+    IdempotencyKey, Leg, OperatorKeyId, OrderPlan, OrderState, PreviewId, Reason, Timestamp,
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -65,11 +66,39 @@ impl TryFrom<StoredOrder> for CanonicalOrder {
     }
 }
 
+/// The orders of an approval by their canonical bytes; a single order's are its own.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredPlan {
+    canonical: String,
+    digest: String,
+}
+
+impl From<&OrderPlan> for StoredPlan {
+    fn from(plan: &OrderPlan) -> Self {
+        Self {
+            canonical: String::from_utf8_lossy(&plan.canonical_bytes()).into_owned(),
+            digest: plan.digest().to_string(),
+        }
+    }
+}
+
+impl TryFrom<StoredPlan> for OrderPlan {
+    type Error = StoreFailure;
+
+    fn try_from(row: StoredPlan) -> Result<Self, StoreFailure> {
+        let plan = Self::parse(&row.canonical).map_err(damaged)?;
+        if plan.digest().to_string() != row.digest {
+            return Err(StoreFailure::Damaged);
+        }
+        Ok(plan)
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Preview {
     id: String,
     owner: String,
-    order: StoredOrder,
+    order: StoredPlan,
     reference_price: Option<String>,
     #[serde(default)]
     reference_time: Option<i64>,
@@ -85,7 +114,7 @@ impl From<&PreviewEntry> for Preview {
         Self {
             id: entry.id.to_string(),
             owner: entry.owner.to_string(),
-            order: StoredOrder::from(&entry.order),
+            order: StoredPlan::from(&entry.plan),
             reference_price: entry.reference_price.map(|price| price.to_string()),
             reference_time: entry.reference_time.map(Timestamp::as_millis),
             position: entry.position.to_string(),
@@ -104,7 +133,7 @@ impl TryFrom<Preview> for PreviewEntry {
         Ok(Self {
             id: PreviewId::parse(&row.id).map_err(damaged)?,
             owner: owner(&row.owner)?,
-            order: row.order.try_into()?,
+            plan: row.order.try_into()?,
             reference_price: decimal_option(row.reference_price.as_ref())?,
             reference_time: row.reference_time.map(Timestamp::from_millis),
             position: decimal(&row.position)?,
@@ -122,7 +151,7 @@ pub(super) struct Approval {
     owner: String,
     asked_by: String,
     preview: String,
-    order: StoredOrder,
+    order: StoredPlan,
     reference_price: Option<String>,
     position: String,
     warnings: Vec<String>,
@@ -143,7 +172,7 @@ impl From<&ApprovalEntry> for Approval {
             owner: entry.owner.to_string(),
             asked_by: entry.asked_by.clone(),
             preview: entry.preview.to_string(),
-            order: StoredOrder::from(&entry.order),
+            order: StoredPlan::from(&entry.plan),
             reference_price: entry.reference_price.map(|price| price.to_string()),
             position: entry.position.to_string(),
             warnings: entry.warnings.clone(),
@@ -167,7 +196,7 @@ impl TryFrom<Approval> for ApprovalEntry {
             owner: owner(&row.owner)?,
             asked_by: row.asked_by,
             preview: PreviewId::parse(&row.preview).map_err(damaged)?,
-            order: row.order.try_into()?,
+            plan: row.order.try_into()?,
             reference_price: decimal_option(row.reference_price.as_ref())?,
             position: decimal(&row.position)?,
             warnings: row.warnings,
@@ -231,6 +260,9 @@ pub(super) struct Order {
     approval: String,
     key: String,
     order: StoredOrder,
+    /// Its number in its plan and how many that has; a row from before plans is of the only one.
+    #[serde(default)]
+    leg: Option<(u8, u8)>,
     pub(super) state: String,
     broker_order_id: Option<String>,
     filled: Option<String>,
@@ -273,6 +305,7 @@ impl From<&OrderEntry> for Order {
             approval: entry.approval.to_string(),
             key: entry.key.to_string(),
             order: StoredOrder::from(&entry.order),
+            leg: Some((entry.leg.number(), entry.leg.of().get())),
             state: entry.state.as_str().to_owned(),
             broker_order_id: entry.broker_order_id.as_ref().map(BrokerOrderId::to_string),
             filled: entry.filled.map(|value| value.to_string()),
@@ -337,6 +370,7 @@ impl TryFrom<Order> for OrderEntry {
             approval: ApprovalId::parse(&row.approval).map_err(damaged)?,
             key: IdempotencyKey::parse(&row.key).map_err(damaged)?,
             order,
+            leg: row.leg.map_or(Some(Leg::SOLE), leg).ok_or(StoreFailure::Damaged)?,
             reason,
             state,
             broker_order_id: broker_order_id.map_err(damaged)?,
@@ -355,6 +389,10 @@ impl TryFrom<Order> for OrderEntry {
             updated_at: Timestamp::from_millis(row.updated_at),
         })
     }
+}
+
+fn leg((number, of): (u8, u8)) -> Option<Leg> {
+    Leg::new(number, NonZeroU8::new(of)?)
 }
 
 #[derive(Debug, Serialize, Deserialize)]

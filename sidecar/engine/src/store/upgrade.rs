@@ -165,9 +165,9 @@ pub fn upgrade(batch: &mut Batch<'_>, now: Timestamp) -> Result<(), StoreFailure
     for entry in ended {
         let mut record = system_record(RecordKind::Notice);
         record.details.push("approval_of_version_1_is_void");
-        record.account = Some(entry.order.account().clone());
+        record.account = Some(entry.plan.account().clone());
         record.references.push(Reference::Approval(entry.id));
-        record.references.push(Reference::Order(entry.order.digest()));
+        record.references.push(Reference::Order(entry.plan.digest()));
         drop(batch.append(record, now)?);
     }
     Ok(())

@@ -317,7 +317,7 @@ fn a_repeated_call_id_never_puts_another_order_under_a_preview_that_was_shown() 
     let other = bench.preview_as("call-x", &order_of("DU1", Side::Buy, 9), 0);
     assert_ne!(shown, other);
     let asked = bench.ask(&shown, &account("DU1"));
-    let quantity = approval_of(&bench, &asked).order.terms().quantity.get();
+    let quantity = approval_of(&bench, &asked).plan.orders()[0].terms().quantity.get();
     assert_eq!(quantity, Decimal::from(5));
 }
 

@@ -184,7 +184,7 @@ proptest! {
     ) {
         let policy = Policy::new(limits.clone()).unwrap();
         let Ok(permit) = decide(&policy, &facts, &draft) else { return Ok(()) };
-        prop_assert_eq!(permit.action().order().digest(), draft.order().digest());
+        prop_assert_eq!(permit.action().plan().digest(), draft.order().digest());
         prop_assert!(!facts.switches.halted && facts.switches.audit_writable);
         prop_assert!(facts.clock_skew_ms.unwrap().abs() <= 30_000);
         prop_assert!(limits.modes.contains(&draft.mode));

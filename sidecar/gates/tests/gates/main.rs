@@ -4,5 +4,6 @@
 
 mod exposure;
 mod laws;
+mod plan;
 mod support;
 mod table;

@@ -9,7 +9,7 @@ use ibkr_agent_domain::{
 };
 use ibkr_agent_gates::{
     Approval, CancelFacts, CancelRequest, Check, Denials, Facts, Gate, Permit, Place, PlaceIntent,
-    Policy, PolicyLimits, Requester, Switches, check_order, decide_place,
+    Policy, PolicyLimits, Requester, Switches, check_plan, decide_place,
 };
 use rust_decimal::Decimal;
 use std::collections::BTreeSet;
@@ -179,7 +179,7 @@ pub(crate) fn requester() -> Requester {
 pub(crate) fn approval(order: &CanonicalOrder, facts: &Facts) -> Approval {
     Approval {
         id: ApprovalId::parse("ap-1").unwrap(),
-        order: order.digest(),
+        plan: order.digest(),
         expires_at: NOW.plus(Duration::from_secs(60)),
         reference_price: Some(dec("100")),
         position: facts.position,
@@ -188,8 +188,8 @@ pub(crate) fn approval(order: &CanonicalOrder, facts: &Facts) -> Approval {
 
 pub(crate) fn intent(order: CanonicalOrder, approval: Approval) -> PlaceIntent {
     PlaceIntent {
-        order,
-        client_order_id: ClientOrderId::parse("ia0").unwrap(),
+        plan: order.into(),
+        references: vec![ClientOrderId::parse("ia0").unwrap()],
         approval,
         requester: requester(),
     }
@@ -219,7 +219,7 @@ pub(crate) fn denied(policy: &Policy, facts: &Facts, draft: &Draft) -> Vec<Gate>
 
 /// What one gate found.
 pub(crate) fn check(policy: &Policy, facts: &Facts, draft: &Draft, gate: Gate) -> Check {
-    let checks = check_order(policy, facts, &draft.order(), NOW);
+    let checks = check_plan(policy, facts, &draft.order().into(), NOW);
     checks.into_iter().find(|check| check.gate == gate).unwrap()
 }
 

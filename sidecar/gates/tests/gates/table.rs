@@ -275,7 +275,7 @@ fn an_approval_counts_for_its_own_order_until_it_expires() {
         intent(order, approval),
         now,
     ) {
-        Ok(permit) => Ok(permit.action().order().digest()),
+        Ok(permit) => Ok(permit.action().plan().digest()),
         Err(denials) => Err(denials.code()),
     };
     assert_eq!(judge(good.clone(), order.clone(), NOW), Ok(order.digest()));
@@ -302,7 +302,7 @@ fn every_denial_is_reported_not_only_the_first() {
 
 #[test]
 fn the_screen_needs_no_broker_and_denies_what_the_switches_and_lists_deny() {
-    let order = Draft::default().order();
+    let order = Draft::default().order().into();
     let open = Switches { halted: false, audit_writable: true };
     assert!(screen_place(&policy(), &order, open).is_ok());
     let code = |switches| screen_place(&policy(), &order, switches).unwrap_err().code();
@@ -311,7 +311,7 @@ fn the_screen_needs_no_broker_and_denies_what_the_switches_and_lists_deny() {
         code(Switches { halted: false, audit_writable: false }),
         ErrorCode::AuditWriteFailed
     );
-    let tsla = draft(|d| d.symbol = "TSLA").order();
+    let tsla = draft(|d| d.symbol = "TSLA").order().into();
     assert!(screen_place(&policy(), &tsla, open).is_err());
 }
 

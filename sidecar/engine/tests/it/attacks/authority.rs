@@ -73,9 +73,9 @@ type Alteration = (&'static str, fn(&mut ApprovalEntry));
 /// Every stored part of a given approval, altered one at a time.
 fn alterations() -> Vec<Alteration> {
     vec![
-        ("quantity", |row| row.order = order_of("DU1", Side::Buy, 6)),
-        ("side", |row| row.order = order_of("DU1", Side::Sell, 5)),
-        ("account", |row| row.order = order_of("DU2", Side::Buy, 5)),
+        ("quantity", |row| row.plan = order_of("DU1", Side::Buy, 6).into()),
+        ("side", |row| row.plan = order_of("DU1", Side::Sell, 5).into()),
+        ("account", |row| row.plan = order_of("DU2", Side::Buy, 5).into()),
         ("preview", |row| row.preview = PreviewId::parse("pv-other").unwrap()),
         ("asked_by", |row| row.asked_by = "local:somebody".to_owned()),
         ("reference price", |row| row.reference_price = Some(Decimal::from(101))),
@@ -177,7 +177,7 @@ fn a_yes_counts_only_if_an_enrolled_key_signed_exactly_this_approval() {
     let approval = bench.asked_at(Side::Buy, 5, 0);
     let other = bench.asked_at(Side::Buy, 5, 0);
     let digest = approval_of(&bench, &approval).terms().unwrap().digest();
-    let order = approval_of(&bench, &approval).order.digest();
+    let order = approval_of(&bench, &approval).plan.digest();
     let others = approval_of(&bench, &other).terms().unwrap().digest();
     for (digest, key) in [(digest, [6; 32]), (order, signing::KEY), (others, signing::KEY)] {
         let ticket = bench.operate(signing::approve(&approval, digest, &key));

@@ -351,7 +351,7 @@ impl Bench {
         caller.requester.call = CallId::parse(call).unwrap();
         let facts = BrokerFacts { position: Decimal::from(position), ..self.facts() };
         let ticket = self.ticket();
-        let draft = Box::new(PreviewDraft { order: order.clone(), facts });
+        let draft = Box::new(PreviewDraft { plan: order.clone().into(), facts });
         self.feed(Input::Preview { ticket, caller, draft });
         self.commit();
         match self.answer(ticket) {

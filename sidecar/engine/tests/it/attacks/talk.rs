@@ -182,7 +182,7 @@ impl Bench {
         let order = super::order_of("DU1", Side::Buy, 1);
         let caller = self.caller(LOCAL);
         let (ticket, facts) = (self.ticket(), self.facts());
-        let draft = Box::new(ibkr_agent_engine::PreviewDraft { order, facts });
+        let draft = Box::new(ibkr_agent_engine::PreviewDraft { plan: order.into(), facts });
         self.feed(Input::Preview { ticket, caller, draft });
         self.fail_commits(&CommitError::Failed);
     }

@@ -80,7 +80,7 @@ impl World {
         let contract = 1 + self.random.below(2);
         let quantity = if self.random.percent(50) { 1 } else { 2 };
         let draft = PreviewDraft {
-            order: setting::order(account, contract, quantity),
+            plan: setting::order(account, contract, quantity).into(),
             facts: self.facts(),
         };
         let call = self.call();
@@ -119,7 +119,7 @@ impl World {
             .map(|e| Known {
                 approval: e.id.clone(),
                 account: e.account().clone(),
-                shown: e.order.digest(),
+                shown: e.plan.digest(),
                 who: Who::of(&e.owner),
             })
             .collect()
@@ -272,7 +272,7 @@ impl World {
         };
         let on_its_way = self.pending.iter().any(|pending| match pending {
             Pending::Arrive(sent) => sent.reference == order,
-            Pending::Place(permit) => *permit.get().action().client_order_id() == order,
+            Pending::Place(permit) => permit.get().action().is_of(&order),
             Pending::Reply(permit) => *permit.get().action().client_order_id() == order,
             Pending::Input(_)
             | Pending::Read(_)

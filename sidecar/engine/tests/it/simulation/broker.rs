@@ -27,9 +27,9 @@ impl Sent {
     pub(super) fn of(permit: &Permit<Place>) -> Self {
         let place = permit.action();
         Self {
-            reference: place.client_order_id().clone(),
+            reference: place.references()[0].clone(),
             approval: place.approval().clone(),
-            order: place.order().clone(),
+            order: place.plan().orders()[0].clone(),
         }
     }
 }

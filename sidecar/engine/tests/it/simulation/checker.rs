@@ -72,7 +72,7 @@ impl Summary {
             }
         }
         if let Payload::Place(permit) = &job.payload {
-            summary.intent = Some(permit.action().client_order_id().clone());
+            summary.intent = permit.action().references().first().cloned();
         }
         summary
     }
@@ -180,14 +180,16 @@ impl Checker {
         let Payload::Place(permit) = &job.payload else {
             return Ok(());
         };
-        let (id, order) = (permit.action().client_order_id(), permit.action().order());
+        let place = permit.action();
         let doubtful = engine.orders().find(|other| {
-            other.id != *id
-                && other.account() == order.account()
-                && other.order.conid() == order.conid()
+            !place.is_of(&other.id)
+                && place.plan().orders().iter().any(|order| {
+                    other.account() == order.account() && other.order.conid() == order.conid()
+                })
                 && other.state == OrderState::Unknown
         });
         rule(doubtful.is_none(), || {
+            let id = &place.references()[0];
             format!("{id} was permitted while another order of its instrument was in doubt")
         })
     }

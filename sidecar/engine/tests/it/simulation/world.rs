@@ -245,7 +245,7 @@ impl World {
 
     fn reply(&mut self, ticket: Ticket, answer: &Answer) -> Checked {
         if let Answer::Preview(preview, _) = answer {
-            let account = preview.order.account().clone();
+            let account = preview.plan.account().clone();
             let known = (preview.id.clone(), account, Who::of(&preview.owner));
             self.previews.push(known);
         }
