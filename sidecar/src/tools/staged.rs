@@ -335,7 +335,7 @@ impl Asked<'_> {
     fn may_have_changed(&self, entry: &OrderEntry) -> bool {
         let broker = self.core.brokers.named(entry.broker());
         let can_ask = broker.is_some_and(|b| b.health().state == SessionState::Ready);
-        can_ask && matches!(entry.state, OrderState::Working | OrderState::Unknown)
+        can_ask && is_the_brokers_to_tell(entry.state)
     }
 
     fn order_output(&self, entry: &OrderEntry) -> OrderOutcomeOutput {
@@ -370,6 +370,24 @@ impl Asked<'_> {
 
 fn broker_text(message: &str) -> Option<BrokerText> {
     (!message.is_empty()).then(|| BrokerText::from(Untrusted::new(message)))
+}
+
+/// Whether the broker may know more of an order in this state than we do.
+const fn is_the_brokers_to_tell(state: OrderState) -> bool {
+    match state {
+        OrderState::Working
+        | OrderState::Held
+        | OrderState::PendingCancel
+        | OrderState::Unknown => true,
+        // On its way, waiting for a human's answer, or over.
+        OrderState::Intended
+        | OrderState::Question
+        | OrderState::Filled
+        | OrderState::Cancelled
+        | OrderState::Expired
+        | OrderState::Rejected
+        | OrderState::NotSent => false,
+    }
 }
 
 const fn next_step(state: OrderState) -> &'static str {
@@ -460,5 +478,19 @@ const fn whatif_warning(status: WhatIfStatus) -> Option<&'static str> {
         WhatIfStatus::Unavailable => Some(
             "The broker gave no preview of its own: whether it would accept the order isn't known.",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_looked_up_in_every_state_that_only_the_broker_can_end() {
+        for state in OrderState::ALL {
+            let is_ours_to_end = matches!(state, OrderState::Intended | OrderState::Question);
+            let expected = !state.is_final() && !is_ours_to_end;
+            assert_eq!(is_the_brokers_to_tell(state), expected, "{state:?}");
+        }
     }
 }
