@@ -3,7 +3,9 @@
 use ibkr_agent_audit::{FORMAT, Ledger, LedgerConfig, StoreFailure, Table, TransactError};
 use ibkr_agent_domain::{Digest, Form, OrderState, Timestamp};
 use ibkr_agent_engine::{ApprovalStatus, Restored, store};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_947_500_000);
 const TABLES: [Table; 6] = [
@@ -31,16 +33,23 @@ fn rows() -> Vec<(Table, Vec<u8>, Vec<u8>)> {
     rows
 }
 
-/// A store as version 1 left it; `state` is what it says of its order.
-fn old_store(state: &str) -> Ledger {
+fn opened(path: Option<PathBuf>) -> Ledger {
     let config = LedgerConfig {
-        path: None,
+        path,
         origin: "ibkr-agent/upgrade".to_owned(),
         signing_seed: zeroize::Zeroizing::new([7; 32]),
         account_key: zeroize::Zeroizing::new(vec![9; 32]),
         now: NOW,
     };
-    let ledger = Ledger::open(config).unwrap();
+    Ledger::open(config).unwrap()
+}
+
+/// A store as version 1 left it; `state` is what it says of its order.
+fn old_store(state: &str) -> Ledger {
+    filled(opened(None), state)
+}
+
+fn filled(ledger: Ledger, state: &str) -> Ledger {
     let state = format!("\"state\":\"{state}\"");
     commit(&ledger, move |batch| {
         for (table, key, value) in rows() {
@@ -158,4 +167,64 @@ fn a_row_of_an_older_store_whose_order_was_changed_by_hand_is_refused() {
     .unwrap();
     assert_eq!(store::restore(&ledger.snapshot().unwrap()).err(), Some(StoreFailure::Damaged));
     assert!(commit(&ledger, |batch| store::upgrade(batch, NOW)).is_err());
+}
+
+const OTHER_PROCESS: &str = "IBKR_AGENT_TEST_UPGRADE";
+
+/// Runs in the other process of the test below; without its variable there is nothing to upgrade.
+#[test]
+fn the_other_process() {
+    let Some(path) = std::env::var_os(OTHER_PROCESS) else { return };
+    let ledger = opened(Some(path.into()));
+    commit(&ledger, |batch| store::upgrade(batch, NOW)).unwrap();
+}
+
+fn upgrading(path: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["upgrade::the_other_process", "--exact"])
+        .env(OTHER_PROCESS, path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_process_killed_at_any_moment_of_an_upgrade_leaves_the_old_store_or_the_new_one() {
+    const KILLS: u32 = 24;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.redb");
+    let before = told(&filled(opened(Some(path.clone())), "unknown"));
+    let fresh = |name: &str| {
+        let copy = folder.path().join(name);
+        for file in [path.clone(), path.with_extension("anchor")] {
+            let to = copy.with_extension(file.extension().unwrap());
+            if file.exists() {
+                std::fs::copy(&file, to).unwrap();
+            }
+        }
+        copy
+    };
+    let whole = fresh("whole.redb");
+    let begun = Instant::now();
+    assert!(upgrading(&whole).wait().unwrap().success());
+    let life = begun.elapsed();
+    assert_eq!(opened(Some(whole)).snapshot().unwrap().format().unwrap(), FORMAT);
+    for kill in 0..KILLS {
+        let copy = fresh(&format!("{kill}.redb"));
+        let moment = Instant::now() + life * kill / KILLS;
+        let mut child = upgrading(&copy);
+        while Instant::now() < moment {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let ledger = opened(Some(copy));
+        let format = ledger.snapshot().unwrap().format().unwrap();
+        assert!(format == 1 || format == FORMAT, "{format}");
+        assert_eq!(told(&ledger), before, "killed at {kill} of {KILLS}: format {format}");
+        commit(&ledger, |batch| store::upgrade(batch, NOW)).unwrap();
+        assert_eq!(ledger.snapshot().unwrap().format().unwrap(), FORMAT);
+        assert_eq!(told(&ledger), before);
+    }
 }
