@@ -19,7 +19,9 @@ use crate::facts;
 use crate::notices::NoticeSender;
 use ibkr_agent_audit::{Emergency, Ledger, Recorded};
 use ibkr_agent_broker::{Asked, CancelOutcome, Errand, HaltLatch, PlaceOutcome, Urgency};
-use ibkr_agent_domain::{AccountId, ClientOrderId, ErrorCode, NotSent, OrderPlan, UnknownBecause};
+use ibkr_agent_domain::{
+    AccountId, ClientOrderId, ErrorCode, NotSent, OrderPlan, Position, UnknownBecause,
+};
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use looks::Looks;
 use report::{BROKE, cancel_report, seen_through};
@@ -100,6 +102,7 @@ enum Message {
     Evidence {
         begun: Moment,
         evidence: Box<Input>,
+        positions: Option<Vec<Position>>,
     },
     Seek(AccountId),
     Look(Look),
@@ -318,7 +321,9 @@ impl Driver {
                 }
                 self.engine.handle(*input, now)
             }
-            Message::Evidence { begun, evidence } => self.take_in(begun, *evidence, now),
+            Message::Evidence { begun, evidence, positions } => {
+                self.take_in(begun, *evidence, positions, now)
+            }
             Message::Placed { order, outcome } => {
                 let report = self.report(&order, outcome);
                 self.engine.handle(Input::PlaceDone { order, report }, now)

@@ -173,10 +173,13 @@ impl Channels {
                 | Kind::OrderChangedAtBroker
                 | Kind::Overfilled
                 | Kind::TwinOrder
+                | Kind::FillTakenBack
+                | Kind::OrderUnreadable
                 | Kind::OrderHeld
                 | Kind::OrderVanished
                 | Kind::Halted
-                | Kind::ForeignOrder => &queues.pressing,
+                | Kind::ForeignOrder
+                | Kind::PositionJumped => &queues.pressing,
             };
             if queue.try_send(Arc::clone(&message)).is_err() {
                 tracing::error!(notice.id = %message.id, "notice.queue_full");

@@ -2,8 +2,8 @@
 
 use crate::caller;
 use crate::{
-    AccountId, ApprovalId, BrokerOrderId, CallId, ClientOrderId, Digest, ErrorCode, OperatorKeyId,
-    OperatorSignature, PreviewId, Timestamp, Untrusted,
+    AccountId, ApprovalId, BrokerOrderId, CallId, ClientOrderId, Conid, Digest, ErrorCode,
+    OperatorKeyId, OperatorSignature, PreviewId, Timestamp, Untrusted,
 };
 
 /// Through which door a request came.
@@ -220,6 +220,8 @@ pub enum Reference {
     ClientOrder(ClientOrderId),
     /// IBKR's order id.
     BrokerOrder(BrokerOrderId),
+    /// IBKR's id of a contract.
+    Contract(Conid),
     /// The digest of the canonical order.
     Order(Digest),
     /// The operator key that the record is about.
@@ -252,6 +254,7 @@ impl Reference {
             Self::Approval(id) => ("approval_id", id.to_string()),
             Self::ClientOrder(id) => ("client_order_id", id.to_string()),
             Self::BrokerOrder(id) => ("broker_order_id", id.to_string()),
+            Self::Contract(id) => ("conid", id.to_string()),
             Self::Order(digest) => ("order_digest", digest.to_string()),
             Self::OperatorKey(id) => ("operator_key", id.to_string()),
             Self::PublicKey(key) => ("public_key", Digest::from_bytes(*key).to_string()),

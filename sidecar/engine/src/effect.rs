@@ -3,6 +3,7 @@
 use crate::act::OperatorAct;
 use crate::evidence::Sought;
 use crate::foreign::ForeignEntry;
+use crate::holdings::HoldingsEntry;
 use crate::notice::Notice;
 use crate::outcomes::OutcomeQuery;
 use crate::owner::Owner;
@@ -16,7 +17,7 @@ use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, BrokerOrderStatus,
     ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, NotSent, OrderPlan, OrderState,
-    PreviewId, Record, ScopeSet, Timestamp, UnknownBecause,
+    Position, PreviewId, Record, ScopeSet, Timestamp, UnknownBecause,
 };
 use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Question, Reply, Requester, TakeOver};
 use rust_decimal::Decimal;
@@ -351,6 +352,13 @@ pub enum Input {
         /// Its trades.
         executions: Listed<Execution>,
     },
+    /// The positions of an account were read in the same look.
+    Held {
+        /// The account.
+        account: AccountId,
+        /// All of its positions.
+        positions: Vec<Position>,
+    },
     /// Time has passed: what ends by itself ends.
     Tick,
     /// An order that the broker's list lacked was asked for singly.
@@ -418,6 +426,8 @@ pub enum Row {
     Foreign(ForeignEntry),
     /// Remove one that can't come again.
     ForgetForeign(AccountId, String),
+    /// An account's positions as they were explained.
+    Holdings(Box<HoldingsEntry>),
 }
 
 /// One atomic change of the store with its record.

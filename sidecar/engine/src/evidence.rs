@@ -1,7 +1,8 @@
 //! What the broker's orders and trades show of the orders that this gateway recorded.
 //!
 //! Rows are matched by reference or broker id, account, contract and side; then their terms are
-//! compared with what was approved (`truth.rs`). Absence from a list proves nothing by itself: an
+//! compared with what was approved (`truth.rs`). What can't be read or was taken back is told too
+//! (`unsaid.rs`). Absence from a list proves nothing by itself: an
 //! order that leaves it is asked for singly, and ends by time in force and the end of its day, or
 //! is in doubt.
 
@@ -48,6 +49,7 @@ impl Engine {
         executions: &Listed<Execution>,
         now: Now,
     ) -> Vec<Effect> {
+        self.holdings.count(account, executions, now.wall);
         let mut shown: BTreeSet<ClientOrderId> = BTreeSet::new();
         let mut touched: Vec<OrderEntry> = Vec::new();
         for row in orders.rows.iter().filter(|row| row.account == *account) {
@@ -65,10 +67,17 @@ impl Engine {
                 entry.fill(fill, now.wall);
             }
         }
+        self.less.retain(|id, _| self.orders.get(id).is_some());
+        let unread = self.unread_of(account, orders, executions);
+        let readable = self.readable_again(account, &unread);
+        shown.extend(unread.keys().cloned());
         let mut effects = Vec::new();
-        for entry in touched {
-            effects.extend(self.believe(entry, now));
+        for mut entry in touched {
+            self.take_back(&mut entry, orders, executions);
+            let was_unread = readable.contains(&entry.id);
+            effects.extend(self.believe(entry, was_unread, now));
         }
+        effects.extend(self.tell_unread(unread, now));
         if orders.is_whole() {
             effects.extend(self.missed(account, &shown, now));
         }
@@ -78,7 +87,7 @@ impl Engine {
 
     /// Takes over what was seen of an order: writes it down when it is news, and tells a human of
     /// each way in which it isn't what was approved, once.
-    fn believe(&mut self, mut entry: OrderEntry, now: Now) -> Vec<Effect> {
+    fn believe(&mut self, mut entry: OrderEntry, was_unread: bool, now: Now) -> Vec<Effect> {
         let Some(before) = self.orders.get(&entry.id).cloned() else {
             return Vec::new();
         };
@@ -86,9 +95,13 @@ impl Engine {
         let event = entry.conclude();
         entry.recount();
         let moved = event.is_some_and(|event| entry.apply_seen(event, now));
-        let fresh: Vec<Finding> =
+        let mut fresh: Vec<Finding> =
             entry.findings().into_iter().filter(|finding| !entry.told.contains(finding)).collect();
+        // Each time anew, unlike the rest.
+        fresh.extend((entry.filled < before.filled).then_some(Finding::TakenBack));
+        entry.told.extend(fresh.iter().copied());
         let is_news = moved
+            || was_unread
             || !fresh.is_empty()
             || entry.incarnations != before.incarnations
             || entry.fills != before.fills
@@ -102,7 +115,6 @@ impl Engine {
         entry.said_by = crate::Speaker::Gateway;
         entry.message = entry.difference().unwrap_or_else(|| plain(&entry));
         entry.updated_at = now.wall;
-        entry.told.extend(fresh.iter().copied());
         let was_given_back = before.state == OrderState::NotSent;
         self.orders.insert(entry.clone());
         let mut rows = vec![Row::Order(Box::new(entry.clone()))];
@@ -120,7 +132,7 @@ impl Engine {
     }
 
     /// An order that was told as not sent exists: its approval is spent after all.
-    fn spend_again(&mut self, entry: &OrderEntry, rows: &mut Vec<Row>) {
+    pub(super) fn spend_again(&mut self, entry: &OrderEntry, rows: &mut Vec<Row>) {
         if let Some(approval) = self.approvals.get_mut(&entry.approval) {
             approval.status = crate::ApprovalStatus::Consumed;
             rows.push(Row::Approval(Box::new(approval.clone())));
@@ -181,7 +193,7 @@ impl Engine {
                 }
                 let mut entry = entry;
                 entry.show(&row, now.wall);
-                return self.believe(entry, now);
+                return self.believe(entry, false, now);
             }
             Sought::Gone => absence.gone = absence.gone.saturating_add(1),
         }
@@ -238,7 +250,7 @@ fn plain(entry: &OrderEntry) -> String {
 
 impl OrderEntry {
     /// Applies what was seen; whether the state changed.
-    fn apply_seen(&mut self, event: OrderEvent, now: Now) -> bool {
+    pub(crate) fn apply_seen(&mut self, event: OrderEvent, now: Now) -> bool {
         let before = self.state;
         self.apply(event, now) && self.state != before
     }

@@ -16,7 +16,9 @@
 //! | `limits.rs` | what the limits have used |
 //! | `takeover.rs` | taking the brokerage session, by an operator's choice |
 //! | `owner.rs` | whose an approval or an order is |
+//! | `unsaid.rs` | rows of ours that can't be read, fills that were taken back |
 //! | `foreign.rs` | orders at the broker that aren't ours |
+//! | `holdings.rs` | positions that moved by more than trades explain |
 //! | `notice.rs` | what a human must hear of |
 //! | `pending.rs` | what a commit records, before, in and after it |
 //! | `store.rs` | its journal: what is written in the ledger's one transaction, and read back |
@@ -37,6 +39,7 @@ mod effect;
 mod evidence;
 mod foreign;
 mod halt;
+mod holdings;
 mod limits;
 mod notice;
 mod orders;
@@ -52,6 +55,7 @@ pub mod store;
 mod submit;
 mod takeover;
 mod truth;
+mod unsaid;
 
 pub use act::OperatorAct;
 pub use authority::{Asked, Authority, Signed, Unsigned, VerifySignature};
@@ -62,6 +66,7 @@ pub use effect::{
 };
 pub use evidence::Sought;
 pub use foreign::ForeignEntry;
+pub use holdings::{Base, Counted, HoldingsEntry, Jump};
 pub use limits::{CallBudget, Used};
 pub use notice::Notice;
 pub use outcomes::{OutcomeQuery, refusal_of};
@@ -135,10 +140,15 @@ pub struct Engine {
     next_job: u64,
     high_water: Timestamp,
     foreign: foreign::Foreign,
+    holdings: holdings::Holdings,
     /// In which order previews and approvals were made.
     ages: retention::Ages,
     /// Orders that the broker's list should hold and doesn't.
     absent: BTreeMap<ClientOrderId, evidence::Absence>,
+    /// Orders of which the last look showed less as filled than was known.
+    less: BTreeMap<ClientOrderId, unsaid::Less>,
+    /// Orders that the last look showed in rows that can't be read, and which part can't.
+    unread: BTreeMap<ClientOrderId, &'static str>,
     /// Logins that talk with the broker about an order.
     talks: conversation::Talks,
     /// When the broker's questions end by themselves.
@@ -223,8 +233,11 @@ impl Engine {
             next_job: 1,
             high_water,
             foreign: foreign::Foreign::restore(restored.foreign),
+            holdings: holdings::Holdings::restore(restored.holdings),
             ages: retention::Ages::default(),
             absent: BTreeMap::new(),
+            less: BTreeMap::new(),
+            unread: BTreeMap::new(),
             talks: conversation::Talks::default(),
             question_ends: BTreeMap::new(),
             cancels: BTreeMap::new(),
@@ -294,6 +307,9 @@ impl Engine {
             }
             Input::Evidence { account, orders, executions } => {
                 self.evidence(&account, &orders, &executions, now)
+            }
+            Input::Held { account, positions } => {
+                self.held(&account, &positions, now).into_iter().collect()
             }
             Input::Withdrawn { ticket } => {
                 self.withdraw(ticket);

@@ -1,6 +1,6 @@
 //! What a human must hear of without asking. Telling is the driver's; a notice acts on nothing.
 
-use crate::{ApprovalEntry, Finding, OrderEntry};
+use crate::{ApprovalEntry, Finding, Jump, OrderEntry};
 use ibkr_agent_domain::{AccountId, ApprovalId, ClientOrderId, Digest, Timestamp};
 
 /// Something that an operator must know.
@@ -73,6 +73,15 @@ pub enum Notice {
         account: AccountId,
         /// Some of their ids.
         orders: Vec<String>,
+        /// How many there are.
+        count: u64,
+    },
+    /// Positions moved by more than the broker's trades explain.
+    PositionJumped {
+        /// The account.
+        account: AccountId,
+        /// Some of the moves.
+        jumps: Vec<Jump>,
         /// How many there are.
         count: u64,
     },

@@ -13,7 +13,11 @@ impl Engine {
     pub(super) fn in_doubt(&self, plan: &OrderPlan) -> bool {
         plan.orders().iter().any(|order| {
             let mut open = self.orders.open_on(order.account(), order.conid());
+            let is_same = |entry: &OrderEntry| {
+                entry.account() == order.account() && entry.order.conid() == order.conid()
+            };
             open.any(|entry| entry.state.is_in_doubt() || !entry.findings().is_empty())
+                || self.unread.keys().any(|id| self.orders.get(id).is_some_and(is_same))
         })
     }
 

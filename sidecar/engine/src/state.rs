@@ -331,6 +331,8 @@ pub struct Restored {
     pub unknown_keys: Vec<OperatorKeyId>,
     /// Orders that aren't ours and were told of.
     pub foreign: Vec<crate::ForeignEntry>,
+    /// Accounts' positions as they were explained.
+    pub holdings: Vec<crate::HoldingsEntry>,
     /// The time of the newest record: the clock never counts as earlier than this.
     pub newest_record: Option<Timestamp>,
 }

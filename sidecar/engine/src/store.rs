@@ -8,6 +8,7 @@
 mod authority;
 mod chain;
 mod evidence;
+mod holdings;
 mod rows;
 mod shown;
 mod upgrade;
@@ -34,6 +35,7 @@ const HALT: Table = Table::new("halt");
 const ADMITTED: Table = Table::new("admitted_callers");
 const OPERATOR_KEYS: Table = Table::new("operator_keys");
 const FOREIGN: Table = Table::new("foreign_orders");
+const HOLDINGS: Table = Table::new("holdings");
 
 /// The version of the stored values.
 const VERSION: u8 = 2;
@@ -124,6 +126,10 @@ fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
         }
         Row::ForgetForeign(account, order) => {
             batch.delete(FOREIGN, &rows::foreign_key(account, order))
+        }
+        Row::Holdings(entry) => {
+            let value = encode(&holdings::Holdings::from(entry.as_ref()))?;
+            batch.put(HOLDINGS, entry.account.as_str().as_bytes(), &value)
         }
     }
 }
@@ -228,6 +234,9 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
     }
     for row in all::<rows::Foreign>(snapshot, FOREIGN)? {
         restored.foreign.push(row.try_into()?);
+    }
+    for row in all::<holdings::Holdings>(snapshot, HOLDINGS)? {
+        restored.holdings.push(row.try_into()?);
     }
     // Records of the emergency file are folded in later than they were made, with the clock of that
     // moment: the newest time isn't always the last record's.

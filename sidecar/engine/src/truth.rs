@@ -2,7 +2,8 @@
 //! how far that is from what a human approved.
 //!
 //! Nothing here decides or records. A fact that was seen is never taken back by an older one: an
-//! order that ended doesn't work again under the same broker id, and fills only grow.
+//! order that ended doesn't work again under the same broker id, and fills only grow, unless the
+//! broker takes one back (`unsaid.rs`).
 
 use crate::OrderEntry;
 use ibkr_agent_domain::{
@@ -10,6 +11,7 @@ use ibkr_agent_domain::{
     OrderEvent, Pricing, SignedPrice, Timestamp,
 };
 use rust_decimal::Decimal;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most broker orders under one reference, and most fills, that are kept one by one.
 const MOST: usize = 500;
@@ -53,11 +55,16 @@ pub enum Finding {
     Overfilled,
     /// More than one order works, or traded, under its reference.
     Twin,
+    /// The broker took a fill back, or made it smaller.
+    TakenBack,
+    /// The broker shows it in a row that can't be read.
+    Unreadable,
 }
 
 impl Finding {
     /// Every finding.
-    pub const ALL: [Self; 3] = [Self::Changed, Self::Overfilled, Self::Twin];
+    pub const ALL: [Self; 5] =
+        [Self::Changed, Self::Overfilled, Self::Twin, Self::TakenBack, Self::Unreadable];
 
     /// Our name, in snake case; also the notice's.
     #[must_use]
@@ -66,6 +73,8 @@ impl Finding {
             Self::Changed => "order_changed_at_broker",
             Self::Overfilled => "overfilled",
             Self::Twin => "twin_order",
+            Self::TakenBack => "fill_taken_back",
+            Self::Unreadable => "order_unreadable",
         }
     }
 
@@ -140,18 +149,48 @@ impl OrderEntry {
             quantity: execution.quantity,
             price: execution.price,
         };
-        let known = self.fills.get(id).map(|known| known.revision);
-        let is_news = known.is_none_or(|known| known <= revision);
-        if is_news && (known.is_some() || self.fills.len() < MOST) {
-            self.fills.insert(id.to_owned(), fill);
+        let known = self.fills.get(id);
+        let is_news = known.is_none_or(|known| known.revision <= revision);
+        if !is_news || (known.is_none() && self.fills.len() >= MOST) {
+            return;
+        }
+        // A correction speaks of the fill that it corrects, not of the order's other ones.
+        let less =
+            known.map_or(Decimal::ZERO, |known| known.quantity.saturating_sub(fill.quantity));
+        let of = fill.order.clone();
+        self.fills.insert(id.to_owned(), fill);
+        let alone = self.incarnations.len() == 1;
+        for one in self.incarnations.iter_mut().filter(|_| less > Decimal::ZERO) {
+            if of.as_ref().map_or(alone, |order| *order == one.order.order_id) {
+                let filled = one.order.filled.map(|filled| filled.saturating_sub(less));
+                one.order.filled = filled.map(|filled| filled.max(Decimal::ZERO));
+            }
+        }
+    }
+
+    /// How much of it has filled, as far as its rows and fills were seen.
+    pub(crate) fn seen_filled(&self) -> Decimal {
+        let by_fill = self.fills.values().map(|fill| fill.quantity).fold(Decimal::ZERO, add);
+        let by_row = self.incarnations.iter().map(|one| self.filled_of(one));
+        by_fill.max(by_row.fold(Decimal::ZERO, add))
+    }
+
+    /// Believes that the broker took fills back: only these are left, and only so much filled.
+    pub(crate) fn take_back(
+        &mut self,
+        fills: &BTreeSet<String>,
+        filled: &BTreeMap<BrokerOrderId, Decimal>,
+    ) {
+        self.fills.retain(|id, _| fills.contains(id));
+        for one in &mut self.incarnations {
+            one.order.filled = filled.get(&one.order.order_id).copied().or(one.order.filled);
         }
     }
 
     /// The event that the truth amounts to, and what it makes of filled quantity and average price.
     pub(crate) fn conclude(&mut self) -> Option<OrderEvent> {
         let by_fill = self.fills.values().map(|fill| fill.quantity).fold(Decimal::ZERO, add);
-        let by_row = self.incarnations.iter().map(|one| self.filled_of(one));
-        let filled = by_fill.max(by_row.fold(Decimal::ZERO, add));
+        let filled = self.seen_filled();
         if !self.fills.is_empty() || self.incarnations.iter().any(|one| one.order.filled.is_some())
         {
             self.filled = Some(filled);
@@ -217,6 +256,9 @@ impl OrderEntry {
         let alive = self.incarnations.iter().filter(|one| one.may_trade() || traded(one));
         if alive.count() > 1 {
             findings.push(Finding::Twin);
+        }
+        if self.told.contains(&Finding::TakenBack) {
+            findings.push(Finding::TakenBack);
         }
         findings
     }
@@ -293,6 +335,9 @@ impl OrderEntry {
         }
         if let Some(filled) = self.filled {
             parts.push(format!("filled {}", filled.normalize()));
+        }
+        if findings.contains(&Finding::TakenBack) {
+            parts.push("after the broker took fills back".to_owned());
         }
         Some(parts.join(", "))
     }

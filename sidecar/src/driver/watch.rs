@@ -10,8 +10,8 @@ use crate::clock::Clock;
 use crate::engine::{Effect, Input, Now, Sought};
 use ibkr_agent_broker::{BrokerError, Errand, Urgency};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Digest, Execution, Listed, SessionState,
-    Timestamp,
+    AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Digest, Execution, Listed, Position,
+    SessionState, Timestamp,
 };
 use ibkr_agent_protocol::catalogue::resources::Resource;
 use std::collections::BTreeMap;
@@ -81,7 +81,13 @@ impl Driver {
 
     /// Takes in what a look read. Two may cross: what was asked for earlier must not undo what was
     /// asked for later.
-    pub(super) fn take_in(&mut self, begun: Moment, evidence: Input, now: Now) -> Vec<Effect> {
+    pub(super) fn take_in(
+        &mut self,
+        begun: Moment,
+        evidence: Input,
+        positions: Option<Vec<Position>>,
+        now: Now,
+    ) -> Vec<Effect> {
         let Input::Evidence { account, orders, executions } = &evidence else {
             return Vec::new();
         };
@@ -90,7 +96,11 @@ impl Driver {
         }
         self.compare(account, orders, executions);
         let account = account.clone();
-        let effects = self.engine.handle(evidence, now);
+        let mut effects = self.engine.handle(evidence, now);
+        if let Some(positions) = positions {
+            let held = Input::Held { account: account.clone(), positions };
+            effects.extend(self.engine.handle(held, now));
+        }
         self.checked.send_modify(|checked| {
             checked.entry(account).or_default().asked_at = Some(begun.wall);
         });
@@ -145,7 +155,7 @@ impl Driver {
         let errand = Errand::of(LOOKS).urgency(urgency);
         async move {
             let errand = errand.within(LOOK_TIMEOUT);
-            errand.run(read_evidence(&brokers, account, &clock, &inbox)).await
+            errand.run(read_evidence(&brokers, account, urgency, &clock, &inbox)).await
         }
     }
 }
@@ -179,20 +189,26 @@ impl Driver {
 async fn read_evidence(
     brokers: &Brokers,
     account: AccountId,
+    urgency: Urgency,
     clock: &Clock,
     inbox: &mpsc::UnboundedSender<Message>,
 ) -> LookEnd {
     let begun = Moment { mono: Instant::now(), wall: clock.now().wall };
     let Ok(routed) = brokers.account(Some(&account)).await else { return LookEnd::Failed };
-    let (orders, executions) =
-        tokio::join!(routed.broker.orders(&account), routed.broker.executions(&account));
+    // Only a look around has the time to compare positions.
+    let positions = async {
+        let is_around = urgency == Urgency::Survey;
+        if is_around { routed.broker.positions(&account).await.ok() } else { None }
+    };
+    let (orders, executions, positions) =
+        tokio::join!(routed.broker.orders(&account), routed.broker.executions(&account), positions);
     // Half the evidence is no evidence: the next look reads both again.
     match (orders, executions) {
         (Ok(orders), Ok(executions)) => {
             note_unread(&account, "orders", &orders.unread);
             note_unread(&account, "executions", &executions.unread);
             let evidence = Box::new(Input::Evidence { account, orders, executions });
-            drop(inbox.send(Message::Evidence { begun, evidence }));
+            drop(inbox.send(Message::Evidence { begun, evidence, positions }));
             LookEnd::Read
         }
         (Err(BrokerError::RateLimited { .. }), _) | (_, Err(BrokerError::RateLimited { .. })) => {

@@ -3,7 +3,7 @@
 //! Accounts are shown by their last three characters only: the message leaves the machine. Times
 //! are RFC 3339 in UTC. Text from outside is escaped where it was read.
 
-use crate::engine::{Finding, Notice};
+use crate::engine::{Finding, Jump, Notice};
 use ibkr_agent_domain::{AccountId, Timestamp, Untrusted};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,6 +35,10 @@ pub enum Kind {
     Overfilled,
     /// The broker has an order more than once.
     TwinOrder,
+    /// The broker took a fill of an order back.
+    FillTakenBack,
+    /// The broker shows an order in a row that can't be read.
+    OrderUnreadable,
     /// The broker holds an order.
     OrderHeld,
     /// An order left the broker's list, and nothing says how it ended.
@@ -43,6 +47,8 @@ pub enum Kind {
     Halted,
     /// The broker shows orders or trades that aren't ours.
     ForeignOrder,
+    /// A position moved by more than trades explain.
+    PositionJumped,
 }
 
 impl Kind {
@@ -60,10 +66,13 @@ impl Kind {
             Self::OrderChangedAtBroker => "order_changed_at_broker",
             Self::Overfilled => "overfilled",
             Self::TwinOrder => "twin_order",
+            Self::FillTakenBack => "fill_taken_back",
+            Self::OrderUnreadable => "order_unreadable",
             Self::OrderHeld => "order_held",
             Self::OrderVanished => "order_vanished",
             Self::Halted => "halted",
             Self::ForeignOrder => "foreign_order",
+            Self::PositionJumped => "position_jumped",
         }
     }
 }
@@ -127,11 +136,43 @@ impl Message {
             ),
             Finding::Overfilled => (Kind::Overfilled, "filled more than was approved"),
             Finding::Twin => (Kind::TwinOrder, "is at the broker more than once"),
+            Finding::TakenBack => {
+                (Kind::FillTakenBack, "filled less than was told: the broker took a fill back")
+            }
+            Finding::Unreadable => {
+                (Kind::OrderUnreadable, "is at the broker, but this gateway can't read it")
+            }
         };
         let sentence = format!("An order on account {} {what}. {difference}.", masked(account));
         let next = "If that wasn't you, halt trading and look at the account in IBKR's own \
                     platform. Cancelling it cancels every order under its reference.";
         Self::new(kind, Urgency::Act, sentence, next)
+    }
+
+    fn foreign(account: &AccountId, orders: &[String], count: u64) -> Self {
+        let sentence = format!(
+            "The broker shows {count} order(s) or trade(s) on account {} that this gateway did \
+             not make.",
+            masked(account)
+        );
+        let next = "If they aren't yours, halt trading, log out at IBKR's gateway and change the \
+                    password.";
+        Self::new(Kind::ForeignOrder, Urgency::Act, sentence, next)
+            .detail("count", &count)
+            .detail("broker_order_ids", &orders.join(" "))
+    }
+
+    fn jumped(account: &AccountId, jumps: &[Jump], count: u64) -> Self {
+        let moves: Vec<String> = jumps.iter().map(moved).collect();
+        let sentence = format!(
+            "{count} position(s) on account {} moved by more than the broker's trades explain: {}.",
+            masked(account),
+            moves.join("; ")
+        );
+        let next = "Look in IBKR's own platform: a transfer, a split, an exercise, an assignment \
+                    or an expiry moves a position without a trade. Working orders may no longer \
+                    fit the position.";
+        Self::new(Kind::PositionJumped, Urgency::Act, sentence, next).detail("count", &count)
     }
 
     pub(super) fn of_engine(notice: Notice) -> Self {
@@ -191,21 +232,22 @@ impl Message {
             )
             .detail("by", &Untrusted::bounded(&by, 200))
             .detail("since", &since),
-            Notice::ForeignOrders { account, orders, count } => Self::new(
-                Kind::ForeignOrder,
-                Urgency::Act,
-                format!(
-                    "The broker shows {count} order(s) or trade(s) on account {} that this \
-                     gateway did not make.",
-                    masked(&account)
-                ),
-                "If they aren't yours, halt trading, log out at IBKR's gateway and change the \
-                 password.",
-            )
-            .detail("count", &count)
-            .detail("broker_order_ids", &orders.join(" ")),
+            Notice::ForeignOrders { account, orders, count } => {
+                Self::foreign(&account, &orders, count)
+            }
+            Notice::PositionJumped { account, jumps, count } => {
+                Self::jumped(&account, &jumps, count)
+            }
         }
     }
+}
+
+/// One position's move.
+fn moved(jump: &Jump) -> String {
+    let Jump { conid, symbol, before, after, explained } = jump;
+    let [before, after, explained] = [before, after, explained].map(|value| value.normalize());
+    let name = if symbol.as_str().is_empty() { "contract" } else { symbol.as_str() };
+    format!("{name} ({conid}) from {before} to {after}, of which trades explain {explained}")
 }
 
 /// An account without most of its id.
@@ -226,5 +268,25 @@ mod tests {
         let text = serde_json::to_string(&Message::of_engine(notice)).unwrap();
         assert!(text.contains("\"kind\":\"foreign_order\"") && text.contains("…567"), "{text}");
         assert!(!text.contains("://") && !text.contains("DU1234567"), "{text}");
+    }
+
+    #[test]
+    fn a_jump_says_contract_before_after_and_what_trades_explain() {
+        let jump = |symbol: &str, before, after, explained| Jump {
+            conid: ibkr_agent_domain::Conid::new(265_598).unwrap(),
+            symbol: Untrusted::new(symbol),
+            before: rust_decimal::Decimal::from(before),
+            after: rust_decimal::Decimal::from(after),
+            explained: rust_decimal::Decimal::from(explained),
+        };
+        let account = AccountId::parse("DU1234567").unwrap();
+        let jumps = vec![jump("AAPL", 100, 40, -10), jump("", 0, -3, 0)];
+        let message = Message::of_engine(Notice::PositionJumped { account, jumps, count: 7 });
+        assert_eq!(
+            message.sentence,
+            "7 position(s) on account …567 moved by more than the broker's trades explain: AAPL \
+             (265598) from 100 to 40, of which trades explain -10; contract (265598) from 0 to -3, \
+             of which trades explain 0."
+        );
     }
 }

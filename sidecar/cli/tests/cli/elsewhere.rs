@@ -85,6 +85,78 @@ fn an_order_that_the_accounts_user_changed_is_told_and_counted_as_it_is() {
     paper.json("audit verify").json();
 }
 
+#[test]
+fn a_fill_that_the_broker_took_back_is_told_and_the_order_filled_nothing() {
+    let (broker, mut told, paper) = start();
+    let _sidecar = paper.sidecar();
+    let (approval, order) = submitted(&paper, "--quantity 10 --limit-price 200");
+    let filled = json!({ "do": "fill", "order": order["client_order_id"], "quantity": 10 });
+    broker.make(&filled);
+    outcome_is(&paper, &approval, "filled", "10");
+    let executions = broker.make(&json!({ "do": "executions" }));
+    let ours = executions["executions"].as_array().unwrap().last().unwrap();
+    broker.make(&json!({ "do": "bust", "execution": ours["execution"] }));
+
+    // Believed when two looks, one after the other, say it.
+    let notice = told.wait_for("fill_taken_back", 2 * ONE_LOOK);
+    assert!(says(&notice, "approved 10 @ 200, filled 0, after the broker"), "{notice}");
+    outcome_is(&paper, &approval, "filled", "0");
+    assert!(used(&paper, "notional_per_day") >= 2_000.0, "a limit gives nothing back");
+}
+
+#[test]
+fn an_order_of_ours_that_cannot_be_read_is_told_and_stands_in_its_outcome() {
+    let (broker, mut told, paper) = start();
+    let _sidecar = paper.sidecar();
+    let (approval, order) = submitted(&paper, "--quantity 10 --limit-price 200");
+    broker.make(&json!({ "do": "show_as_combo", "order": order["client_order_id"] }));
+    told.wait_for("order_unreadable", ONE_LOOK);
+    let outcome = paper.json(&format!("orders outcome --approval-id {approval}")).json();
+    assert_eq!(outcome["status"], "working", "{outcome}");
+    assert!(says(&outcome, "the broker shows a row of it that can't be read"), "{outcome}");
+}
+
+#[test]
+fn a_position_that_moved_without_a_trade_is_told_as_before_after_and_explained() {
+    let (broker, mut told, paper) = start();
+    let _sidecar = paper.sidecar();
+    broker.make(&json!({
+        "do": "new_order", "account": "DU1234567", "conid": AAPL, "side": "BUY", "quantity": 3,
+        "price": 250,
+    }));
+    // Somebody else's trade is told as such, and explains its position.
+    told.wait_for("foreign_order", ONE_LOOK);
+    // Books begin with the first look around; the other record of a notice is the trade's.
+    let began = Instant::now();
+    let notices = || {
+        let log = paper.json("audit tail --limit 100").json();
+        let events = log["events"].as_array().unwrap().clone();
+        events.iter().filter(|event| event["kind"] == "notice").count()
+    };
+    while notices() < 2 {
+        assert!(began.elapsed() < 2 * ONE_LOOK, "positions are never compared");
+    }
+    let executions = broker.make(&json!({ "do": "executions" }));
+    let theirs = executions["executions"].as_array().unwrap().last().unwrap();
+    broker.make(&json!({ "do": "bust", "execution": theirs["execution"] }));
+    let notice = told.wait_for("position_jumped", 4 * ONE_LOOK);
+    let moved = format!("AAPL ({AAPL}) from ");
+    assert!(says(&notice, &moved) && says(&notice, "of which trades explain 0"), "{notice}");
+}
+
+/// Waits until an order's outcome has this status and filled quantity.
+fn outcome_is(paper: &Paper, approval: &str, status: &str, filled: &str) {
+    let began = Instant::now();
+    loop {
+        let outcome = paper.json(&format!("orders outcome --approval-id {approval}")).json();
+        let quantity = number(&outcome["filled"]).to_string();
+        if outcome["status"] == status && quantity == filled {
+            return;
+        }
+        assert!(began.elapsed() < ONE_LOOK, "{outcome}");
+    }
+}
+
 /// How much of a limit is used, as `limits show` tells it.
 fn used(paper: &Paper, name: &str) -> f64 {
     let limits = paper.json("limits show --account DU1234567").json();

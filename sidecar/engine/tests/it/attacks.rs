@@ -5,9 +5,11 @@
 mod authority;
 mod bench;
 mod chain;
+mod holdings;
 mod reasons;
 mod talk;
 mod truth;
+mod unsaid;
 mod whose;
 
 use self::bench::{Bench, LOCAL, OPERATOR, account, approval_of, order_of, refusal_of};

@@ -11,16 +11,16 @@ use ibkr_agent_engine::{
 };
 use rust_decimal::Decimal;
 
-fn conid() -> Conid {
+pub(super) fn conid() -> Conid {
     Conid::new(265_598).unwrap()
 }
 
-fn id(text: &str) -> BrokerOrderId {
+pub(super) fn id(text: &str) -> BrokerOrderId {
     BrokerOrderId::parse(text).unwrap()
 }
 
 /// A row of the broker's list: a limit order to buy.
-fn row(
+pub(super) fn row(
     reference: &ClientOrderId,
     order: &str,
     (quantity, limit): (i64, i64),
@@ -40,7 +40,12 @@ fn row(
     }
 }
 
-fn trade(reference: &ClientOrderId, name: &str, quantity: i64, price: Decimal) -> Execution {
+pub(super) fn trade(
+    reference: &ClientOrderId,
+    name: &str,
+    quantity: i64,
+    price: Decimal,
+) -> Execution {
     Execution {
         id: Untrusted::new(name),
         order_id: Some(id("501")),
@@ -58,7 +63,7 @@ fn trade(reference: &ClientOrderId, name: &str, quantity: i64, price: Decimal) -
 }
 
 impl Bench {
-    fn looks(&mut self, orders: Vec<BrokerOrder>, executions: Vec<Execution>) {
+    pub(super) fn looks(&mut self, orders: Vec<BrokerOrder>, executions: Vec<Execution>) {
         self.feed(Input::Evidence {
             account: account("DU1"),
             orders: Listed::of(orders),
@@ -68,7 +73,7 @@ impl Bench {
     }
 
     /// Ten shares at 100, which the broker took as its order 501.
-    fn working(&mut self) -> ClientOrderId {
+    pub(super) fn working(&mut self) -> ClientOrderId {
         let order = self.placed(Side::Buy, 10);
         let report = PlaceReport::Placed {
             order_id: id("501"),
@@ -80,7 +85,7 @@ impl Bench {
         order
     }
 
-    fn notices(&mut self) -> Vec<Notice> {
+    pub(super) fn notices(&mut self) -> Vec<Notice> {
         let told = self.taken(|effect| matches!(effect, Effect::Notice(_)));
         let notice = |effect| {
             let Effect::Notice(notice) = effect else { return None };
@@ -89,7 +94,7 @@ impl Bench {
         told.into_iter().filter_map(notice).collect()
     }
 
-    fn findings_told(&mut self) -> Vec<Finding> {
+    pub(super) fn findings_told(&mut self) -> Vec<Finding> {
         let found = |notice| {
             let Notice::Differs { finding, .. } = notice else { return None };
             Some(finding)
@@ -98,7 +103,7 @@ impl Bench {
     }
 }
 
-const WORKS: BrokerOrderStatus = BrokerOrderStatus::Submitted;
+pub(super) const WORKS: BrokerOrderStatus = BrokerOrderStatus::Submitted;
 
 #[test]
 fn an_order_that_was_changed_at_the_broker_is_told_counted_and_holds_back_new_risk() {

@@ -68,7 +68,8 @@ impl Summary {
                 | Row::Admitted(_)
                 | Row::OperatorKey(_)
                 | Row::Foreign(_)
-                | Row::ForgetForeign(..) => {}
+                | Row::ForgetForeign(..)
+                | Row::Holdings(_) => {}
             }
         }
         if let Payload::Place(permit) = &job.payload {
