@@ -5,7 +5,7 @@
 use crate::engine::store;
 use crate::engine::{
     Answer, ApprovalEntry, ApprovalStatus, Caller, Cancellation, Expired, Input, OperatorAct,
-    OperatorKeyEntry, OrderEntry, Standing,
+    OperatorKeyEntry, OrderEntry, Scope, Standing, Used,
 };
 use crate::operator::{
     EnrolledKey, Keyring, OperatorDomain, OperatorDoor, OperatorPublicKey, Verb, verify_signature,
@@ -268,10 +268,12 @@ impl OperatorDesk {
     }
 
     async fn limits(&self) -> Result<Value, ErrorBody> {
-        let seen =
-            self.core.engine.look(|engine, now| (engine.policy().clone(), engine.used(None, now)));
-        let (policy, used) = seen.await.map_err(refusal_body)?;
+        let seen = self.core.engine.look(|engine, now| {
+            (engine.policy().clone(), engine.used(None, now), engine.used_by_scope(now))
+        });
+        let (policy, used, scopes) = seen.await.map_err(refusal_body)?;
         let limits = policy.limits();
+        let counters: Vec<Value> = scopes.iter().map(counter).collect();
         Ok(json!({
             "policy_id": limits.id,
             "policy_hash": policy.hash().to_string(),
@@ -287,6 +289,7 @@ impl OperatorDesk {
             "max_drift_percent": limits.max_drift_percent.to_string(),
             "max_quote_age_seconds": limits.max_quote_age.as_secs(),
             "resets_at": self.core.engine.clock().next_trading_day().map(|t| t.to_string()),
+            "counters": counters,
         }))
     }
 
@@ -538,6 +541,20 @@ fn approval(entry: &ApprovalEntry, expired: Expired) -> Value {
         "created_at": entry.created_at.to_string(),
         "expires_at": entry.expires_at.to_string(),
         "approved_by": entry.approved_by.as_ref().map(OperatorKeyId::as_str),
+    })
+}
+
+/// What the limits have used in one of the narrowest scopes.
+fn counter((scope, used): (&Scope, &Used)) -> Value {
+    json!({
+        "broker": scope.broker.as_ref().map(ToString::to_string),
+        "mode": scope.mode.map(|mode| mode.to_string()),
+        "account": scope.account.as_ref().map(ToString::to_string),
+        "caller": scope.owner.as_ref().map(ToString::to_string),
+        "symbol": scope.symbol,
+        "notional_today": used.notional_today.to_string(),
+        "orders_today": used.orders_today,
+        "orders_last_minute": used.orders_last_minute,
     })
 }
 

@@ -18,6 +18,8 @@ use std::time::Duration;
 const LOOKS: u32 = 2;
 /// Shortest time between two questions for one order.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How long an order counts that grew after its session.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Answers that the broker knows no such order before it counts as gone.
 const GONE: u32 = 2;
 
@@ -94,6 +96,7 @@ impl Engine {
         self.absent.remove(&entry.id);
         let event = entry.conclude();
         entry.recount();
+        entry.count_again(&before, now);
         let moved = event.is_some_and(|event| entry.apply_seen(event, now));
         let mut fresh: Vec<Finding> =
             entry.findings().into_iter().filter(|finding| !entry.told.contains(finding)).collect();
@@ -249,6 +252,13 @@ fn plain(entry: &OrderEntry) -> String {
 }
 
 impl OrderEntry {
+    /// What grew at the broker after the session that it counted in counts for another day.
+    fn count_again(&mut self, before: &Self, now: Now) {
+        if self.counted_notional > before.counted_notional && !self.counts(now) {
+            self.counts_until = Some(now.wall.plus(DAY));
+        }
+    }
+
     /// Applies what was seen; whether the state changed.
     pub(crate) fn apply_seen(&mut self, event: OrderEvent, now: Now) -> bool {
         let before = self.state;

@@ -67,7 +67,7 @@ pub use effect::{
 pub use evidence::Sought;
 pub use foreign::ForeignEntry;
 pub use holdings::{Base, Counted, HoldingsEntry, Jump};
-pub use limits::{CallBudget, Used};
+pub use limits::{CallBudget, Scope, Used};
 pub use notice::Notice;
 pub use outcomes::{OutcomeQuery, refusal_of};
 pub use owner::{Owner, Whose, owner_of};
@@ -474,14 +474,6 @@ impl Engine {
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.config.policy
-    }
-
-    /// What the limits have used on an account; on all of them when none is named.
-    #[must_use]
-    pub fn used(&self, account: Option<&AccountId>, now: Now) -> Used {
-        let counting = self.orders.counting();
-        let named = counting.filter(|order| account.is_none_or(|name| order.account() == name));
-        limits::used(named, now)
     }
 
     /// The enrolled operator keys.

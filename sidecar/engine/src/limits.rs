@@ -3,9 +3,11 @@
 //! Order counts are derived from the recorded orders themselves, so they can't drift from them and
 //! survive a restart.
 
+use crate::Engine;
 use crate::effect::{Now, Work};
+use crate::owner::Owner;
 use crate::state::OrderEntry;
-use ibkr_agent_domain::OrderState;
+use ibkr_agent_domain::{AccountId, BrokerName, Mode, OrderState};
 use rust_decimal::Decimal;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,22 +28,103 @@ pub struct Used {
     pub notional_today: Decimal,
 }
 
-/// Counts recorded orders that were, or may have been, sent, each until the session that its
-/// contract trades in is over: midnight in New York is the middle of a futures session. Orders of a
-/// later day than the clock says count too: a clock that goes back a day frees nothing.
-pub(crate) fn used<'a>(orders: impl Iterator<Item = &'a OrderEntry>, now: Now) -> Used {
-    let mut used = Used::default();
-    for order in orders.filter(|order| order.state != OrderState::NotSent) {
-        let counts = order.counts_until.map(|end| end > now.wall);
-        if counts.unwrap_or(order.trading_day >= now.trading_day) {
-            used.orders_today = used.orders_today.saturating_add(1);
-            used.notional_today = used.notional_today.saturating_add(order.counted_notional);
+impl Used {
+    /// Counts an order until the session that its contract trades in is over: midnight in New York
+    /// is the middle of a futures session. One of a later day than the clock says counts too: a
+    /// clock that goes back a day frees nothing.
+    fn add(&mut self, order: &OrderEntry, now: Now) {
+        if order.counts(now) {
+            self.orders_today = self.orders_today.saturating_add(1);
+            self.notional_today = self.notional_today.saturating_add(order.counted_notional);
         }
         if now.wall.since(order.created_at) < MINUTE {
-            used.orders_last_minute = used.orders_last_minute.saturating_add(1);
+            self.orders_last_minute = self.orders_last_minute.saturating_add(1);
         }
     }
-    used
+}
+
+impl OrderEntry {
+    /// Whether it counts against the limits of a day.
+    pub(crate) fn counts(&self, now: Now) -> bool {
+        let is_within = self.counts_until.map(|end| end > now.wall);
+        is_within.unwrap_or(self.trading_day >= now.trading_day)
+    }
+}
+
+/// Which orders a counter is of. What isn't named is any.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Scope {
+    /// The broker login that they went through.
+    pub broker: Option<BrokerName>,
+    /// Whether they are real.
+    pub mode: Option<Mode>,
+    /// The account.
+    pub account: Option<AccountId>,
+    /// Whose they are.
+    pub owner: Option<Owner>,
+    /// What they trade, as the policy names it.
+    pub symbol: Option<String>,
+}
+
+impl Scope {
+    /// One account's.
+    #[must_use]
+    pub fn account(account: &AccountId) -> Self {
+        Self { account: Some(account.clone()), ..Self::default() }
+    }
+
+    /// The narrowest one that an order counts in.
+    fn of(order: &OrderEntry) -> Self {
+        Self {
+            broker: Some(order.broker().clone()),
+            mode: Some(order.order.mode()),
+            account: Some(order.account().clone()),
+            owner: Some(order.owner.clone()),
+            symbol: Some(order.order.symbol().to_owned()),
+        }
+    }
+
+    fn holds(&self, order: &OrderEntry) -> bool {
+        self.broker.as_ref().is_none_or(|name| name == order.broker())
+            && self.mode.is_none_or(|mode| mode == order.order.mode())
+            && self.account.as_ref().is_none_or(|account| account == order.account())
+            && self.owner.as_ref().is_none_or(|owner| *owner == order.owner)
+            && self.symbol.as_ref().is_none_or(|symbol| symbol == order.order.symbol())
+    }
+}
+
+/// Orders that were, or may have been, sent.
+fn sent<'a>(orders: impl Iterator<Item = &'a OrderEntry>) -> impl Iterator<Item = &'a OrderEntry> {
+    orders.filter(|order| order.state != OrderState::NotSent)
+}
+
+impl Engine {
+    /// What the limits have used on an account; on all of them when none is named.
+    #[must_use]
+    pub fn used(&self, account: Option<&AccountId>, now: Now) -> Used {
+        self.used_in(&account.map(Scope::account).unwrap_or_default(), now)
+    }
+
+    /// What the limits have used in a scope.
+    #[must_use]
+    pub fn used_in(&self, scope: &Scope, now: Now) -> Used {
+        let mut used = Used::default();
+        for order in sent(self.orders.counting()).filter(|order| scope.holds(order)) {
+            used.add(order, now);
+        }
+        used
+    }
+
+    /// What the limits have used in each of the narrowest scopes that still count something.
+    #[must_use]
+    pub fn used_by_scope(&self, now: Now) -> BTreeMap<Scope, Used> {
+        let mut scopes: BTreeMap<Scope, Used> = BTreeMap::new();
+        for order in sent(self.orders.counting()) {
+            scopes.entry(Scope::of(order)).or_default().add(order, now);
+        }
+        scopes.retain(|_, used| *used != Used::default());
+        scopes
+    }
 }
 
 /// Calls per minute that one caller may make.

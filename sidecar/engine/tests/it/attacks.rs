@@ -7,6 +7,7 @@ mod bench;
 mod chain;
 mod holdings;
 mod reasons;
+mod scopes;
 mod talk;
 mod truth;
 mod unsaid;
