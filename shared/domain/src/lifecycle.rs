@@ -160,6 +160,7 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Result<OrderState, Il
         (_, E::HeldSeen) => S::Held,
         (_, E::CancelPendingSeen) => S::PendingCancel,
         (_, E::FillSeen) => S::Filled,
+        // Filled too: the broker may take a fill back of an order that was cancelled.
         (
             S::Intended
             | S::Question
@@ -167,6 +168,7 @@ pub const fn next(state: OrderState, event: OrderEvent) -> Result<OrderState, Il
             | S::Held
             | S::PendingCancel
             | S::Unknown
+            | S::Filled
             | S::Cancelled
             | S::Expired
             | S::NotSent,

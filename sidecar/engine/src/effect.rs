@@ -114,15 +114,6 @@ pub struct BrokerFacts {
     pub as_of: Option<Timestamp>,
 }
 
-impl BrokerFacts {
-    /// From when on our own orders may have changed without these facts showing it, if they were
-    /// read from `begun` on.
-    #[must_use]
-    pub fn blind_from(&self, begun: Timestamp) -> Timestamp {
-        self.as_of.map_or(begun, |as_of| as_of.min(begun))
-    }
-}
-
 /// A wish to submit under an approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
@@ -365,6 +356,8 @@ pub enum Input {
     OrderSought {
         /// Our reference.
         order: ClientOrderId,
+        /// The broker's id that was asked for.
+        asked: BrokerOrderId,
         /// What the broker said.
         answer: Sought,
     },

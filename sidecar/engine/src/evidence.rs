@@ -59,6 +59,8 @@ impl Engine {
                 continue;
             };
             shown.insert(id.clone());
+            self.absent.remove(&(id.clone(), Some(row.order_id.clone())));
+            self.absent.remove(&(id.clone(), None));
             if let Some(entry) = entry_of(&mut touched, &id, self) {
                 entry.show(row, now.wall);
             }
@@ -70,6 +72,11 @@ impl Engine {
             }
         }
         self.less.retain(|id, _| self.orders.get(id).is_some());
+        self.unended.retain(|id| self.orders.get(id).is_some());
+        self.absent.retain(|(id, _), _| {
+            let known = self.orders.get(id);
+            known.is_some_and(|e| !e.state.is_final()) || self.unended.contains(id)
+        });
         let unread = self.unread_of(account, orders, executions);
         let readable = self.readable_again(account, &unread);
         shown.extend(unread.keys().cloned());
@@ -81,7 +88,8 @@ impl Engine {
         }
         effects.extend(self.tell_unread(unread, now));
         if orders.is_whole() {
-            effects.extend(self.missed(account, &shown, now));
+            let listed = orders.rows.iter().map(|row| &row.order_id).collect();
+            effects.extend(self.missed(account, &shown, &listed, now));
         }
         effects.extend(self.find_foreign(account, &orders.rows, &executions.rows, now));
         effects
@@ -93,7 +101,6 @@ impl Engine {
         let Some(before) = self.orders.get(&entry.id).cloned() else {
             return Vec::new();
         };
-        self.absent.remove(&entry.id);
         let event = entry.conclude();
         entry.recount();
         entry.count_again(&before, now);
@@ -120,6 +127,7 @@ impl Engine {
         entry.updated_at = now.wall;
         let was_given_back = before.state == OrderState::NotSent;
         self.orders.insert(entry.clone());
+        self.note_end(&entry);
         let mut rows = vec![Row::Order(Box::new(entry.clone()))];
         if was_given_back {
             self.spend_again(&entry, &mut rows);
@@ -142,25 +150,51 @@ impl Engine {
         }
     }
 
-    /// Orders that a whole list should have shown and didn't.
+    /// At start: which orders are still to be asked for.
+    pub(super) fn note_ends(&mut self) {
+        let unended = self.orders.values().filter(|entry| entry.is_unended());
+        self.unended = unended.map(|entry| entry.id.clone()).collect();
+    }
+
+    /// Keeps in mind whether an order is still to be asked for though it is over as we see it.
+    fn note_end(&mut self, entry: &OrderEntry) {
+        if entry.is_unended() {
+            self.unended.insert(entry.id.clone());
+        } else {
+            self.unended.remove(&entry.id);
+        }
+    }
+
+    /// Orders that a whole list should have shown and didn't: each of those that may trade, where
+    /// a reference stands for several.
     fn missed(
         &mut self,
         account: &AccountId,
         shown: &BTreeSet<ClientOrderId>,
+        listed: &BTreeSet<&BrokerOrderId>,
         now: Now,
     ) -> Vec<Effect> {
         let expected = self.orders.open_of(account).filter(|entry| {
-            let lives = matches!(
+            matches!(
                 entry.state,
                 OrderState::Working | OrderState::Held | OrderState::PendingCancel
-            );
-            lives && !shown.contains(&entry.id)
+            )
         });
-        let expected: Vec<(ClientOrderId, Option<BrokerOrderId>)> =
-            expected.map(|entry| (entry.id.clone(), entry.broker_order_id.clone())).collect();
+        let unended = self.unended.iter().filter_map(|id| self.orders.get(id));
+        let unended = unended.filter(|entry| entry.account() == account);
+        let mut missing: Vec<(ClientOrderId, Option<BrokerOrderId>)> = Vec::new();
+        for entry in expected.chain(unended) {
+            let ids = entry.cancellable();
+            if ids.is_empty() && !shown.contains(&entry.id) {
+                missing.push((entry.id.clone(), None));
+            }
+            let unlisted = ids.into_iter().filter(|id| !listed.contains(id));
+            missing.extend(unlisted.map(|id| (entry.id.clone(), Some(id))));
+        }
         let mut effects = Vec::new();
-        for (id, broker_id) in expected {
-            let absence = self.absent.entry(id.clone()).or_default();
+        for (id, broker_id) in missing {
+            let key = (id.clone(), broker_id.clone());
+            let absence = self.absent.entry(key).or_default();
             absence.looks = absence.looks.saturating_add(1);
             let waited = |at: Duration| now.monotonic.saturating_sub(at) >= ASK_AGAIN;
             if absence.looks < LOOKS || !absence.asked_at.is_none_or(waited) {
@@ -174,18 +208,25 @@ impl Engine {
                     order,
                 }),
                 // Nothing to ask by: as if the broker had said that it knows none.
-                None => effects.extend(self.sought(&id, Sought::Gone, now)),
+                None => effects.extend(self.sought(&id, None, Sought::Gone, now)),
             }
         }
         effects
     }
 
     /// The broker's answer about one order that its list no longer shows.
-    pub(super) fn sought(&mut self, id: &ClientOrderId, answer: Sought, now: Now) -> Vec<Effect> {
+    pub(super) fn sought(
+        &mut self,
+        id: &ClientOrderId,
+        asked: Option<BrokerOrderId>,
+        answer: Sought,
+        now: Now,
+    ) -> Vec<Effect> {
         let Some(entry) = self.orders.get(id).cloned() else {
             return Vec::new();
         };
-        let Some(absence) = self.absent.get_mut(id) else {
+        let key = (id.clone(), asked);
+        let Some(absence) = self.absent.get_mut(&key) else {
             return Vec::new();
         };
         match answer {
@@ -194,16 +235,20 @@ impl Engine {
                 if self.ours(row.as_ref().into()).is_none_or(|ours| ours.id != *id) {
                     return Vec::new();
                 }
+                self.absent.remove(&key);
                 let mut entry = entry;
                 entry.show(&row, now.wall);
                 return self.believe(entry, false, now);
             }
             Sought::Gone => absence.gone = absence.gone.saturating_add(1),
         }
-        if absence.gone < GONE {
+        // While another one under its reference may trade, the order hasn't ended.
+        let another = entry.cancellable().iter().any(|other| key.1.as_ref() != Some(other));
+        if absence.gone < GONE || another {
             return Vec::new();
         }
-        self.absent.remove(id);
+        self.absent.remove(&key);
+        self.unended.remove(id);
         let is_over = entry.order.terms().time_in_force == TimeInForce::Day
             && entry
                 .counts_until

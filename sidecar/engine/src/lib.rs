@@ -80,9 +80,9 @@ pub use state::{
 pub use truth::{Fill, Finding, Incarnation};
 
 use ibkr_agent_domain::{
-    AccountId, Actor, ApprovalId, BrokerName, ClientOrderId, Decision, Digest, Door, ErrorCode,
-    IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record, RecordKind, Reference, SidecarId,
-    Timestamp,
+    AccountId, Actor, ApprovalId, BrokerName, BrokerOrderId, ClientOrderId, Decision, Digest, Door,
+    ErrorCode, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record, RecordKind, Reference,
+    SidecarId, Timestamp,
 };
 use ibkr_agent_gates::{Policy, Question, Requester, Switches};
 use ibkr_agent_protocol::catalogue::resources::Resource;
@@ -144,7 +144,9 @@ pub struct Engine {
     /// In which order previews and approvals were made.
     ages: retention::Ages,
     /// Orders that the broker's list should hold and doesn't.
-    absent: BTreeMap<ClientOrderId, evidence::Absence>,
+    absent: BTreeMap<(ClientOrderId, Option<BrokerOrderId>), evidence::Absence>,
+    /// Orders that are over as we see it, while no row of the broker's said so.
+    unended: BTreeSet<ClientOrderId>,
     /// Orders of which the last look showed less as filled than was known.
     less: BTreeMap<ClientOrderId, unsaid::Less>,
     /// Orders that the last look showed in rows that can't be read, and which part can't.
@@ -236,12 +238,15 @@ impl Engine {
             holdings: holdings::Holdings::restore(restored.holdings),
             ages: retention::Ages::default(),
             absent: BTreeMap::new(),
+            unended: BTreeSet::new(),
             less: BTreeMap::new(),
             unread: BTreeMap::new(),
             talks: conversation::Talks::default(),
             question_ends: BTreeMap::new(),
             cancels: BTreeMap::new(),
         };
+        engine.spend_what_was_sent();
+        engine.note_ends();
         let previews = engine.previews.values();
         engine.ages.previews = previews.map(|one| (one.created_at, one.id.clone())).collect();
         let approvals = engine.approvals.values();
@@ -300,7 +305,9 @@ impl Engine {
                 self.cancel_done(ticket, report, now).into_iter().collect()
             }
             Input::Tick => Vec::new(),
-            Input::OrderSought { order, answer } => self.sought(&order, answer, now),
+            Input::OrderSought { order, asked, answer } => {
+                self.sought(&order, Some(asked), answer, now)
+            }
             Input::TakenOver { ticket, refused } => vec![self.taken_over(ticket, refused, now)],
             Input::EmergencyHalted { ticket, event } => {
                 vec![self.emergency_halted(ticket, event)]
@@ -491,7 +498,7 @@ impl Engine {
     pub fn order_at_broker(
         &self,
         account: &AccountId,
-        order: &ibkr_agent_domain::BrokerOrderId,
+        order: &BrokerOrderId,
     ) -> Option<&OrderEntry> {
         self.orders.at_broker(account, order)
     }

@@ -327,6 +327,22 @@ impl Engine {
         tickets.into_iter().map(refusal).collect()
     }
 
+    /// At start: an approval under which an order was sent, or may have been, is spent, whatever
+    /// its own row says. An order that was given back has no key; one that an operator stated never
+    /// to have been has, and stays what its approval was spent on.
+    pub(super) fn spend_what_was_sent(&mut self) {
+        let keeps_key = |order: &OrderEntry| {
+            let key = self.keys.get(&(order.owner.clone(), order.key.clone()));
+            key.is_some_and(|key| key.order == order.id)
+        };
+        let sent = |order: &&OrderEntry| order.state != OrderState::NotSent || keeps_key(order);
+        for order in self.orders.values().filter(sent) {
+            if let Some(approval) = self.approvals.get_mut(&order.approval) {
+                approval.status = ApprovalStatus::Consumed;
+            }
+        }
+    }
+
     /// Takes out everyone who waits for an order's outcome.
     pub(super) fn waiting_for(&mut self, order: &ClientOrderId) -> Vec<Ticket> {
         let waits = |flight: &Flight| matches!(flight, Flight::Waiting(id) if id == order);
@@ -341,6 +357,15 @@ impl Engine {
     /// A caller no longer waits. What it started goes on; before the decision nothing was started.
     pub(super) fn withdraw(&mut self, ticket: Ticket) {
         self.submissions.remove(&ticket);
+    }
+}
+
+impl BrokerFacts {
+    /// From when on our own orders may have changed without these facts showing it, if they were
+    /// read from `begun` on.
+    #[must_use]
+    pub fn blind_from(&self, begun: Timestamp) -> Timestamp {
+        self.as_of.map_or(begun, |as_of| as_of.min(begun))
     }
 }
 

@@ -102,6 +102,12 @@ impl OrderEntry {
         if ids.is_empty() { self.broker_order_id.iter().cloned().collect() } else { ids }
     }
 
+    /// Whether it is over as we see it, while no row of the broker's said so: its quantity may have
+    /// been raised since.
+    pub(crate) fn is_unended(&self) -> bool {
+        self.state.is_final() && self.incarnations.iter().any(Incarnation::may_trade)
+    }
+
     /// Whether it may count against a limit: until its session is over, and for a minute at least.
     #[must_use]
     pub fn may_count(&self, now: Timestamp) -> bool {
@@ -149,6 +155,8 @@ impl OrderEntry {
             quantity: execution.quantity,
             price: execution.price,
         };
+        // A fill may be all that shows by which id the broker knows it.
+        self.broker_order_id = self.broker_order_id.take().or_else(|| execution.order_id.clone());
         let known = self.fills.get(id);
         let is_news = known.is_none_or(|known| known.revision <= revision);
         if !is_news || (known.is_none() && self.fills.len() >= MOST) {

@@ -181,7 +181,7 @@ impl Driver {
             };
             let errand = Errand::of(LOOKS).urgency(Urgency::Survey).within(LOOK_TIMEOUT);
             let answer = errand.run(ask).await;
-            Self::feed(&inbox, Input::OrderSought { order: reference, answer });
+            Self::feed(&inbox, Input::OrderSought { order: reference, asked: order, answer });
         });
     }
 }

@@ -3,13 +3,13 @@
 use super::bench::{Bench, LOCAL, account, approval_of, order_of, refusal_of};
 use crate::signing;
 use ibkr_agent_domain::{
-    Actor, ApprovalId, Digest, Door, ErrorCode, OperatorSignature, PreviewId, RecordKind, Side,
-    SidecarId, Timestamp, Untrusted,
+    Actor, ApprovalId, Digest, Door, ErrorCode, OperatorSignature, OrderState, PreviewId,
+    RecordKind, Side, SidecarId, Timestamp, UnknownBecause, Untrusted,
 };
 use ibkr_agent_engine::{
     ApprovalEntry, ApprovalStatus, Asked, Effect, Owner, Row, Signed, Submission,
 };
-use ibkr_agent_engine::{Input, OperatorAct};
+use ibkr_agent_engine::{Input, OperatorAct, PlaceReport};
 use rust_decimal::Decimal;
 
 /// Submits, as the approval's own caller would, and says why it was refused. Nothing may leave,
@@ -207,4 +207,28 @@ fn a_signed_yes_is_kept_in_row_and_record_and_holds_after_a_restart() {
     bench.restart();
     assert_eq!(approval_of(&bench, &approval), row);
     assert_eq!(refused(&mut bench, &approval), None);
+}
+
+#[test]
+fn an_approval_whose_order_was_sent_stays_spent_whatever_its_row_says() {
+    let mut bench = Bench::new();
+    let order = bench.placed(Side::Buy, 5);
+    let report = PlaceReport::Unknown { why: UnknownBecause::TimedOut };
+    bench.feed(Input::PlaceDone { order: order.clone(), report });
+    bench.commit();
+    let spent = approval_of(&bench, &bench.entry(&order).approval);
+    let unspent = || {
+        Row::Approval(Box::new(ApprovalEntry { status: ApprovalStatus::Approved, ..spent.clone() }))
+    };
+    bench.edit(vec![unspent()]);
+    // A human looks, and it wasn't there. The yes was for one order all the same.
+    bench.operate(OperatorAct::Settle { order: order.clone(), exists: false });
+    bench.commit();
+    assert_eq!(bench.state(&order), OrderState::NotSent);
+    for _ in 0..2 {
+        let facts = bench.facts();
+        let again = bench.submit_on(&spent.id, facts);
+        assert_eq!(refusal_of(&bench, again), Some(ErrorCode::ApprovalConsumed));
+        bench.edit(vec![unspent()]);
+    }
 }

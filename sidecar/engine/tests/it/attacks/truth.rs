@@ -269,7 +269,11 @@ fn gone(bench: &mut Bench, order: &ClientOrderId) {
         bench.looks(Vec::new(), Vec::new());
         let asked = bench.taken(|effect| matches!(effect, Effect::AskOrder { .. }));
         assert_eq!(asked.len(), 1, "asked for once a minute");
-        bench.feed(Input::OrderSought { order: order.clone(), answer: Sought::Gone });
+        bench.feed(Input::OrderSought {
+            order: order.clone(),
+            asked: id("501"),
+            answer: Sought::Gone,
+        });
         bench.commit();
         bench.monotonic += std::time::Duration::from_secs(61);
     }
@@ -334,7 +338,7 @@ fn an_order_that_is_found_when_it_is_asked_for_is_believed() {
     bench.looks(Vec::new(), Vec::new());
     let found = row(&order, "501", (10, 100), BrokerOrderStatus::Cancelled, 0);
     let answer = Sought::Found(Box::new(found));
-    bench.feed(Input::OrderSought { order: order.clone(), answer });
+    bench.feed(Input::OrderSought { order: order.clone(), asked: id("501"), answer });
     bench.commit();
     assert_eq!(bench.state(&order), OrderState::Cancelled);
 }

@@ -1,13 +1,13 @@
-//! What the broker shows without saying it plainly: rows of ours that can't be read, and fills that
-//! it takes back.
+//! What the broker shows without saying it plainly: rows of ours that can't be read, fills that it
+//! takes back, and orders that its list leaves out while it shows something of them.
 
-use super::bench::{Bench, account, refusal_of};
+use super::bench::{Bench, LOCAL, account, refusal_of};
 use super::truth::{WORKS, conid, id, row, trade};
 use ibkr_agent_domain::{
-    BrokerOrder, BrokerOrderStatus, ClientOrderId, ErrorCode, Execution, Listed, OrderState, Side,
-    UnreadRow,
+    BrokerOrder, BrokerOrderStatus, ClientOrderId, ErrorCode, Execution, Listed, NotSent,
+    OrderState, Side, UnknownBecause, UnreadRow,
 };
-use ibkr_agent_engine::{ApprovalStatus, Finding, Input, Notice, PlaceReport};
+use ibkr_agent_engine::{ApprovalStatus, Effect, Finding, Input, Notice, PlaceReport, Sought};
 use rust_decimal::Decimal;
 
 const FILLED: BrokerOrderStatus = BrokerOrderStatus::Filled;
@@ -94,7 +94,7 @@ fn an_order_told_as_never_sent_whose_row_cannot_be_read_works_and_its_approval_i
         let mut bench = Bench::new();
         let order = bench.placed(Side::Buy, 10);
         let report = match by_statement {
-            false => PlaceReport::NotSent { why: "said so" },
+            false => PlaceReport::NotSent { why: NotSent::ConnectFailed },
             true => PlaceReport::Rejected { message: "no".to_owned() },
         };
         bench.feed(Input::PlaceDone { order: order.clone(), report });
@@ -111,7 +111,7 @@ fn an_order_told_as_never_sent_whose_row_cannot_be_read_works_and_its_approval_i
 fn an_order_never_sent_whose_row_tells_no_status_is_not_sent_again() {
     let mut bench = Bench::new();
     let order = bench.placed(Side::Buy, 10);
-    let report = PlaceReport::NotSent { why: "said so" };
+    let report = PlaceReport::NotSent { why: NotSent::ConnectFailed };
     bench.feed(Input::PlaceDone { order: order.clone(), report });
     bench.commit();
     bench.cannot_read(unread(Some(&order), None));
@@ -231,4 +231,110 @@ fn a_correction_to_less_is_believed_at_once_and_to_nothing_too() {
         let says = format!("filled {}, after the broker took fills back", left + 4);
         assert!(difference.ends_with(&says), "{difference}");
     }
+}
+
+#[test]
+fn an_order_that_left_the_list_is_asked_for_though_its_fills_or_its_twin_are_still_listed() {
+    for has_twin in [false, true] {
+        let mut bench = Bench::new();
+        let order = bench.working();
+        let twin = || row(&order, "502", (10, 100), WORKS, 0);
+        let listed = || if has_twin { vec![twin()] } else { Vec::new() };
+        let fill = || vec![trade(&order, "0001.01.01", 3, Decimal::ONE_HUNDRED)];
+        let first = row(&order, "501", (10, 100), WORKS, 3);
+        bench.looks([vec![first], listed()].concat(), fill());
+        for _ in 0..2 {
+            bench.looks(listed(), fill());
+        }
+        let asked = bench.taken(|effect| matches!(effect, Effect::AskOrder { .. }));
+        let [Effect::AskOrder { order: which, .. }] = asked.as_slice() else {
+            panic!("{asked:?}");
+        };
+        assert_eq!(*which, id("501"));
+        let cancelled = row(&order, "501", (10, 100), BrokerOrderStatus::Cancelled, 3);
+        let answer = Sought::Found(Box::new(cancelled));
+        bench.feed(Input::OrderSought { order: order.clone(), asked: id("501"), answer });
+        bench.commit();
+        let expected = if has_twin { OrderState::Working } else { OrderState::Cancelled };
+        assert_eq!(bench.state(&order), expected);
+    }
+}
+
+#[test]
+fn an_order_does_not_end_by_the_absence_of_one_while_its_twin_works() {
+    let mut bench = Bench::new();
+    let order = bench.working();
+    let both = ["501", "502"].map(|name| row(&order, name, (10, 100), WORKS, 0));
+    bench.looks(both.to_vec(), Vec::new());
+    bench.day += 1;
+    for _ in 0..4 {
+        bench.looks(vec![both[1].clone()], Vec::new());
+        bench.monotonic += std::time::Duration::from_secs(61);
+        let answer = Sought::Gone;
+        bench.feed(Input::OrderSought { order: order.clone(), asked: id("501"), answer });
+        bench.commit();
+    }
+    assert_eq!(bench.state(&order), OrderState::Working);
+}
+
+#[test]
+fn an_order_that_only_a_fill_shows_can_be_cancelled_by_the_id_that_the_fill_names() {
+    let mut bench = Bench::new();
+    let order = bench.placed(Side::Buy, 10);
+    let report = PlaceReport::Unknown { why: UnknownBecause::TimedOut };
+    bench.feed(Input::PlaceDone { order: order.clone(), report });
+    bench.commit();
+    bench.looks(Vec::new(), vec![trade(&order, "0001.01.01", 3, Decimal::ONE_HUNDRED)]);
+    assert_eq!(bench.state(&order), OrderState::Working);
+    bench.cancel(LOCAL, "DU1", "501");
+    bench.commit();
+    assert_eq!(bench.taken(|effect| matches!(effect, Effect::SendCancel { .. })).len(), 1);
+}
+
+#[test]
+fn an_order_told_as_filled_is_told_as_cancelled_when_its_fill_was_taken_back_and_it_was_cancelled()
+{
+    let mut bench = Bench::new();
+    let order = bench.working();
+    let fills = fills(&order);
+    // Filled by what one look shows too much: the fill that was taken back, and its replacement.
+    bench.looks(vec![row(&order, "501", (10, 100), WORKS, 6)], vec![fills[0].clone()]);
+    bench.looks(vec![row(&order, "501", (10, 100), WORKS, 4)], vec![fills[1].clone()]);
+    assert_eq!(bench.state(&order), OrderState::Filled);
+    let cancelled = || vec![row(&order, "501", (10, 100), BrokerOrderStatus::Cancelled, 4)];
+    for _ in 0..2 {
+        bench.looks(cancelled(), vec![fills[1].clone()]);
+    }
+    assert_eq!(bench.filled(&order), Some(Decimal::from(4)));
+    assert_eq!(bench.state(&order), OrderState::Cancelled);
+}
+
+#[test]
+fn an_order_that_filled_by_its_fills_alone_is_asked_for_until_a_row_says_that_it_ended() {
+    let mut bench = Bench::new();
+    let order = bench.working();
+    bench.looks(vec![row(&order, "501", (10, 100), WORKS, 0)], Vec::new());
+    // It left the list, was raised there, and filled what was approved.
+    for _ in 0..3 {
+        bench.looks(Vec::new(), fills(&order));
+    }
+    assert_eq!(bench.state(&order), OrderState::Filled);
+    bench.restart();
+    bench.looks(Vec::new(), fills(&order));
+    bench.looks(Vec::new(), fills(&order));
+    let asked = bench.taken(|effect| matches!(effect, Effect::AskOrder { .. }));
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    let raised = row(&order, "501", (500, 100), WORKS, 10);
+    let answer = Sought::Found(Box::new(raised));
+    bench.feed(Input::OrderSought { order: order.clone(), asked: id("501"), answer });
+    bench.commit();
+    assert_eq!(bench.state(&order), OrderState::Working);
+    assert_eq!(bench.findings_told(), [Finding::Changed]);
+    // Once the broker says that it is over, nobody asks any more.
+    for _ in 0..6 {
+        bench.looks(bench.filled_rows(&order, 10), fills(&order));
+        bench.looks(Vec::new(), fills(&order));
+        bench.monotonic += std::time::Duration::from_secs(61);
+    }
+    assert!(bench.taken(|effect| matches!(effect, Effect::AskOrder { .. })).is_empty());
 }

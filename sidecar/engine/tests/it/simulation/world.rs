@@ -280,7 +280,7 @@ impl World {
             Pending::Ask(reference, order) => {
                 let found = self.broker.one(&order);
                 let answer = found.map_or(Sought::Gone, |row| Sought::Found(Box::new(row)));
-                self.deliver(Input::OrderSought { order: reference, answer });
+                self.deliver(Input::OrderSought { order: reference, asked: order, answer });
             }
             Pending::Arrive(sent) => drop(self.broker.place(sent, &mut self.random)),
         }
