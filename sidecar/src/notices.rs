@@ -175,6 +175,7 @@ impl Channels {
                 | Kind::TwinOrder
                 | Kind::FillTakenBack
                 | Kind::OrderUnreadable
+                | Kind::OrderLeftBehind
                 | Kind::OrderHeld
                 | Kind::OrderVanished
                 | Kind::Halted

@@ -40,6 +40,7 @@ mod evidence;
 mod foreign;
 mod halt;
 mod holdings;
+mod left;
 mod limits;
 mod notice;
 mod orders;
@@ -147,6 +148,7 @@ pub struct Engine {
     absent: BTreeMap<(ClientOrderId, Option<BrokerOrderId>), evidence::Absence>,
     /// Orders that are over as we see it, while no row of the broker's said so.
     unended: BTreeSet<ClientOrderId>,
+    left: left::Left,
     /// Orders of which the last look showed less as filled than was known.
     less: BTreeMap<ClientOrderId, unsaid::Less>,
     /// Orders that the last look showed in rows that can't be read, and which part can't.
@@ -239,6 +241,7 @@ impl Engine {
             ages: retention::Ages::default(),
             absent: BTreeMap::new(),
             unended: BTreeSet::new(),
+            left: left::Left::default(),
             less: BTreeMap::new(),
             unread: BTreeMap::new(),
             talks: conversation::Talks::default(),
@@ -316,7 +319,10 @@ impl Engine {
                 self.evidence(&account, &orders, &executions, now)
             }
             Input::Held { account, positions } => {
-                self.held(&account, &positions, now).into_iter().collect()
+                let mut effects: Vec<Effect> =
+                    self.held(&account, &positions, now).into_iter().collect();
+                effects.extend(self.left_behind(&account, &positions, now));
+                effects
             }
             Input::Withdrawn { ticket } => {
                 self.withdraw(ticket);

@@ -59,12 +59,20 @@ pub enum Finding {
     TakenBack,
     /// The broker shows it in a row that can't be read.
     Unreadable,
+    /// It was to close a position, and more of it is left than there is to close.
+    LeftBehind,
 }
 
 impl Finding {
     /// Every finding.
-    pub const ALL: [Self; 5] =
-        [Self::Changed, Self::Overfilled, Self::Twin, Self::TakenBack, Self::Unreadable];
+    pub const ALL: [Self; 6] = [
+        Self::Changed,
+        Self::Overfilled,
+        Self::Twin,
+        Self::TakenBack,
+        Self::Unreadable,
+        Self::LeftBehind,
+    ];
 
     /// Our name, in snake case; also the notice's.
     #[must_use]
@@ -75,6 +83,7 @@ impl Finding {
             Self::Twin => "twin_order",
             Self::TakenBack => "fill_taken_back",
             Self::Unreadable => "order_unreadable",
+            Self::LeftBehind => "order_left_behind",
         }
     }
 

@@ -39,6 +39,8 @@ pub enum Kind {
     FillTakenBack,
     /// The broker shows an order in a row that can't be read.
     OrderUnreadable,
+    /// An order was to close a position that is gone.
+    OrderLeftBehind,
     /// The broker holds an order.
     OrderHeld,
     /// An order left the broker's list, and nothing says how it ended.
@@ -68,6 +70,7 @@ impl Kind {
             Self::TwinOrder => "twin_order",
             Self::FillTakenBack => "fill_taken_back",
             Self::OrderUnreadable => "order_unreadable",
+            Self::OrderLeftBehind => "order_left_behind",
             Self::OrderHeld => "order_held",
             Self::OrderVanished => "order_vanished",
             Self::Halted => "halted",
@@ -142,10 +145,19 @@ impl Message {
             Finding::Unreadable => {
                 (Kind::OrderUnreadable, "is at the broker, but this gateway can't read it")
             }
+            Finding::LeftBehind => (
+                Kind::OrderLeftBehind,
+                "was to close a position, and would now open one the other way",
+            ),
         };
         let sentence = format!("An order on account {} {what}. {difference}.", masked(account));
-        let next = "If that wasn't you, halt trading and look at the account in IBKR's own \
-                    platform. Cancelling it cancels every order under its reference.";
+        let next = if finding == Finding::LeftBehind {
+            "Cancel it, unless you mean to hold what it opens: ibkr-agent orders cancel, or IBKR's \
+             own platform."
+        } else {
+            "If that wasn't you, halt trading and look at the account in IBKR's own platform. \
+             Cancelling it cancels every order under its reference."
+        };
         Self::new(kind, Urgency::Act, sentence, next)
     }
 

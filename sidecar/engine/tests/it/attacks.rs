@@ -6,6 +6,7 @@ mod authority;
 mod bench;
 mod chain;
 mod holdings;
+mod left;
 mod reasons;
 mod scopes;
 mod talk;
