@@ -2,8 +2,9 @@
 //! is no longer there.
 //!
 //! No text or recording shows how IBKR tells on this API that a fill was taken back. A correction
-//! of its id is believed at once (`truth.rs`). A row that tells a smaller filled quantity is believed
-//! when two whole looks, one after the other, say the same: a single one may be an older answer.
+//! of its id is believed at once (`truth.rs`). A row that tells a smaller filled quantity is
+//! believed when two whole looks, one after the other, say the same: a single one may be an older
+//! answer.
 
 use crate::{After, Effect, Engine, Finding, Notice, Now, OrderEntry, Payload, Row};
 use ibkr_agent_domain::{
