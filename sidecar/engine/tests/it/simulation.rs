@@ -7,9 +7,12 @@
 //! Not here: the real driver, the network, and redb's behaviour on a failing disk.
 
 mod actors;
+mod adversary;
 mod broker;
 mod checker;
+mod disk;
 mod random;
+mod restart;
 mod setting;
 mod world;
 
@@ -41,18 +44,41 @@ enum Sabotage {
     BlindToTerms,
     /// The second order under a reference isn't read.
     BlindToTwins,
+    /// What the broker took back is read as filled.
+    BlindToBusts,
+    /// What filled after its end isn't read.
+    BlindToLateFills,
+    /// What works is read as cancelled.
+    EarlyEnds,
+    /// No answer about a single order is understood.
+    DeafToAnswers,
+    /// Every signature counts.
+    TrustedRows,
+    /// The chain check finds nothing.
+    BlindChain,
+    /// An older store is taken as it is.
+    AcceptedByItself,
 }
 
 impl Sabotage {
     /// Whether the broker's truth stands still: what is broken is something else.
     const fn is_quiet(self) -> bool {
         match self {
-            Self::None | Self::BlindToTerms | Self::BlindToTwins => false,
+            Self::None
+            | Self::BlindToTerms
+            | Self::BlindToTwins
+            | Self::BlindToBusts
+            | Self::BlindToLateFills
+            | Self::EarlyEnds
+            | Self::DeafToAnswers => false,
             Self::StaleStore
             | Self::OpenLatch
             | Self::LossIsRefusal
             | Self::ForgottenHalt
-            | Self::ForgottenCounts => true,
+            | Self::ForgottenCounts
+            | Self::TrustedRows
+            | Self::BlindChain
+            | Self::AcceptedByItself => true,
         }
     }
 }
@@ -68,6 +94,7 @@ fn run(seed: u64, sabotage: Sabotage) -> Result<Tally, Violation> {
         if world.random.percent(15) {
             world.broker.tick(&mut world.random);
         }
+        world.may_copy();
         world.may_crash()?;
     }
     world.come_to_rest()?;
@@ -136,6 +163,13 @@ fn quarter(first: u64) {
         "ORDER_POLICY_REFUSED",
         "PAPER_IDEMPOTENCY_CONFLICT",
         "SIGNATURE_INVALID",
+        "APPROVAL_UNSIGNED",
+        "stores put back",
+        "states accepted",
+        "rows edited",
+        "taken back",
+        "left the day's list",
+        "filled after its end",
     ];
     for what in reached {
         let count = tally.get(what).copied().unwrap_or_default();
@@ -165,7 +199,7 @@ fn one_approval_makes_at_most_one_order_whatever_happens_fourth_quarter() {
 
 /// Some seed of a broken world breaks a rule in these words.
 fn is_seen(sabotage: Sabotage, words: &str) {
-    let seeds = 1..1000;
+    let seeds = 1..4000;
     let seen = seeds.filter_map(|seed| caught(seed, sabotage).err());
     let mut others = Vec::new();
     for Violation(sentence) in seen {
@@ -210,6 +244,41 @@ fn sabotage_by_reading_changed_terms_as_the_approved_ones_is_seen() {
 #[test]
 fn sabotage_by_reading_one_order_of_a_reference_only_is_seen() {
     is_seen(Sabotage::BlindToTwins, "is at the broker twice and nobody was told");
+}
+
+#[test]
+fn sabotage_by_reading_what_was_taken_back_as_filled_is_seen() {
+    is_seen(Sabotage::BlindToBusts, "and is told as");
+}
+
+#[test]
+fn sabotage_by_not_reading_late_fills_is_seen() {
+    is_seen(Sabotage::BlindToLateFills, "is called Rejected, and its late fill was shown");
+}
+
+#[test]
+fn sabotage_by_reading_a_working_order_as_cancelled_is_seen() {
+    is_seen(Sabotage::EarlyEnds, "is called Cancelled, and was shown Working");
+}
+
+#[test]
+fn sabotage_by_hearing_nothing_of_orders_outside_the_list_is_seen() {
+    is_seen(Sabotage::DeafToAnswers, "left the list and is Working at rest");
+}
+
+#[test]
+fn sabotage_by_trusting_every_signature_is_seen() {
+    is_seen(Sabotage::TrustedRows, "is not what an operator signed");
+}
+
+#[test]
+fn sabotage_by_a_chain_check_that_finds_nothing_is_seen() {
+    is_seen(Sabotage::BlindChain, "was edited in the store and not found");
+}
+
+#[test]
+fn sabotage_by_taking_an_older_store_as_it_is_is_seen() {
+    is_seen(Sabotage::AcceptedByItself, "left although the state folder is in doubt");
 }
 
 #[test]

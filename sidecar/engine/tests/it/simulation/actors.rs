@@ -41,6 +41,7 @@ impl World {
             12..=14 => self.decide(),
             15 => self.deny(),
             16 => self.halt_or_resume(),
+            17 if self.engine.halt_entry().is_of_state() => self.accept_state(),
             17 => self.answer(),
             18 => self.state_outcome(),
             19..=20 => self.decide(),
@@ -228,6 +229,9 @@ impl World {
 
     fn halt_or_resume(&mut self) -> Checked {
         let reason = "simulated".to_owned();
+        if self.engine.halt_entry().is_of_state() {
+            return self.accept_state();
+        }
         if self.engine.halt_entry().halted || self.random.percent(10) {
             self.checker.resuming();
             return self.operate(Asked::Other, OperatorAct::Resume { reason });
@@ -236,6 +240,24 @@ impl World {
             return Ok(());
         }
         self.halt()
+    }
+
+    /// An operator signs the cause that is shown, or, rarely, something else.
+    fn accept_state(&mut self) -> Checked {
+        let reason = "looked at the broker".to_owned();
+        let cause = self.engine.halt_entry().reason.clone();
+        match self.random.below(4) {
+            0 => self.operate(Asked::Other, OperatorAct::Resume { reason }),
+            1 => {
+                let cause = format!("{cause} and more");
+                self.operate(Asked::Other, OperatorAct::Accept { cause, reason })
+            }
+            _ => {
+                self.count("states accepted");
+                self.checker.accepting();
+                self.operate(Asked::Other, OperatorAct::Accept { cause, reason })
+            }
+        }
     }
 
     fn halt(&mut self) -> Checked {
@@ -279,6 +301,7 @@ impl World {
             | Pending::Cancel(..)
             | Pending::RecordedCancel(..)
             | Pending::Seek(_)
+            | Pending::Look(_)
             | Pending::Ask(..) => false,
         });
         let held = self.broker.orders.get(&(order.clone(), 0));

@@ -63,8 +63,24 @@ pub(super) struct Entry {
     pub(super) limit: Decimal,
     /// Whether the day's list leaves it out.
     pub(super) hidden: bool,
+    /// Whether it filled after it had ended.
+    pub(super) late: bool,
+    /// Whether it is a second one under its reference.
+    pub(super) is_twin: bool,
+    /// How much of what filled was taken back.
+    pub(super) busted: Decimal,
     /// Each fill: id, quantity, price.
     trades: Vec<(String, Decimal, Decimal)>,
+    /// Fills so far, those that were taken back included.
+    fills: u64,
+}
+
+/// An order as a look shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) id: BrokerOrderId,
+    pub(super) fate: Fate,
+    pub(super) filled: Decimal,
 }
 
 impl Entry {
@@ -72,10 +88,26 @@ impl Entry {
     fn fill_to(&mut self, total: Decimal) {
         let more = total - self.filled;
         if more > Decimal::ZERO {
-            let id = format!("execution-{}-{}", self.id, self.trades.len());
+            self.fills += 1;
+            let id = format!("execution-{}-{}", self.id, self.fills);
             self.trades.push((id, more, self.limit));
             self.filled = total;
         }
+    }
+
+    /// Its last fill is taken back; its status stays.
+    fn take_back(&mut self) -> &'static str {
+        let Some((_, quantity, _)) = self.trades.pop() else {
+            return "nothing";
+        };
+        self.filled -= quantity;
+        self.busted += quantity;
+        "taken back"
+    }
+
+    /// As a look shows it.
+    pub(super) fn shown(&self) -> Shown {
+        Shown { id: self.id.clone(), fate: self.fate.clone(), filled: self.filled }
     }
 
     /// What it is worth to the limits: whole while it may trade, else what it filled.
@@ -141,7 +173,11 @@ impl Broker {
             fate: Fate::Working,
             filled: Decimal::ZERO,
             hidden: false,
+            late: false,
+            is_twin: false,
+            busted: Decimal::ZERO,
             trades: Vec::new(),
+            fills: 0,
         };
         self.orders.insert((reference.clone(), 0), entry);
         match random.below(10) {
@@ -245,7 +281,7 @@ impl Broker {
 
     /// The account's user, or the exchange, does something to an order that we don't hear of.
     fn move_truth(entry: &mut Entry, random: &mut Random) -> &'static str {
-        match (&entry.fate, random.below(5)) {
+        match (&entry.fate, random.below(6)) {
             (Fate::Working | Fate::Held, 0) => {
                 entry.quantity *= Decimal::from(50);
                 entry.limit += Decimal::from(35);
@@ -259,6 +295,7 @@ impl Broker {
             (Fate::Refused | Fate::Cancelled, 2) => {
                 entry.fill_to(entry.quantity);
                 entry.fate = Fate::Filled;
+                entry.late = true;
                 "filled after its end"
             }
             (Fate::Working, 3) => {
@@ -269,6 +306,7 @@ impl Broker {
                 entry.fate = Fate::Cancelled;
                 "cancelled elsewhere"
             }
+            (Fate::Filled | Fate::Working, 5) if !entry.hidden => entry.take_back(),
             _ => "nothing",
         }
     }
@@ -287,7 +325,11 @@ impl Broker {
                 id,
                 filled: Decimal::ZERO,
                 hidden: false,
+                late: false,
+                is_twin: true,
+                busted: Decimal::ZERO,
                 trades: Vec::new(),
+                fills: 0,
                 ..one
             });
             *self.moved.entry("twins").or_default() += 1;
@@ -303,6 +345,29 @@ impl Broker {
                 row.limit_price = Some(limit_of(&entry.sent.order));
             }
         }
+    }
+
+    /// Writes fills that were taken back into the rows again.
+    pub(super) fn as_if_never_busted(&self, rows: &mut [BrokerOrder]) {
+        for row in rows {
+            let known = self.orders.values().find(|entry| entry.id == row.order_id);
+            row.filled = known.map(|entry| entry.filled + entry.busted);
+        }
+    }
+
+    /// Whether an order filled after it had ended.
+    pub(super) fn is_late(&self, id: &BrokerOrderId) -> bool {
+        self.orders.values().any(|entry| entry.id == *id && entry.late)
+    }
+
+    /// What the list of an account shows.
+    pub(super) fn shown(&self, account: &AccountId) -> Vec<Shown> {
+        let listed = self.orders.values().filter(|entry| {
+            entry.sent.order.account() == account
+                && !entry.hidden
+                && !matches!(entry.fate, Fate::Asks { .. } | Fate::Refused)
+        });
+        listed.map(Entry::shown).collect()
     }
 
     /// One order, as it is shown to who asks for it by its id.

@@ -3,9 +3,10 @@
 //!
 //! The checker trusts nothing that the engine says of itself; it keeps its own books.
 
-use super::broker::{Broker, Entry, Fate, Sent};
+use super::broker::{Broker, Entry, Fate, Sent, Shown};
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, ClientOrderId, Digest, ErrorCode, IdempotencyKey, OrderState, Timestamp,
+    AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, ErrorCode, IdempotencyKey,
+    OrderState, Timestamp,
 };
 use ibkr_agent_engine::{
     Answer, ApprovalStatus, CommitJob, Engine, Finding, OrderEntry, Owner, Payload, Row, Ticket,
@@ -97,6 +98,19 @@ struct Left {
     decided: Timestamp,
     /// An operator stated, truthfully, that the broker never had it.
     absent: bool,
+    /// The store forgot it when an older copy was put back.
+    lost: bool,
+}
+
+/// What the store holds, as far as this side knows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Books {
+    approvals: BTreeMap<ApprovalId, ApprovalStatus>,
+    ever_approved: BTreeSet<ApprovalId>,
+    orders: BTreeMap<ClientOrderId, OrderEntry>,
+    intents: BTreeSet<ClientOrderId>,
+    /// The newest time in a durable record.
+    newest_record: Option<Timestamp>,
 }
 
 /// The books.
@@ -105,13 +119,12 @@ pub(super) struct Checker {
     limits: Limits,
     /// What operators signed.
     pub(super) signed: BTreeMap<ApprovalId, Digest>,
-    approvals: BTreeMap<ApprovalId, ApprovalStatus>,
-    ever_approved: BTreeSet<ApprovalId>,
-    orders: BTreeMap<ClientOrderId, OrderEntry>,
-    intents: BTreeSet<ClientOrderId>,
+    pub(super) books: Books,
     left: BTreeMap<ClientOrderId, Left>,
-    /// The newest time in a durable record.
-    newest_record: Option<Timestamp>,
+    /// What the looks that were taken in since the start showed of each order at the broker.
+    shown: BTreeMap<BrokerOrderId, Shown>,
+    /// An older store was put back and nobody has accepted it since.
+    state_doubt: bool,
     /// A halt was confirmed and nobody has asked to resume since.
     halt_confirmed: bool,
     pub(super) resumes: u64,
@@ -120,16 +133,14 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    pub(super) const fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
             signed: BTreeMap::new(),
-            approvals: BTreeMap::new(),
-            ever_approved: BTreeSet::new(),
-            orders: BTreeMap::new(),
-            intents: BTreeSet::new(),
+            books: Books::default(),
             left: BTreeMap::new(),
-            newest_record: None,
+            shown: BTreeMap::new(),
+            state_doubt: false,
             halt_confirmed: false,
             resumes: 0,
             open: BTreeMap::new(),
@@ -156,7 +167,7 @@ impl Checker {
         owner: &Owner,
         key: &IdempotencyKey,
     ) -> Option<(ClientOrderId, ApprovalId)> {
-        let same = |left: &Left| left.owner == *owner && left.key == *key;
+        let same = |left: &Left| !left.lost && left.owner == *owner && left.key == *key;
         let (id, left) = self.left.iter().find(|(_, left)| same(left))?;
         Some((id.clone(), left.approval.clone()))
     }
@@ -165,15 +176,15 @@ impl Checker {
     pub(super) fn durable(&mut self, summary: Summary) {
         for (approval, status) in summary.approvals {
             if status == ApprovalStatus::Approved {
-                self.ever_approved.insert(approval.clone());
+                self.books.ever_approved.insert(approval.clone());
             }
-            self.approvals.insert(approval, status);
+            self.books.approvals.insert(approval, status);
         }
         for order in summary.orders {
-            self.orders.insert(order.id.clone(), order);
+            self.books.orders.insert(order.id.clone(), order);
         }
-        self.intents.extend(summary.intent);
-        self.newest_record = self.newest_record.max(Some(summary.now));
+        self.books.intents.extend(summary.intent);
+        self.books.newest_record = self.books.newest_record.max(Some(summary.now));
     }
 
     /// A permit is about to be committed: nothing on its instrument may be in doubt.
@@ -199,7 +210,7 @@ impl Checker {
     pub(super) fn releasing(&self, sent: &Sent, engine: &Engine) -> Checked {
         let approval = engine.approvals().find(|entry| entry.id == sent.approval);
         let expires = approval.map(|entry| entry.expires_at);
-        rule(expires > self.newest_record, || {
+        rule(expires > self.books.newest_record, || {
             format!("{} was released after its approval's end {expires:?}", sent.reference)
         })
     }
@@ -208,20 +219,26 @@ impl Checker {
     pub(super) fn leaving(&mut self, sent: &Sent, engine: &Engine) -> Checked {
         let id = &sent.reference;
         rule(!engine.halt_entry().halted, || format!("{id} left although trading is halted"))?;
+        rule(!self.state_doubt, || format!("{id} left although the state folder is in doubt"))?;
         rule(self.signed.get(&sent.approval) == Some(&sent.order.digest()), || {
             format!("{id} is not what an operator signed")
         })?;
-        rule(self.ever_approved.contains(&sent.approval), || {
+        rule(self.books.ever_approved.contains(&sent.approval), || {
             format!("{id} left although no approval is durable")
         })?;
-        rule(self.intents.contains(id), || format!("{id} left without a durable intent"))?;
-        let status = self.approvals.get(&sent.approval);
+        rule(self.books.intents.contains(id), || format!("{id} left without a durable intent"))?;
+        let status = self.books.approvals.get(&sent.approval);
         rule(status == Some(&ApprovalStatus::Consumed), || {
             format!("{id} left with its approval {status:?} in the store")
         })?;
-        let once = self.left.values().all(|left| left.approval != sent.approval);
+        // What an older store forgot may go out again, under the same reference, which the
+        // broker refuses.
+        let same = |(other, left): (&ClientOrderId, &Left)| {
+            left.approval != sent.approval || (left.lost && other == id)
+        };
+        let once = self.left.iter().all(same);
         rule(once, || format!("a second order left under {}", sent.approval))?;
-        let Some(entry) = self.orders.get(id) else {
+        let Some(entry) = self.books.orders.get(id) else {
             return Err(Violation(format!("{id} left without a row in the store")));
         };
         let left = Left {
@@ -232,6 +249,7 @@ impl Checker {
             day: entry.trading_day,
             decided: entry.created_at,
             absent: false,
+            lost: false,
         };
         self.within_limits(&left)?;
         self.left.insert(id.clone(), left);
@@ -240,7 +258,9 @@ impl Checker {
 
     fn within_limits(&self, new: &Left) -> Checked {
         // Each account has limits of its own.
-        let same = || self.left.values().filter(|left| left.account == new.account);
+        // What an older store forgot isn't counted: its operator accepted that.
+        let counts = |left: &&Left| left.account == new.account && !left.lost;
+        let same = || self.left.values().filter(counts);
         let today = same().filter(|left| left.day == new.day && !left.absent);
         rule(today.count() < self.limits.per_day, || {
             "more orders left in a day than the policy permits".to_owned()
@@ -266,6 +286,36 @@ impl Checker {
     pub(super) fn resuming(&mut self) {
         self.halt_confirmed = false;
         self.resumes += 1;
+    }
+
+    /// An older copy of the store was put back.
+    pub(super) fn put_back(&mut self, books: Books) {
+        for (id, left) in &mut self.left {
+            let spent = books.approvals.get(&left.approval) == Some(&ApprovalStatus::Consumed);
+            left.lost |= !spent || !books.intents.contains(id);
+        }
+        self.books = books;
+        self.state_doubt = true;
+        self.halt_confirmed = false;
+    }
+
+    /// An operator signs that an older store is accepted.
+    pub(super) fn accepting(&mut self) {
+        self.state_doubt = false;
+        self.resuming();
+    }
+
+    /// A look is taken in.
+    pub(super) fn shown(&mut self, orders: Vec<Shown>) {
+        self.shown.extend(orders.into_iter().map(|one| (one.id.clone(), one)));
+    }
+
+    fn was_shown(&self, held: &Entry) -> bool {
+        !held.hidden && self.shown.get(&held.id) == Some(&held.shown())
+    }
+
+    fn was_lost(&self, id: &ClientOrderId) -> bool {
+        self.left.get(id).is_some_and(|left| left.lost)
     }
 
     /// A ticket was answered.
@@ -295,27 +345,31 @@ impl Checker {
     }
 
     /// What we say against what the broker has.
-    pub(super) fn truthful(engine: &Engine, broker: &Broker, on_the_wire: &[Sent]) -> Checked {
+    pub(super) fn truthful(
+        &self,
+        engine: &Engine,
+        broker: &Broker,
+        on_the_wire: &[Sent],
+    ) -> Checked {
         for held in broker.orders.values() {
             let id = &held.sent.reference;
             let Some(entry) = engine.orders().find(|entry| entry.id == *id) else {
-                return Err(Violation(format!("the broker has {id}, the engine doesn't")));
+                rule(self.was_lost(id), || format!("the broker has {id}, the engine doesn't"))?;
+                continue;
             };
-            // What was refused and filled later all the same is known once it was shown.
-            let denied = matches!(entry.state, OrderState::Rejected | OrderState::NotSent);
-            let late = broker.moved.contains_key("filled after its end");
-            rule(late || !(denied && held.counts()), || {
-                format!("{id} is called {:?}, the broker has it {:?}", entry.state, held.fate)
-            })?;
+            self.says_no_end(entry, held)?;
             let full = entry.state == OrderState::Filled;
             let all = || broker.orders.values().filter(|other| other.sent.reference == *id);
             let filled: Decimal = all().map(|one| one.filled).sum();
             let whole = entry.order.terms().quantity.get();
-            rule(!full || filled >= whole || all().any(|one| one.fate == Fate::Filled), || {
+            let doubted = all().any(|one| one.busted > Decimal::ZERO);
+            let doubted = doubted && entry.filled > Some(filled);
+            let holds = filled >= whole || doubted || all().any(|one| one.fate == Fate::Filled);
+            rule(!full || holds, || {
                 format!("{id} is called filled, the broker has it {:?}", held.fate)
             })?;
         }
-        for sent in on_the_wire {
+        for sent in on_the_wire.iter().filter(|sent| !self.was_lost(&sent.reference)) {
             let entry = engine.orders().find(|entry| entry.id == sent.reference);
             let final_already = entry.is_none_or(|entry| entry.state == OrderState::NotSent);
             rule(!final_already, || {
@@ -325,10 +379,35 @@ impl Checker {
         Ok(())
     }
 
+    /// No order is said to be over, or never to have been, while it works or after it filled. What
+    /// happened to it without us may be unknown until a look shows it.
+    fn says_no_end(&self, entry: &OrderEntry, held: &Entry) -> Checked {
+        let (id, state) = (&entry.id, entry.state);
+        let seen = self.was_shown(held);
+        let denied = matches!(state, OrderState::Rejected | OrderState::NotSent);
+        // An order that was rejected may stand in the list as inactive.
+        let is_inactive = state == OrderState::Rejected && held.fate == Fate::Held;
+        rule(!(denied && held.late && seen), || {
+            format!("{id} is called {state:?}, and its late fill was shown")
+        })?;
+        let is_news = held.late || self.was_lost(id) || held.is_twin;
+        rule(!(denied && held.counts()) || (is_news && !seen) || (is_inactive && seen), || {
+            format!("{id} is called {state:?}, the broker has it {:?}", held.fate)
+        })?;
+        // A fill that was taken back counts until a second look says so too.
+        let doubted = held.busted > Decimal::ZERO && entry.filled > Some(held.filled);
+        let live = matches!(held.fate, Fate::Working | Fate::Held) && !is_inactive && !doubted;
+        rule(!(state.is_final() && live && seen), || {
+            format!("{id} is called {state:?}, and was shown {:?}", held.fate)
+        })
+    }
+
     /// The engine was rebuilt from the store.
     pub(super) fn restored(&mut self, engine: &Engine) -> Checked {
         self.open.clear();
         self.withdrawn.clear();
+        // What a look showed may not have been written down.
+        self.shown.clear();
         rule(!self.halt_confirmed || engine.halt_entry().halted, || {
             "a confirmed halt was forgotten by a restart".to_owned()
         })
@@ -367,10 +446,6 @@ impl Checker {
         for id in references {
             let all: Vec<_> =
                 broker.orders.values().filter(|one| one.sent.reference == *id).collect();
-            // What the list leaves out is asked for a minute later.
-            if all.iter().any(|one| one.hidden) {
-                continue;
-            }
             let has = |fate: Fate| all.iter().any(|one| one.fate == fate);
             let expected = match () {
                 () if has(Fate::Working) => OrderState::Working,
@@ -380,8 +455,13 @@ impl Checker {
                 () => continue,
             };
             let Some(entry) = engine.orders().find(|entry| entry.id == *id) else {
-                return Err(Violation(format!("the broker has {id}, the engine doesn't")));
+                rule(self.was_lost(id), || format!("the broker has {id}, the engine doesn't"))?;
+                continue;
             };
+            if all.iter().any(|one| one.hidden) {
+                left_the_list(entry, &all, expected)?;
+                continue;
+            }
             rule(entry.state == expected, || {
                 format!("{id} is {:?} at rest, the broker has it {expected:?}", entry.state)
             })?;
@@ -389,6 +469,23 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+/// What the list leaves out is asked for singly, by the id that it was known by. One of which
+/// nobody ever heard is in doubt at most, unless another one speaks for it.
+fn left_the_list(entry: &OrderEntry, all: &[&Entry], expected: OrderState) -> Checked {
+    let (id, state) = (&entry.id, entry.state);
+    let known = |one: &&&Entry| entry.broker_ids().any(|broker_id| *broker_id == one.id);
+    let heard = all.iter().filter(known).count();
+    if heard == all.len() {
+        return rule(state == expected, || {
+            format!("{id} left the list and is {state:?} at rest, the broker has it {expected:?}")
+        });
+    }
+    let counts = all.iter().any(|one| one.counts());
+    rule(heard > 0 || !counts || !state.is_final() || state == expected, || {
+        format!("{id} left the list unseen and is {state:?} at rest")
+    })
 }
 
 /// Whether several broker orders together filled what was approved.

@@ -1,6 +1,8 @@
 //! The fixed parts of a simulation: accounts, callers, orders, the policy, the market.
 
+use super::Sabotage;
 use super::broker::KNOWN_QUESTION;
+use super::disk::Disk;
 use ibkr_agent_audit::{Ledger, LedgerConfig};
 use ibkr_agent_domain::{
     AccountId, Actor, AssetClass, BrokerName, CallId, CanonicalOrder, Conid, Contract, Currency,
@@ -17,7 +19,8 @@ pub(super) fn accounts() -> [AccountId; 2] {
     ["DU1", "DU2"].map(|text| AccountId::parse(text).expect("an account"))
 }
 
-pub(super) fn ledger(now: Timestamp) -> Ledger {
+/// The ledger on a disk, new or as it was left.
+pub(super) fn ledger(disk: Disk, now: Timestamp) -> Ledger {
     let config = LedgerConfig {
         path: None,
         origin: "ibkr-agent/simulation".to_owned(),
@@ -25,10 +28,14 @@ pub(super) fn ledger(now: Timestamp) -> Ledger {
         account_key: zeroize::Zeroizing::new(vec![9; 32]),
         now,
     };
-    Ledger::open(config).expect("a ledger in memory")
+    Ledger::open_over(config, disk).expect("a ledger in memory")
 }
 
-pub(super) fn config() -> EngineConfig {
+pub(super) fn config(sabotage: Sabotage) -> EngineConfig {
+    let mut authority = crate::signing::authority();
+    if sabotage == Sabotage::TrustedRows {
+        authority.verify = |_, _, _| true;
+    }
     EngineConfig {
         sidecar: SidecarId::parse("simulated-sidecar").expect("an id"),
         policy: policy(),
@@ -39,7 +46,7 @@ pub(super) fn config() -> EngineConfig {
         max_submit_token_age: Duration::from_secs(15 * 60),
         question_timeout: Duration::from_secs(60),
         budget: CallBudget::default(),
-        authority: crate::signing::authority(),
+        authority,
     }
 }
 

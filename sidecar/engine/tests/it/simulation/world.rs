@@ -5,14 +5,16 @@
 //! the latch is set at once; replies are given at once. Everything else may be overtaken.
 
 use super::Sabotage;
-use super::broker::{Broker, Said, Sent};
+use super::adversary::Adversary;
+use super::broker::{Broker, Said, Sent, Shown};
 use super::checker::{Checked, Checker, Limits, Summary, Violation, rule};
+use super::disk::Disk;
 use super::random::Random;
 use super::setting::{self, Who};
 use ibkr_agent_audit::{Emergency, Ledger, Recorded, TransactError};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrderId, BrokerOrderStatus, ClientOrderId, ErrorCode, Listed, NotSent,
-    OrderState, PreviewId, Timestamp, UnknownBecause,
+    AccountId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, ClientOrderId, ErrorCode, Execution,
+    Listed, NotSent, PreviewId, Timestamp, UnknownBecause,
 };
 use ibkr_agent_engine::store;
 use ibkr_agent_engine::{
@@ -33,9 +35,20 @@ pub(super) enum Pending {
     Cancel(Ticket, Permit<Cancel>),
     RecordedCancel(Ticket, Recorded<Permit<Cancel>>),
     Seek(AccountId),
+    Look(Box<Look>),
     Ask(ClientOrderId, BrokerOrderId),
     /// A request on the wire whose sender waits no longer.
     Arrive(Sent),
+}
+
+/// What a look read, on its way.
+#[derive(Debug)]
+pub(super) struct Look {
+    number: u64,
+    account: AccountId,
+    orders: Vec<BrokerOrder>,
+    executions: Vec<Execution>,
+    shown: Vec<Shown>,
 }
 
 /// How often what happened, to show that the seeds reach it.
@@ -53,30 +66,35 @@ pub(super) struct World {
     pub(super) previews: Vec<(PreviewId, AccountId, Who)>,
     pub(super) askings: Vec<(String, PreviewId, AccountId, Who)>,
     pub(super) next: u64,
-    runtime: tokio::runtime::Runtime,
-    ledger: Ledger,
-    commits: VecDeque<CommitJob>,
-    waiting: BTreeMap<ClientOrderId, String>,
+    pub(super) runtime: tokio::runtime::Runtime,
+    pub(super) ledger: Ledger,
+    pub(super) commits: VecDeque<CommitJob>,
+    pub(super) waiting: BTreeMap<ClientOrderId, String>,
     latch: bool,
     pub(super) store_failed: bool,
-    monotonic: Duration,
-    wall: i64,
-    sabotage: Sabotage,
+    pub(super) monotonic: Duration,
+    pub(super) wall: i64,
+    pub(super) sabotage: Sabotage,
     /// Whether this run crashes before its end.
     crashes: bool,
-    stale: Option<Restored>,
+    pub(super) stale: Option<Restored>,
     /// Where the emergency file is, once something was written into it.
-    emergency: Option<tempfile::TempDir>,
+    pub(super) emergency: Option<tempfile::TempDir>,
+    pub(super) disk: Disk,
+    pub(super) adversary: Adversary,
+    /// The number of the last look, and of the newest that was taken in, by account.
+    looks: (u64, BTreeMap<AccountId, u64>),
 }
 
 impl World {
     pub(super) fn new(seed: u64, sabotage: Sabotage) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let wall = 1_795_000_000_000;
-        let ledger = setting::ledger(Timestamp::from_millis(wall));
+        let disk = Disk::default();
+        let ledger = setting::ledger(disk.clone(), Timestamp::from_millis(wall));
         let now = now_of(Duration::ZERO, wall);
         let restored = crate::signing::with_key(&runtime, &ledger);
-        let (engine, effects) = Engine::restore(setting::config(), restored, now);
+        let (engine, effects) = Engine::restore(setting::config(sabotage), restored, now);
         assert!(matches!(effects.as_slice(), [Effect::SetLatch { halted: false }]));
         Self {
             random: Random::new(seed),
@@ -101,6 +119,9 @@ impl World {
             crashes: !seed.is_multiple_of(5),
             stale: None,
             emergency: None,
+            disk,
+            adversary: Adversary::default(),
+            looks: (0, BTreeMap::new()),
         }
     }
 
@@ -123,6 +144,7 @@ impl World {
             | Pending::Cancel(..)
             | Pending::RecordedCancel(..)
             | Pending::Seek(_)
+            | Pending::Look(_)
             | Pending::Ask(..) => None,
         };
         self.pending.iter().filter_map(sent).collect()
@@ -130,7 +152,9 @@ impl World {
 
     /// Now and then the process dies.
     pub(super) fn may_crash(&mut self) -> Checked {
-        let chance = if self.store_failed { 10 } else { 2 };
+        // What a start forgets shows only after several.
+        let forgets = self.sabotage == Sabotage::ForgottenCounts;
+        let chance = if self.store_failed || forgets { 10 } else { 2 };
         if self.crashes && self.random.percent(chance) { self.crash() } else { Ok(()) }
     }
 
@@ -181,29 +205,16 @@ impl World {
         Some(recorded.event().to_string())
     }
 
-    /// What the start does with the emergency file.
-    fn take_over(&mut self) {
-        let Some(folder) = self.emergency.take() else {
-            return;
-        };
-        let path = folder.path().join("emergency.log");
-        let (mut file, waiting) = Emergency::open(&path, &[9; 32]).expect("the file");
-        let taken =
-            self.ledger.transact::<(), (), _>(move |batch| Ok(store::take_over(batch, waiting)?));
-        self.runtime.block_on(taken).expect("the store in memory");
-        file.clear().expect("the file");
-    }
-
-    fn truthful(&self) -> Checked {
+    pub(super) fn truthful(&self) -> Checked {
         if self.sabotage == Sabotage::StaleStore {
             // An order that the engine forgot would be seen here before it is sent again.
             return Ok(());
         }
         let wire = self.on_the_wire();
-        Checker::truthful(&self.engine, &self.broker, &wire)
+        self.checker.truthful(&self.engine, &self.broker, &wire)
     }
 
-    fn take(&mut self, effect: Effect) -> Checked {
+    pub(super) fn take(&mut self, effect: Effect) -> Checked {
         let pending = match effect {
             Effect::Commit(job) => {
                 Checker::reserving(&job, &self.engine)?;
@@ -277,9 +288,14 @@ impl World {
             Pending::Cancel(ticket, permit) => self.cancel(ticket, &permit),
             Pending::RecordedCancel(ticket, permit) => self.cancel(ticket, permit.get()),
             Pending::Seek(account) => self.seek(account),
+            Pending::Look(look) => self.look(*look)?,
             Pending::Ask(reference, order) => {
                 let found = self.broker.one(&order);
-                let answer = found.map_or(Sought::Gone, |row| Sought::Found(Box::new(row)));
+                let answer = match found {
+                    _ if self.sabotage == Sabotage::DeafToAnswers => Sought::Unclear,
+                    Some(row) => Sought::Found(Box::new(row)),
+                    None => Sought::Gone,
+                };
                 self.deliver(Input::OrderSought { order: reference, asked: order, answer });
             }
             Pending::Arrive(sent) => drop(self.broker.place(sent, &mut self.random)),
@@ -395,7 +411,14 @@ impl World {
             | Sabotage::ForgottenHalt
             | Sabotage::ForgottenCounts
             | Sabotage::BlindToTerms
-            | Sabotage::BlindToTwins => PlaceReport::Unknown { why: UnknownBecause::TimedOut },
+            | Sabotage::BlindToTwins
+            | Sabotage::BlindToBusts
+            | Sabotage::BlindToLateFills
+            | Sabotage::EarlyEnds
+            | Sabotage::DeafToAnswers
+            | Sabotage::TrustedRows
+            | Sabotage::BlindChain
+            | Sabotage::AcceptedByItself => PlaceReport::Unknown { why: UnknownBecause::TimedOut },
         };
         self.report(order, report);
     }
@@ -463,116 +486,58 @@ impl World {
 
     pub(super) fn seek(&mut self, account: AccountId) {
         let now = Timestamp::from_millis(self.wall);
-        let (mut orders, executions) = self.broker.show(&account, now);
+        let (mut orders, mut executions) = self.broker.show(&account, now);
+        let shown = self.broker.shown(&account);
         match self.sabotage {
             Sabotage::BlindToTerms => self.broker.as_approved(&mut orders),
             Sabotage::BlindToTwins => {
                 let mut seen = std::collections::BTreeSet::new();
                 orders.retain(|row| seen.insert(row.reference.clone()));
             }
+            Sabotage::BlindToBusts => self.broker.as_if_never_busted(&mut orders),
+            Sabotage::BlindToLateFills => {
+                orders.retain(|row| !self.broker.is_late(&row.order_id));
+                executions.retain(|fill| {
+                    !fill.order_id.as_ref().is_some_and(|id| self.broker.is_late(id))
+                });
+            }
+            Sabotage::EarlyEnds => {
+                for row in orders.iter_mut().filter(|row| row.status.is_open()) {
+                    row.status = BrokerOrderStatus::Cancelled;
+                }
+            }
             Sabotage::None
             | Sabotage::StaleStore
             | Sabotage::OpenLatch
             | Sabotage::LossIsRefusal
             | Sabotage::ForgottenHalt
-            | Sabotage::ForgottenCounts => {}
+            | Sabotage::ForgottenCounts
+            | Sabotage::DeafToAnswers
+            | Sabotage::TrustedRows
+            | Sabotage::BlindChain
+            | Sabotage::AcceptedByItself => {}
         }
+        self.looks.0 += 1;
+        let number = self.looks.0;
+        let look = Look { number, account, orders, executions, shown };
+        self.pending.push(Pending::Look(Box::new(look)));
+    }
+
+    /// Two looks may cross: the driver takes in no older one after a newer one.
+    fn look(&mut self, look: Look) -> Checked {
+        let Look { number, account, orders, executions, shown } = look;
+        let newest = self.looks.1.entry(account.clone()).or_default();
+        if number < *newest {
+            return Ok(());
+        }
+        *newest = number;
+        self.checker.shown(shown);
         let (orders, executions) = (Listed::of(orders), Listed::of(executions));
-        self.deliver(Input::Evidence { account, orders, executions });
-    }
-
-    /// The process dies: memory and effects are gone, what is on the wire may arrive.
-    pub(super) fn crash(&mut self) -> Checked {
-        self.count("crashes");
-        self.commits.clear();
-        self.waiting.clear();
-        let mut kept = Vec::new();
-        for pending in std::mem::take(&mut self.pending) {
-            if matches!(pending, Pending::Arrive(_)) && self.random.percent(50) {
-                kept.push(pending);
-            }
-        }
-        self.pending = kept;
-        self.store_failed = false;
-        self.take_over();
-        self.monotonic = Duration::ZERO;
-        let snapshot = self.ledger.snapshot().expect("a snapshot");
-        let restored = store::restore(&snapshot).expect("every row reads back");
-        let restored = self.sabotaged(restored);
-        let (engine, effects) = Engine::restore(setting::config(), restored, self.now());
-        self.engine = engine;
-        self.checker.restored(&self.engine)?;
-        for effect in effects {
-            self.take(effect)?;
-        }
-        self.truthful()
-    }
-
-    fn sabotaged(&mut self, mut restored: Restored) -> Restored {
-        match self.sabotage {
-            Sabotage::None
-            | Sabotage::OpenLatch
-            | Sabotage::LossIsRefusal
-            | Sabotage::BlindToTerms
-            | Sabotage::BlindToTwins => restored,
-            Sabotage::StaleStore => match self.stale.take() {
-                Some(stale) => stale,
-                None => {
-                    self.stale = Some(restored.clone());
-                    restored
-                }
-            },
-            Sabotage::ForgottenHalt => {
-                restored.halt = None;
-                restored
-            }
-            Sabotage::ForgottenCounts => {
-                for order in &mut restored.orders {
-                    order.trading_day -= 1;
-                    order.counts_until = None;
-                }
-                restored
-            }
-        }
-    }
-
-    /// Performs everything that waits, losing nothing more, then reads the broker's orders.
-    pub(super) fn come_to_rest(&mut self) -> Checked {
-        for round in 0..3 {
-            let mut steps = 0;
-            while self.step()? {
-                steps += 1;
-                rule(steps < 10_000, || "the run never comes to rest".to_owned())?;
-            }
-            if round < 2 {
-                for account in setting::accounts() {
-                    self.seek(account);
-                }
-            }
-        }
-        self.checker.at_rest(&self.engine, &self.broker)
-    }
-
-    /// The whole log verifies, all of it goes back to signatures, and the states that were seen are
-    /// counted.
-    pub(super) fn finish(&mut self) -> Checked {
-        for (what, count) in std::mem::take(&mut self.broker.moved) {
-            *self.tally.entry(what).or_default() += count;
-        }
-        let states: Vec<OrderState> = self.engine.orders().map(|order| order.state).collect();
-        for state in states {
-            self.count(state.as_str());
-        }
-        let snapshot = self.ledger.snapshot().expect("a snapshot");
-        let verified = snapshot.verify(self.ledger.verifier());
-        rule(verified.is_ok(), || format!("the log: {verified:?}"))?;
-        let verify = crate::signing::authority().verify;
-        let chain = store::verify_chain(&snapshot, verify).expect("every record is read");
-        rule(chain.broken == 0, || format!("without a signature: {:?}", chain.breaks))
+        self.feed(Input::Evidence { account, orders, executions })
     }
 }
 
-fn now_of(monotonic: Duration, wall: i64) -> Now {
+pub(super) fn now_of(monotonic: Duration, wall: i64) -> Now {
     let wall = Timestamp::from_millis(wall);
     Now { monotonic, wall, trading_day: wall.utc_day() }
 }
