@@ -2,6 +2,7 @@
 
 use crate::support::{Home, Server};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 fn files(home: &Home) -> BTreeSet<String> {
     let entries = std::fs::read_dir(home.state()).unwrap().map(Result::unwrap);
@@ -26,6 +27,100 @@ fn ordinary_verbs_leave_the_known_files_and_no_halves() {
         ];
         assert_eq!(files(&home), known.map(str::to_owned).into(), "after {verb}");
     }
+}
+
+/// The names that the first column of the page's table gives, in backquotes.
+fn rows_of_the_page() -> Vec<String> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/state-folder.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let first = |line: &str| Some(line.strip_prefix('|')?.split('|').next()?.to_owned());
+    let cells = page.lines().filter_map(first);
+    let names = |cell: String| {
+        let parts: Vec<String> = cell.split('`').map(str::to_owned).collect();
+        parts.into_iter().skip(1).step_by(2)
+    };
+    cells.flat_map(names).collect()
+}
+
+/// Whether the page has a row for a file or folder.
+fn is_told(rows: &[String], name: &str) -> bool {
+    rows.iter().any(|row| match row.split_once('<') {
+        Some((start, _)) => name.starts_with(start),
+        None => row.trim_end_matches('/') == name,
+    })
+}
+
+fn entries(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn every_file_that_a_running_sidecar_makes_has_a_row_in_the_page_of_the_state_folder() {
+    let home = Home::new();
+    let mut sidecar = Server::start(&home, &["sidecar", "run", "--json"]);
+    sidecar.line();
+    approved_and_submitted(&home);
+    home.json("kill-switch close --reason looked").json();
+    let rows = rows_of_the_page();
+    let found = entries(&home.state());
+    assert!(found.contains(&"simulator.json".to_owned()), "{found:?}");
+    for name in &found {
+        assert!(is_told(&rows, name), "{name} has no row in docs/state-folder.md: {rows:?}");
+    }
+    // And no row stands there that a made-up name would fit.
+    assert!(!is_told(&rows, "another.file") && rows.len() > 8, "{rows:?}");
+}
+
+/// An order that rests: its approval.
+fn approved_and_submitted(home: &Home) -> String {
+    let preview = home
+        .json(
+            "orders preview --account DU1234567 --symbol AAPL --side buy --quantity 1 \
+             --limit-price 100 --enable-preview",
+        )
+        .json();
+    let id = preview["preview_id"].as_str().unwrap();
+    let line = format!("approvals create --account DU1234567 --preview-id {id} --ttl-seconds 300");
+    let approval = home.json(&line).json()["approval_id"].as_str().unwrap().to_owned();
+    let line = format!("orders submit --account DU1234567 --approval-id {approval} --enable-paper");
+    assert_eq!(home.json(&line).json()["status"], "working");
+    approval
+}
+
+#[test]
+fn a_simulated_broker_that_lost_its_books_is_told_as_one_that_shows_the_order_no_more() {
+    let (home, other) = (Home::new(), Home::new());
+    approved_and_submitted(&other);
+    let first = approved_and_submitted(&home);
+    let books = |home: &Home| home.state().join("simulator.json");
+    let older = std::fs::read(books(&home)).unwrap();
+    let second = approved_and_submitted(&home);
+    let newest = std::fs::read(books(&home)).unwrap();
+    let foreign = std::fs::read(books(&other)).unwrap();
+    // What the broker shows is seen when it is looked at, and what it lost isn't.
+    let is_seen = |approval: &str| {
+        let outcome = home.json(&format!("orders outcome --approval-id {approval}")).json();
+        let time = |key: &str| outcome[key].as_str().unwrap().to_owned();
+        time("seen_at") >= time("checked_at")
+    };
+    assert!(is_seen(&first) && is_seen(&second));
+    for (bytes, seen) in
+        [(None, [false; 2]), (Some(older), [true, false]), (Some(foreign), [false; 2])]
+    {
+        match bytes {
+            Some(bytes) => std::fs::write(books(&home), bytes).unwrap(),
+            None => std::fs::remove_file(books(&home)).unwrap(),
+        }
+        assert_eq!([&first, &second].map(|approval| is_seen(approval)), seen);
+        assert_eq!(home.json("kill-switch status").json()["halted"], false);
+    }
+    for bytes in [&[][..], &newest[..newest.len() / 2]] {
+        std::fs::write(books(&home), bytes).unwrap();
+        assert_eq!(home.json("health").error(), (7, "STORE_DAMAGED".to_owned()));
+    }
+    std::fs::write(books(&home), &newest).unwrap();
+    assert!(is_seen(&first) && is_seen(&second));
 }
 
 #[test]
