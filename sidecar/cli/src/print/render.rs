@@ -20,8 +20,8 @@ const MAX_LINES: usize = 200;
 /// Deepest nesting that is laid out; what lies deeper is shown as JSON.
 const MAX_DEPTH: usize = 6;
 
-/// Lays an approval out: what the order is, then exactly what is signed, then the rest. The order's
-/// fields beside the canonical lines would say the same again, so only its value stays.
+/// Lays an approval out: what the order is, then exactly what is signed, then the rest. The orders'
+/// fields beside the canonical lines would say the same again, so only their values stay.
 pub(super) fn approval(shown: &Value) -> String {
     let mut rest = shown.clone();
     let mut summary = String::new();
@@ -32,10 +32,17 @@ pub(super) fn approval(shown: &Value) -> String {
         // For people its digest and the facts beside it are enough; `--json` has the bytes.
         map.remove("approval_bytes");
         let has_canonical = map.get("canonical_order").is_some_and(Value::is_string);
-        let order = if has_canonical { map.remove("order") } else { None };
-        if let Some(value) = order.and_then(|mut order| order.get_mut("notional").map(Value::take))
-        {
-            map.insert("order_value".to_owned(), value);
+        let orders = if has_canonical { map.remove("orders") } else { None };
+        let orders = orders.as_ref().and_then(Value::as_array).into_iter().flatten();
+        let mut values: Vec<Value> =
+            orders.filter_map(|order| order.get("notional")).cloned().collect();
+        match (values.pop(), values.is_empty()) {
+            (Some(only), true) => drop(map.insert("order_value".to_owned(), only)),
+            (Some(last), false) => {
+                values.push(last);
+                map.insert("order_values".to_owned(), Value::Array(values));
+            }
+            (None, _) => {}
         }
     }
     format!("{summary}\n{}", people(&rest))
@@ -305,8 +312,8 @@ mod tests {
         let text = approval(&json!({
             "approval_id": "ap-1",
             "canonical_order": "v1\nside=buy\nquantity=7\n",
-            "order": {"side": "buy", "quantity": "7",
-                "notional": {"amount": "700", "currency": "USD"}},
+            "orders": [{"side": "buy", "quantity": "7",
+                "notional": {"amount": "700", "currency": "USD"}}],
             "order_summary": "BUY 7 AAPL",
         }));
         let lines: Vec<&str> = text.lines().collect();
@@ -318,8 +325,8 @@ mod tests {
 
     #[test]
     fn an_approval_without_canonical_lines_keeps_its_order() {
-        let text = approval(&json!({"order": {"side": "buy"}, "order_summary": "\u{1b}[2J"}));
-        assert!(text.contains("side  buy"), "{text}");
+        let text = approval(&json!({"orders": [{"side": "buy"}], "order_summary": "\u{1b}[2J"}));
+        assert!(text.contains("side") && text.contains("buy"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 

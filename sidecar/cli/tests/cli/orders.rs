@@ -45,7 +45,7 @@ fn the_printed_workflow_goes_from_preview_to_a_cancelled_order() {
     );
     let approval = home.json(&line).json();
     assert_eq!(approval["order_digest"], preview["order_digest"]);
-    assert_eq!(approval["order"]["limit_price"], "100");
+    assert_eq!(approval["orders"][0]["limit_price"], "100");
     let submit = format!(
         "orders submit --account DU1234567 --approval-id {} \
          --idempotency-key paper-submit-001 --enable-paper",
