@@ -38,7 +38,7 @@ pub(super) fn config(sabotage: Sabotage) -> EngineConfig {
     }
     EngineConfig {
         sidecar: SidecarId::parse("simulated-sidecar").expect("an id"),
-        policy: policy(),
+        policy: policy(orders_a_day(sabotage)),
         default_broker: Some(broker()),
         preview_ttl: Duration::from_secs(15 * 60),
         approval_ttl: Duration::from_secs(10 * 60),
@@ -54,7 +54,12 @@ fn broker() -> BrokerName {
     BrokerName::parse("paper").expect("a name")
 }
 
-fn policy() -> Policy {
+/// A world that forgets what was counted has little to count: else few seeds would show it.
+pub(super) const fn orders_a_day(sabotage: Sabotage) -> u32 {
+    if matches!(sabotage, Sabotage::ForgottenCounts) { 1 } else { 2 }
+}
+
+fn policy(max_orders_per_day: u32) -> Policy {
     let money = |amount| Money::new(Decimal::from(amount), Currency::USD);
     let limits = PolicyLimits {
         id: "simulation".to_owned(),
@@ -70,7 +75,7 @@ fn policy() -> Policy {
         max_quote_age: Duration::from_secs(60),
         max_drift_percent: Decimal::ONE,
         max_orders_per_minute: 2,
-        max_orders_per_day: 2,
+        max_orders_per_day,
         max_notional_per_day: money(100_000),
         delayed_data_modes: BTreeSet::new(),
         known_questions: BTreeSet::from([KnownQuestion {

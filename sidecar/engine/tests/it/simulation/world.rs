@@ -94,6 +94,9 @@ impl World {
         let ledger = setting::ledger(disk.clone(), Timestamp::from_millis(wall));
         let now = now_of(Duration::ZERO, wall);
         let restored = crate::signing::with_key(&runtime, &ledger);
+        // One that only reduces a position is free of the day's limit.
+        let per_day = setting::orders_a_day(sabotage) as usize + 1;
+        let limits = Limits { per_day, per_minute: 2 };
         let (engine, effects) = Engine::restore(setting::config(sabotage), restored, now);
         assert!(matches!(effects.as_slice(), [Effect::SetLatch { halted: false }]));
         Self {
@@ -101,7 +104,7 @@ impl World {
             engine,
             // A world that is broken on purpose is otherwise a quiet one.
             broker: Broker { is_still: sabotage.is_quiet(), ..Broker::default() },
-            checker: Checker::new(Limits { per_day: 3, per_minute: 2 }),
+            checker: Checker::new(limits),
             tally: Tally::new(),
             pending: Vec::new(),
             previews: Vec::new(),
