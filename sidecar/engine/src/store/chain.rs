@@ -8,8 +8,10 @@
 use super::{APPROVALS, HALT, OPERATOR_KEYS, ORDERS, all, authority, rows};
 use crate::{ApprovalEntry, ApprovalStatus, OperatorKeyEntry, OrderEntry, VerifySignature};
 use ibkr_agent_audit::{Entry, Snapshot, StoreFailure};
-use ibkr_agent_domain::{ApprovalTerms, Digest, OperatorSignature, RecordKind, operator_key_id};
-use std::collections::{BTreeMap, BTreeSet};
+use ibkr_agent_domain::{
+    ApprovalTerms, Digest, OperatorSignature, OrderState, RecordKind, operator_key_id,
+};
+use std::collections::BTreeMap;
 
 /// Records that are read at once.
 const CHUNK: usize = 500;
@@ -62,7 +64,8 @@ struct Walk {
     verify: VerifySignature,
     keys: Keys,
     approvals: BTreeMap<String, Known>,
-    orders: BTreeSet<String>,
+    /// By our reference, the approval that each spends.
+    orders: BTreeMap<String, String>,
     halted: bool,
     report: ChainReport,
 }
@@ -79,7 +82,7 @@ pub fn verify_chain(
         verify,
         keys: Keys::new(),
         approvals: BTreeMap::new(),
-        orders: BTreeSet::new(),
+        orders: BTreeMap::new(),
         halted: false,
         report: ChainReport::default(),
     };
@@ -153,7 +156,7 @@ impl Walk {
             Some(RecordKind::Denied) => self.stands(entry, Stand::Denied),
             Some(RecordKind::ApprovalReturned) => self.stands(entry, Stand::Approved),
             Some(RecordKind::Intent) => self.intent(entry),
-            Some(RecordKind::Outcome) => self.follows_an_intent(entry),
+            Some(RecordKind::Outcome) => self.outcome(entry),
             Some(RecordKind::Halted) => self.halted = true,
             Some(RecordKind::Resumed | RecordKind::StateAccepted) => self.halted = false,
             Some(
@@ -269,13 +272,29 @@ impl Walk {
         if let Some(wrong) = wrong {
             self.report.broken(format!("approval {id}: {wrong} (record {})", entry.index));
         }
-        self.orders.extend(orders_of(entry).map(str::to_owned));
+        self.orders.extend(orders_of(entry).map(|order| (order.to_owned(), id.to_owned())));
+    }
+
+    /// An order that was given back unsent, and that the broker has after all, spends its approval.
+    fn outcome(&mut self, entry: &Entry) {
+        self.follows_an_intent(entry);
+        let state = reference(entry, "outcome").and_then(OrderState::parse);
+        if state.is_none_or(|state| state == OrderState::NotSent) {
+            return;
+        }
+        for id in orders_of(entry).filter_map(|order| self.orders.get(order)) {
+            if let Some(known) = self.approvals.get_mut(id)
+                && known.stand == Stand::Approved
+            {
+                known.stand = Stand::Spent;
+            }
+        }
     }
 
     /// What names an order of ours comes after the record that intends it.
     fn follows_an_intent(&mut self, entry: &Entry) {
         let index = entry.index;
-        for order in orders_of(entry).filter(|order| !self.orders.contains(*order)) {
+        for order in orders_of(entry).filter(|order| !self.orders.contains_key(*order)) {
             self.report.broken(format!("order {order}: record {index} follows no intent"));
         }
     }
@@ -314,7 +333,7 @@ impl Walk {
     }
 
     fn order_row(&mut self, row: &OrderEntry) {
-        if !self.orders.contains(row.id.as_str()) {
+        if !self.orders.contains_key(row.id.as_str()) {
             self.report.broken(format!("order {}: no record of the log intends it", row.id));
         }
     }

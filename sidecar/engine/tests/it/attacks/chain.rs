@@ -1,9 +1,10 @@
 //! What the check of log and store against signatures finds, and what it leaves alone.
 
 use super::bench::{Bench, approval_of};
+use super::truth::{WORKS, row};
 use crate::signing;
 use ibkr_agent_domain::{
-    Actor, Decision, Door, OrderState, Record, RecordKind, Reference, Side, UnknownBecause,
+    Actor, Decision, Door, NotSent, OrderState, Record, RecordKind, Reference, Side, UnknownBecause,
 };
 use ibkr_agent_engine::store::{ChainReport, verify_chain};
 use ibkr_agent_engine::{ApprovalStatus, Effect, HaltEntry, Input, OperatorAct, PlaceReport, Row};
@@ -165,4 +166,17 @@ fn a_record_of_a_yes_whose_signature_does_not_hold_is_found() {
     ]));
     let report = checked(&bench);
     assert!(report.breaks.iter().any(|b| b.contains("its signature doesn't hold")), "{report:?}");
+}
+
+#[test]
+fn an_order_given_back_unsent_that_the_broker_has_after_all_spends_its_approval_in_the_chain() {
+    let mut bench = Bench::new();
+    let order = bench.placed(Side::Buy, 5);
+    let report = PlaceReport::NotSent { why: NotSent::ConnectFailed };
+    bench.feed(Input::PlaceDone { order: order.clone(), report });
+    bench.commit();
+    assert_eq!(checked(&bench).broken, 0);
+    bench.looks(vec![row(&order, "501", (5, 100), WORKS, 0)], Vec::new());
+    assert_eq!(bench.state(&order), OrderState::Working);
+    assert_eq!(checked(&bench).broken, 0, "{:?}", checked(&bench));
 }
