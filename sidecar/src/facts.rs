@@ -7,10 +7,8 @@
 use crate::brokers::{Brokers, error_body};
 use crate::engine::{BrokerFacts, Refusal};
 use ibkr_agent_broker::{BrokerError, Errand, Urgency};
-use ibkr_agent_domain::{
-    BrokerOrder, CanonicalOrder, Currency, ErrorCode, Listed, OrderPlan, Position, Shape,
-};
-use ibkr_agent_gates::Policy;
+use ibkr_agent_domain::{CanonicalOrder, Currency, ErrorCode, OrderPlan, Shape};
+use ibkr_agent_gates::{Policy, Untold, position_in, working_in};
 use rust_decimal::Decimal;
 use std::time::Duration;
 
@@ -105,8 +103,8 @@ async fn read_all(
         session: health.state,
         clock_skew_ms: health.clock_skew_ms,
         quote: quotes.into_iter().find(|quote| quote.conid == order.conid()),
-        position: position_of(&positions, order)?,
-        working_same_side: working(&orders.value, order)?,
+        position: position_in(&positions, order).map_err(untold)?,
+        working_same_side: working_in(&orders.value, order).map_err(untold)?,
         session_ends: None,
         // An unknown rate isn't an error here: the gate that needs it denies.
         policy_currency_rate: rate.ok(),
@@ -114,35 +112,8 @@ async fn read_all(
     })
 }
 
-fn position_of(positions: &[Position], order: &CanonicalOrder) -> Result<Decimal, Refusal> {
-    let mut own = positions.iter().filter(|position| position.conid == order.conid());
-    own.try_fold(Decimal::ZERO, |sum, position| sum.checked_add(position.quantity))
-        .ok_or_else(|| Refusal::new(ErrorCode::BrokerResponseInvalid, "the position is too large"))
-}
-
-fn working(orders: &Listed<BrokerOrder>, order: &CanonicalOrder) -> Result<Decimal, Refusal> {
-    if orders.unread.iter().any(|row| row.may_work_on(order.conid())) {
-        let message = "an order at the broker that may be of this contract can't be read";
-        return Err(Refusal::new(ErrorCode::BrokerResponseInvalid, message));
-    }
-    let same = orders.rows.iter().filter(|open| {
-        open.conid == order.conid()
-            && open.status.is_open()
-            && open.side.is_none_or(|side| side == order.terms().side)
-    });
-    let mut sum = Decimal::ZERO;
-    for open in same {
-        let Some(quantity) = open.quantity else {
-            let message = "an open order's quantity is unknown";
-            return Err(Refusal::new(ErrorCode::BrokerResponseInvalid, message));
-        };
-        let left = quantity.checked_sub(open.filled.unwrap_or_default());
-        let total = left.and_then(|left| sum.checked_add(left.max(Decimal::ZERO)));
-        sum = total.ok_or_else(|| {
-            Refusal::new(ErrorCode::BrokerResponseInvalid, "open orders are too large")
-        })?;
-    }
-    Ok(sum)
+fn untold(why: Untold) -> Refusal {
+    Refusal::new(ErrorCode::BrokerResponseInvalid, why.to_string())
 }
 
 fn from_broker(error: &BrokerError) -> Refusal {

@@ -1,8 +1,8 @@
 //! What a decision may use: read at that moment, each with its source.
 
 use ibkr_agent_domain::{
-    AccountId, Actor, ApprovalId, BrokerName, BrokerOrderId, CallId, ClientOrderId, Digest, Door,
-    Quote, SessionState, Timestamp,
+    AccountId, Actor, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, CallId, CanonicalOrder,
+    ClientOrderId, Digest, Door, Listed, Position, Quote, SessionState, Timestamp,
 };
 use rust_decimal::Decimal;
 
@@ -109,4 +109,55 @@ impl Question {
     pub fn text_digest(&self) -> Digest {
         Digest::of(self.messages.join("\n").as_bytes())
     }
+}
+
+/// Why a fact doesn't follow from what the broker lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Untold {
+    /// The position is no number that we can hold.
+    #[error("the position is too large")]
+    Position,
+    /// A row of the list of orders may be of the contract, and can't be read.
+    #[error("an order at the broker that may be of this contract can't be read")]
+    Unread,
+    /// An open order shows no quantity.
+    #[error("an open order's quantity is unknown")]
+    Quantity,
+    /// The open orders are no number that we can hold.
+    #[error("open orders are too large")]
+    Orders,
+}
+
+/// The signed position in an order's contract.
+///
+/// # Errors
+/// [`Untold`].
+pub fn position_in(positions: &[Position], order: &CanonicalOrder) -> Result<Decimal, Untold> {
+    let mut own = positions.iter().filter(|position| position.conid == order.conid());
+    let sum = own.try_fold(Decimal::ZERO, |sum, position| sum.checked_add(position.quantity));
+    sum.ok_or(Untold::Position)
+}
+
+/// What is left of the open orders at the broker that are of an order's contract and side, ours and
+/// others'; an order whose side isn't told counts on both.
+///
+/// # Errors
+/// [`Untold`].
+pub fn working_in(orders: &Listed<BrokerOrder>, order: &CanonicalOrder) -> Result<Decimal, Untold> {
+    if orders.unread.iter().any(|row| row.may_work_on(order.conid())) {
+        return Err(Untold::Unread);
+    }
+    let same = orders.rows.iter().filter(|open| {
+        open.conid == order.conid()
+            && open.status.is_open()
+            && open.side.is_none_or(|side| side == order.terms().side)
+    });
+    let mut sum = Decimal::ZERO;
+    for open in same {
+        let quantity = open.quantity.ok_or(Untold::Quantity)?;
+        let left = quantity.checked_sub(open.filled.unwrap_or_default());
+        let total = left.and_then(|left| sum.checked_add(left.max(Decimal::ZERO)));
+        sum = total.ok_or(Untold::Orders)?;
+    }
+    Ok(sum)
 }

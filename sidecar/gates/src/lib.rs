@@ -20,6 +20,8 @@ pub use decide::{
     decide_reply, mid_price, permit_halt, permit_take_over, screen_place,
 };
 pub use exposure::{Exposure, exposure};
-pub use facts::{Approval, CancelFacts, Facts, Question, Requester, Switches};
+pub use facts::{
+    Approval, CancelFacts, Facts, Question, Requester, Switches, Untold, position_in, working_in,
+};
 pub use permit::{Action, Cancel, Halt, Permit, Place, Reply, TakeOver};
 pub use policy::{InvalidPolicy, KnownQuestion, Policy, PolicyLimits};

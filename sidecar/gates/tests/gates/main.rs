@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod exposure;
+mod facts;
 mod laws;
 mod plan;
 mod support;
