@@ -1,7 +1,7 @@
 //! What a job may do inside the one transaction, and the proof that it was committed.
 
 use crate::entry::{Entry, EventId};
-use crate::ledger::Pair;
+use crate::snapshot::Pair;
 use ibkr_agent_domain::{Recordable, Timestamp};
 use ibkr_agent_tlog::{Frontier, leaf_hash};
 use redb::{ReadableTable, TableDefinition, WriteTransaction};

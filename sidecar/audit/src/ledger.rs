@@ -1,14 +1,15 @@
 //! The handle of the log and its database: open, transact, read.
 
 use crate::anchor::{Anchor, Place};
-use crate::batch::{BY_ACTOR, Batch, Commit, LEAVES, META, NODES, StoreFailure, Table};
+use crate::batch::{BY_ACTOR, Batch, Commit, LEAVES, META, NODES, StoreFailure};
 use crate::doubt::{Doubt, StateFile};
 use crate::files::{is_empty, set_aside};
 use crate::mark::{Generations, Witness};
+use crate::snapshot::Snapshot;
 use crate::writer::{Committed, Job, Message, Writer};
 use ibkr_agent_domain::{AccountId, Actor, Decision, Door, Record, RecordKind, Timestamp};
-use ibkr_agent_tlog::{Checkpoint, Frontier, Hash, NodeSource, Signer, Verifier, parse_note};
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
+use ibkr_agent_tlog::{Checkpoint, Frontier, Hash, Signer, Verifier, parse_note};
+use redb::{Database, ReadableDatabase, ReadableTable};
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -402,65 +403,6 @@ impl StoreFile {
             Opened::Repaired(database) => database.begin_read()?,
         };
         Ok(Snapshot { txn })
-    }
-}
-
-/// Key and value.
-pub type Pair = (Vec<u8>, Vec<u8>);
-
-/// A consistent view of the store.
-#[derive(Debug)]
-pub struct Snapshot {
-    pub(crate) txn: ReadTransaction,
-}
-
-impl Snapshot {
-    /// The format version of the store.
-    ///
-    /// # Errors
-    /// [`StoreFailure`] when the database fails.
-    pub fn format(&self) -> Result<u8, StoreFailure> {
-        let meta = self.txn.open_table(META)?;
-        let found = meta.get("version")?;
-        found.and_then(|guard| guard.value().first().copied()).ok_or(StoreFailure::Damaged)
-    }
-
-    /// Reads a value.
-    ///
-    /// # Errors
-    /// [`StoreFailure`] when the database fails.
-    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreFailure> {
-        match self.txn.open_table(table.definition()) {
-            Ok(table) => Ok(table.get(key)?.map(|guard| guard.value().to_vec())),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Every pair of a table, in key order.
-    ///
-    /// # Errors
-    /// [`StoreFailure`] when the database fails.
-    pub fn all(&self, table: Table) -> Result<Vec<Pair>, StoreFailure> {
-        let table = match self.txn.open_table(table.definition()) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        let mut pairs = Vec::new();
-        for pair in table.iter()? {
-            let (key, value) = pair?;
-            pairs.push((key.value().to_vec(), value.value().to_vec()));
-        }
-        Ok(pairs)
-    }
-}
-
-impl NodeSource for Snapshot {
-    fn node(&self, level: u8, index: u64) -> Option<Hash> {
-        let table = self.txn.open_table(NODES).ok()?;
-        let guard = table.get((level, index)).ok()??;
-        <[u8; 32]>::try_from(guard.value()).ok().map(Hash::from_bytes)
     }
 }
 

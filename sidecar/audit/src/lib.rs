@@ -20,6 +20,7 @@ mod files;
 mod ledger;
 mod mark;
 mod query;
+mod snapshot;
 mod verify;
 mod writer;
 
@@ -28,9 +29,9 @@ pub use doubt::{Doubt, StateFile};
 pub use emergency::{Emergency, FoundEmergency};
 pub use entry::{Entry, EventId};
 pub use ledger::{
-    FORMAT, Head, History, Ledger, LedgerConfig, OpenError, Pair, Snapshot, StoreFile,
-    TransactError,
+    FORMAT, Head, History, Ledger, LedgerConfig, OpenError, StoreFile, TransactError,
 };
 pub use mark::Witness;
 pub use query::{Page, TailQuery};
+pub use snapshot::{Pair, Snapshot};
 pub use verify::{VerifyError, VerifyReport};

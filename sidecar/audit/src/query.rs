@@ -3,7 +3,7 @@
 
 use crate::batch::{BY_ACTOR, LEAVES, META, StoreFailure, actor_key};
 use crate::entry::Entry;
-use crate::ledger::Snapshot;
+use crate::snapshot::Snapshot;
 use ibkr_agent_tlog::{Checkpoint, inclusion_proof, leaf_hash, parse_note, verify_inclusion};
 
 /// Most records of one page.

@@ -2,7 +2,7 @@
 
 use crate::batch::{LEAVES, META, StoreFailure};
 use crate::entry::Entry;
-use crate::ledger::Snapshot;
+use crate::snapshot::Snapshot;
 use ibkr_agent_tlog::{Checkpoint, Frontier, Verifier, leaf_hash, parse_note};
 use redb::ReadableTable;
 

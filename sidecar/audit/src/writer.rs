@@ -208,7 +208,9 @@ impl Writer {
 }
 
 fn write_generation(database: &Database, generation: u64) -> Result<(), StoreFailure> {
-    let txn = database.begin_write()?;
+    let mut txn = database.begin_write()?;
+    // After an orderly end the next opening needn't walk the whole file, however the process left.
+    txn.set_quick_repair(true);
     txn.open_table(META)?.insert("generation", generation.to_be_bytes().as_slice())?;
     txn.commit()?;
     Ok(())
