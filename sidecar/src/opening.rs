@@ -13,7 +13,7 @@
 
 use crate::app::{SidecarConfig, StartError};
 use crate::clock::Clock;
-use crate::engine::{Restored, store};
+use crate::engine::{OperatorKeyEntry, Restored, store};
 use crate::folder::{DEMO_KEY_FILE, EMERGENCY_FILE, KEY_FILE, STORE_FILE, StateFolder};
 use crate::operator::OperatorDomain;
 use crate::operator::keys::{KeyError, describe_key};
@@ -69,8 +69,8 @@ pub(crate) async fn open(config: &SidecarConfig, clock: &Clock) -> Result<OpenSt
     doubts.extend(doubt);
     let (pairing, doubt) = pairing(folder.path(), recall(RELAY)?.as_deref())?;
     doubts.extend(doubt);
-    let before = store::restore(&snapshot).map_err(|_| StartError::Restore)?;
-    doubts.extend(operator_key(config, &before)?);
+    let keys = store::enrolled_keys(&snapshot).map_err(|_| StartError::Restore)?;
+    doubts.extend(operator_key(config, &keys)?);
     drop(snapshot);
     let folds = !waiting.is_empty();
     let files = [(IDENTITY, Some(identity.public_hex())), (RELAY, pairing)];
@@ -231,8 +231,11 @@ fn pairing(
 
 /// The operator's key file against the enrolled keys. Without an enrolled key there is nothing to
 /// compare, and nothing can be approved.
-fn operator_key(config: &SidecarConfig, before: &Restored) -> Result<Option<Doubt>, StartError> {
-    if before.operator_keys.is_empty() {
+fn operator_key(
+    config: &SidecarConfig,
+    enrolled: &[OperatorKeyEntry],
+) -> Result<Option<Doubt>, StartError> {
+    if enrolled.is_empty() {
         return Ok(None);
     }
     let name = match config.domain {
@@ -251,6 +254,6 @@ fn operator_key(config: &SidecarConfig, before: &Restored) -> Result<Option<Doub
         Err(KeyError::Exposed(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let is_enrolled = before.operator_keys.iter().any(|key| key.public_key == found);
+    let is_enrolled = enrolled.iter().any(|key| key.public_key == found);
     Ok((!is_enrolled).then_some(Doubt::Foreign(StateFile::OperatorKey)))
 }

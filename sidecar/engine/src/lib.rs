@@ -176,6 +176,8 @@ enum After {
     SendCancel { ticket: Ticket, request: Box<ibkr_agent_gates::CancelRequest> },
     /// Nothing: it was housekeeping.
     Kept,
+    /// Some of what is over is forgotten: forget the next.
+    Forgotten,
     /// The order's outcome is durable: answer whoever waits for it.
     Settled(ClientOrderId),
     /// It is durable that the order wasn't sent: tell those who waited for this attempt. Another
@@ -253,6 +255,7 @@ impl Engine {
         let previews = engine.previews.values();
         engine.ages.previews = previews.map(|one| (one.created_at, one.id.clone())).collect();
         let approvals = engine.approvals.values();
+        let approvals = approvals.filter(|one| engine.orders.of_approval(&one.id).is_none());
         engine.ages.approvals = approvals.map(|one| (one.created_at, one.id.clone())).collect();
         let mut effects = vec![Effect::SetLatch { halted: engine.halt.halted }];
         effects.extend(engine.doubt_unfinished(now));
@@ -408,6 +411,7 @@ impl Engine {
                 effects
             }
             (After::Kept, _) => Vec::new(),
+            (After::Forgotten, _) => self.forget_at_start(now).into_iter().collect(),
             (After::Tell(ticket, answer), _) => vec![Effect::Reply { ticket, answer, event }],
             (After::Place { .. }, Pending::Place(permit)) => self.placeable(permit, now),
             (After::SendReply { ticket, order, .. }, Pending::Reply(permit)) => {
@@ -470,7 +474,7 @@ impl Engine {
             After::SendCancel { ticket, request } => {
                 self.emergency_cancel(ticket, *request, now).into_iter().collect()
             }
-            After::Kept => Vec::new(),
+            After::Kept | After::Forgotten => Vec::new(),
             After::Settled(order) => self.settled(&order, None),
             After::Notice(notice) => vec![Effect::Notice(notice)],
             After::HeldBack { entry, tickets } => outcomes::told(&entry, tickets, None),

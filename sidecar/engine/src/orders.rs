@@ -9,23 +9,26 @@ use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrderId, CallId, ClientOrderId, Conid, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long an ended order is kept: the broker shows trades of seven trading days.
 pub(super) const KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
-/// Most ended orders that are kept, whatever their age; those that still count are.
-const MOST_ENDED: usize = 2000;
+/// Most ended orders that are kept, whatever their age; those that still count are. A start reads
+/// them all.
+const MOST_ENDED: usize = 1000;
 
 /// The orders and their indexes.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    all: BTreeMap<ClientOrderId, OrderEntry>,
+    all: BTreeMap<ClientOrderId, Arc<OrderEntry>>,
     /// Those whose state can still change by itself, by account and contract.
     open: BTreeMap<(AccountId, Conid), BTreeSet<ClientOrderId>>,
     /// Those that have ended, by when we last learned something of them.
     ended: BTreeSet<(Timestamp, ClientOrderId)>,
-    /// Those that count against a limit of a session that may still go on.
-    counting: BTreeSet<ClientOrderId>,
+    /// Those that count against a limit of a session that may still go on. Each decision looks at
+    /// all of them, so they are here and not looked up.
+    counting: BTreeMap<ClientOrderId, Arc<OrderEntry>>,
     by_broker_id: BTreeMap<(AccountId, BrokerOrderId), ClientOrderId>,
     by_call: BTreeMap<(Owner, CallId), ClientOrderId>,
     by_approval: BTreeMap<ApprovalId, ClientOrderId>,
@@ -41,16 +44,17 @@ impl Orders {
     }
 
     pub(super) fn get(&self, id: &ClientOrderId) -> Option<&OrderEntry> {
-        self.all.get(id)
+        self.all.get(id).map(Arc::as_ref)
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &OrderEntry> {
-        self.all.values()
+        self.all.values().map(Arc::as_ref)
     }
 
     /// Takes an order in; gives what stood under its reference before.
     pub(super) fn insert(&mut self, entry: OrderEntry) -> Option<OrderEntry> {
         let before = self.remove(&entry.id);
+        let entry = Arc::new(entry);
         self.index(&entry);
         self.all.insert(entry.id.clone(), entry);
         before
@@ -60,7 +64,7 @@ impl Orders {
     pub(super) fn remove(&mut self, id: &ClientOrderId) -> Option<OrderEntry> {
         let entry = self.all.remove(id)?;
         self.unindex(&entry);
-        Some(entry)
+        Some(Arc::unwrap_or_clone(entry))
     }
 
     /// Changes an order.
@@ -77,7 +81,7 @@ impl Orders {
 
     /// Orders that can still change, on any account.
     pub(super) fn open(&self) -> impl Iterator<Item = &OrderEntry> {
-        self.open.values().flatten().filter_map(|id| self.all.get(id))
+        self.open.values().flatten().filter_map(|id| self.get(id))
     }
 
     /// Orders of an account that can still change.
@@ -86,7 +90,7 @@ impl Orders {
         account: &'a AccountId,
     ) -> impl Iterator<Item = &'a OrderEntry> {
         let of_account = self.open.iter().filter(move |((owner, _), _)| owner == account);
-        of_account.flat_map(|(_, ids)| ids).filter_map(|id| self.all.get(id))
+        of_account.flat_map(|(_, ids)| ids).filter_map(|id| self.get(id))
     }
 
     /// Orders of an account and contract that can still change.
@@ -96,18 +100,18 @@ impl Orders {
         conid: Conid,
     ) -> impl Iterator<Item = &OrderEntry> {
         let ids = self.open.get(&(account.clone(), conid)).into_iter().flatten();
-        ids.filter_map(|id| self.all.get(id))
+        ids.filter_map(|id| self.get(id))
     }
 
     /// Orders that ended no earlier than `since`.
     pub(super) fn ended_since(&self, since: Timestamp) -> impl Iterator<Item = &OrderEntry> {
         let late = self.ended.iter().rev().take_while(move |(at, _)| *at >= since);
-        late.filter_map(|(_, id)| self.all.get(id))
+        late.filter_map(|(_, id)| self.get(id))
     }
 
     /// Orders that may count against a limit.
     pub(super) fn counting(&self) -> impl Iterator<Item = &OrderEntry> {
-        self.counting.iter().filter_map(|id| self.all.get(id))
+        self.counting.values().map(Arc::as_ref)
     }
 
     /// The order that the broker knows by an id of its own.
@@ -116,26 +120,21 @@ impl Orders {
         account: &AccountId,
         order: &BrokerOrderId,
     ) -> Option<&OrderEntry> {
-        self.all.get(self.by_broker_id.get(&(account.clone(), order.clone()))?)
+        self.get(self.by_broker_id.get(&(account.clone(), order.clone()))?)
     }
 
     pub(super) fn of_call(&self, owner: &Owner, call: &CallId) -> Option<&OrderEntry> {
-        self.all.get(self.by_call.get(&(owner.clone(), call.clone()))?)
+        self.get(self.by_call.get(&(owner.clone(), call.clone()))?)
     }
 
     pub(super) fn of_approval(&self, approval: &ApprovalId) -> Option<&OrderEntry> {
-        self.all.get(self.by_approval.get(approval)?)
+        self.get(self.by_approval.get(approval)?)
     }
 
     /// Takes out of the counting what no longer counts, and forgets, at most `most` at once, what
     /// ended long ago or is more than can be kept.
     pub(super) fn forget(&mut self, now: Timestamp, most: usize) -> Vec<OrderEntry> {
-        let over = |id: &ClientOrderId| !self.all.get(id).is_some_and(|o| o.may_count(now));
-        let idle: Vec<ClientOrderId> =
-            self.counting.iter().filter(|id| over(id)).cloned().collect();
-        for id in &idle {
-            self.counting.remove(id);
-        }
+        self.counting.retain(|_, order| order.may_count(now));
         let excess = self.ended.len().saturating_sub(MOST_ENDED);
         let mut gone = Vec::new();
         for (place, (at, id)) in self.ended.iter().enumerate() {
@@ -143,14 +142,14 @@ impl Orders {
             if gone.len() >= most || !(is_old || place < excess) {
                 break;
             }
-            if !self.counting.contains(id) {
+            if !self.counting.contains_key(id) {
                 gone.push(id.clone());
             }
         }
         gone.iter().filter_map(|id| self.remove(id)).collect()
     }
 
-    fn index(&mut self, entry: &OrderEntry) {
+    fn index(&mut self, entry: &Arc<OrderEntry>) {
         let id = || entry.id.clone();
         let account = entry.account();
         if entry.state.is_final() {
@@ -159,7 +158,7 @@ impl Orders {
             let place = (account.clone(), entry.order.conid());
             self.open.entry(place).or_default().insert(id());
         }
-        self.counting.insert(id());
+        self.counting.insert(id(), Arc::clone(entry));
         for order in entry.broker_ids() {
             self.by_broker_id.insert((account.clone(), order.clone()), id());
         }

@@ -13,14 +13,13 @@ mod rows;
 mod shown;
 mod upgrade;
 
-pub use authority::ever_enrolled;
+pub use authority::{enrolled_keys, ever_enrolled};
 pub use chain::{ChainReport, verify_chain};
 pub use evidence::{Evidence, evidence_of};
 pub use upgrade::{is_older, upgrade};
 
 use crate::{
-    ApprovalStatus, Batched, CommitJob, HaltEntry, OperatorKeyEntry, Pending, Precondition,
-    Preview, Restored, Row,
+    ApprovalStatus, Batched, CommitJob, HaltEntry, Pending, Precondition, Preview, Restored, Row,
 };
 use ibkr_agent_audit::{Batch, Entry, Snapshot, StoreFailure, Table, TailQuery, TransactError};
 use ibkr_agent_domain::{ClientOrderId, Form, OrderState, Record, RecordKind, Timestamp};
@@ -223,15 +222,10 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
     for row in all::<rows::Halt>(snapshot, HALT)? {
         restored.halt = Some(row.into());
     }
-    for row in all::<rows::OperatorKey>(snapshot, OPERATOR_KEYS)? {
-        let leaf = row.leaf;
-        let key: OperatorKeyEntry = row.try_into()?;
-        if authority::is_enrolled(snapshot, &key, leaf)? {
-            restored.operator_keys.push(key);
-        } else {
-            restored.unknown_keys.push(key.id);
-        }
-    }
+    let keys = authority::operator_keys(snapshot)?;
+    let (known, unknown): (Vec<_>, Vec<_>) = keys.into_iter().partition(|(_, known)| *known);
+    restored.operator_keys = known.into_iter().map(|(key, _)| key).collect();
+    restored.unknown_keys = unknown.into_iter().map(|(key, _)| key.id).collect();
     for row in all::<rows::Foreign>(snapshot, FOREIGN)? {
         restored.foreign.push(row.try_into()?);
     }
@@ -253,7 +247,12 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
 }
 
 fn all<T: Stored>(snapshot: &Snapshot, table: Table) -> Result<Vec<T>, StoreFailure> {
-    snapshot.all(table)?.iter().map(|(_, value)| decode(value)).collect()
+    let mut rows = Vec::new();
+    snapshot.each(table, |_, value| {
+        rows.push(decode(value)?);
+        Ok(())
+    })?;
+    Ok(rows)
 }
 
 fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, StoreFailure> {

@@ -316,6 +316,7 @@ impl Engine {
                 self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
                 if let Some(approval) = self.approvals.get_mut(&entry.approval) {
                     approval.status = approval.given_back();
+                    self.ages.approvals.insert((approval.created_at, approval.id.clone()));
                 }
             }
             tickets.extend(self.waiting_for(&order));

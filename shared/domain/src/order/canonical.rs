@@ -46,13 +46,25 @@ impl CanonicalOrder {
     }
 }
 
-/// The lines of canonical bytes, without regard to their order: writing them again shows that.
-struct Lines<'a>(&'a str);
+/// What stands in each field of canonical bytes, without regard to the order of their lines:
+/// writing them again shows that.
+struct Lines<'a>([Option<&'a str>; Field::ALL.len()]);
 
 impl<'a> Lines<'a> {
+    fn of(text: &'a str) -> Self {
+        let mut found = [None; Field::ALL.len()];
+        for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
+            let mut fields = Field::ALL.iter().zip(&mut found);
+            if let Some((_, place)) = fields.find(|(field, _)| field.key() == key) {
+                place.get_or_insert(value);
+            }
+        }
+        Self(found)
+    }
+
     fn find(&self, field: Field) -> Option<&'a str> {
-        let mut lines = self.0.lines().filter_map(|line| line.split_once('='));
-        lines.find_map(|(key, value)| (key == field.key()).then_some(value))
+        let mut fields = Field::ALL.iter().zip(&self.0);
+        fields.find(|(known, _)| **known == field).and_then(|(_, value)| *value)
     }
 
     fn decimal(&self, field: Field) -> Option<Decimal> {
@@ -67,7 +79,7 @@ impl<'a> Lines<'a> {
 
 fn read(text: &str) -> Option<CanonicalOrder> {
     let found = Form::ALL.into_iter().find(|form| text.starts_with(form.header()))?;
-    let lines = Lines(text.strip_prefix(found.header())?);
+    let lines = Lines::of(text.strip_prefix(found.header())?);
     let target = OrderTarget {
         broker: BrokerName::parse(lines.find(Field::Broker)?).ok()?,
         mode: Mode::parse(lines.find(Field::Mode)?)?,

@@ -4,7 +4,8 @@
 //! Whoever can write the store can write a key into it. A key counts only if a record of the log,
 //! which its signed checkpoint covers, enrolled exactly this public key.
 
-use super::rows::{damaged, decimal};
+use super::rows::{self, damaged, decimal};
+use super::{OPERATOR_KEYS, all};
 use crate::{Asked, OperatorKeyEntry, Signed};
 use ibkr_agent_audit::{Entry, Snapshot, StoreFailure};
 use ibkr_agent_domain::{
@@ -151,6 +152,29 @@ impl TryFrom<StoredSigned> for Signed {
             signature: OperatorSignature::parse(&row.signature).map_err(damaged)?,
         })
     }
+}
+
+/// The stored operator keys, each with whether the log enrolled it.
+pub(super) fn operator_keys(
+    snapshot: &Snapshot,
+) -> Result<Vec<(OperatorKeyEntry, bool)>, StoreFailure> {
+    let mut keys = Vec::new();
+    for row in all::<rows::OperatorKey>(snapshot, OPERATOR_KEYS)? {
+        let leaf = row.leaf;
+        let key: OperatorKeyEntry = row.try_into()?;
+        let known = is_enrolled(snapshot, &key, leaf)?;
+        keys.push((key, known));
+    }
+    Ok(keys)
+}
+
+/// The operator keys that the log enrolled.
+///
+/// # Errors
+/// [`StoreFailure`] when the store fails or a row can't be read.
+pub fn enrolled_keys(snapshot: &Snapshot) -> Result<Vec<OperatorKeyEntry>, StoreFailure> {
+    let keys = operator_keys(snapshot)?.into_iter();
+    Ok(keys.filter(|(_, known)| *known).map(|(key, _)| key).collect())
 }
 
 /// Whether the log enrolled this key. `leaf` is where its row says that it did; rows from before

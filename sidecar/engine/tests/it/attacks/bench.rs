@@ -58,7 +58,7 @@ fn policy() -> Policy {
     Policy::new(limits).unwrap()
 }
 
-fn config(default_broker: Option<&str>) -> EngineConfig {
+pub(super) fn config(default_broker: Option<&str>) -> EngineConfig {
     EngineConfig {
         sidecar: SidecarId::parse("attacked-sidecar").unwrap(),
         policy: policy(),
@@ -116,7 +116,7 @@ pub(super) struct Bench {
     pub(super) monotonic: Duration,
     pub(super) day: i64,
     pub(super) runtime: tokio::runtime::Runtime,
-    jobs: Vec<CommitJob>,
+    pub(super) jobs: Vec<CommitJob>,
     effects: Vec<Effect>,
     answers: BTreeMap<Ticket, Answer>,
     next: u64,
@@ -224,7 +224,7 @@ impl Bench {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "a test picks the effects that it looks at")]
-    fn take(&mut self, effects: Vec<Effect>) {
+    pub(super) fn take(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Commit(job) => self.jobs.push(*job),
@@ -239,16 +239,21 @@ impl Bench {
     /// Commits everything that waits, until nothing does.
     pub(super) fn commit(&mut self) {
         while !self.jobs.is_empty() {
-            for job in std::mem::take(&mut self.jobs) {
-                let id = job.id;
-                let done = self.ledger.transact(move |batch| store::apply(batch, job));
-                let result = match self.runtime.block_on(done) {
-                    Ok((pending, commit)) => Ok(pending.redeem(&commit).unwrap()),
-                    Err(TransactError::Refused(_)) => Err(CommitError::Precondition),
-                    Err(TransactError::Store(failure)) => panic!("{failure}"),
-                };
-                self.feed(Input::Committed { job: id, result });
-            }
+            self.commit_waiting();
+        }
+    }
+
+    /// Commits what waits now.
+    pub(super) fn commit_waiting(&mut self) {
+        for job in std::mem::take(&mut self.jobs) {
+            let id = job.id;
+            let done = self.ledger.transact(move |batch| store::apply(batch, job));
+            let result = match self.runtime.block_on(done) {
+                Ok((pending, commit)) => Ok(pending.redeem(&commit).unwrap()),
+                Err(TransactError::Refused(_)) => Err(CommitError::Precondition),
+                Err(TransactError::Store(failure)) => panic!("{failure}"),
+            };
+            self.feed(Input::Committed { job: id, result });
         }
     }
 
