@@ -6,7 +6,9 @@
 //! order that leaves it is asked for singly, and ends by time in force and the end of its day, or
 //! is in doubt.
 
-use crate::{After, Effect, Engine, Finding, Notice, Now, OrderEntry, Payload, Row};
+use crate::{
+    After, ApprovalStatus, Effect, Engine, Finding, Notice, Now, OrderEntry, Payload, Row,
+};
 use ibkr_agent_domain::{
     AccountId, BrokerOrder, BrokerOrderId, ClientOrderId, Execution, Listed, OrderEvent,
     OrderState, Reason, TimeInForce, UnknownBecause,
@@ -144,8 +146,11 @@ impl Engine {
 
     /// An order that was told as not sent exists: its approval is spent after all.
     pub(super) fn spend_again(&mut self, entry: &OrderEntry, rows: &mut Vec<Row>) {
-        if let Some(approval) = self.approvals.get_mut(&entry.approval) {
-            approval.status = crate::ApprovalStatus::Consumed;
+        let approval = self.approvals.get_mut(&entry.approval);
+        // One that was taken back meanwhile can't be spent anyway, and stays so.
+        let unspent = |one: &&mut crate::ApprovalEntry| one.status == ApprovalStatus::Approved;
+        if let Some(approval) = approval.filter(unspent) {
+            approval.status = ApprovalStatus::Consumed;
             rows.push(Row::Approval(Box::new(approval.clone())));
         }
     }

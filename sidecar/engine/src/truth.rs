@@ -114,7 +114,9 @@ impl OrderEntry {
     /// Whether it is over as we see it, while no row of the broker's said so: its quantity may have
     /// been raised since.
     pub(crate) fn is_unended(&self) -> bool {
-        self.state.is_final() && self.incarnations.iter().any(Incarnation::may_trade)
+        let by_fills_alone = self.incarnations.is_empty() && !self.fills.is_empty();
+        let is_open = by_fills_alone || self.incarnations.iter().any(Incarnation::may_trade);
+        self.state.is_final() && is_open
     }
 
     /// Whether it may count against a limit: until its session is over, and for a minute at least.

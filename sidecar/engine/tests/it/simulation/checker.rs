@@ -428,7 +428,10 @@ impl Checker {
         rule(filled <= approved || told(Finding::Overfilled), || {
             format!("{id} filled {filled} of {approved} and nobody was told")
         })?;
-        let alive = all.iter().filter(|one| one.counts() && one.fate != Fate::Cancelled);
+        // One whose fills were all taken back before anybody saw it is none.
+        let traded = |one: &Entry| one.filled > Decimal::ZERO || one.fate != Fate::Filled;
+        let alive =
+            all.iter().filter(|one| one.counts() && traded(one) && one.fate != Fate::Cancelled);
         rule(alive.count() < 2 || told(Finding::Twin), || {
             format!("{id} is at the broker twice and nobody was told")
         })?;

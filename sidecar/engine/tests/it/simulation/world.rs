@@ -95,7 +95,7 @@ impl World {
         let now = now_of(Duration::ZERO, wall);
         let restored = crate::signing::with_key(&runtime, &ledger);
         // One that only reduces a position is free of the day's limit.
-        let per_day = setting::orders_a_day(sabotage) as usize + 1;
+        let per_day = usize::try_from(setting::orders_a_day(sabotage)).expect("small") + 1;
         let limits = Limits { per_day, per_minute: 2 };
         let (engine, effects) = Engine::restore(setting::config(sabotage), restored, now);
         assert!(matches!(effects.as_slice(), [Effect::SetLatch { halted: false }]));
