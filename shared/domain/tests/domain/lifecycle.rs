@@ -50,10 +50,10 @@ fn rows(state: OrderState) -> ([&'static str; 5], [&'static str; 4]) {
         OrderState::PendingCancel => {
             (["-", "-", "pending_cancel", "-", "-"], ["cancelled", "expired", "unknown", "-"])
         }
-        OrderState::Cancelled | OrderState::Expired | OrderState::NotSent => {
+        OrderState::Filled | OrderState::Cancelled | OrderState::Expired | OrderState::NotSent => {
             (NONE, ["cancelled", "-", "-", "-"])
         }
-        OrderState::Filled | OrderState::Rejected => (NONE, ["-"; 4]),
+        OrderState::Rejected => (NONE, ["-"; 4]),
         OrderState::Unknown => {
             (["-", "-", "working", "rejected", "unknown"], ["cancelled", "-", "-", "not_sent"])
         }
