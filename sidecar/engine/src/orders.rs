@@ -30,8 +30,9 @@ pub(super) struct Orders {
     /// all of them, so they are here and not looked up.
     counting: BTreeMap<ClientOrderId, Arc<OrderEntry>>,
     by_broker_id: BTreeMap<(AccountId, BrokerOrderId), ClientOrderId>,
-    by_call: BTreeMap<(Owner, CallId), ClientOrderId>,
-    by_approval: BTreeMap<ApprovalId, ClientOrderId>,
+    /// The orders of one plan, of which a call and an approval have one.
+    by_call: BTreeMap<(Owner, CallId), Vec<ClientOrderId>>,
+    by_approval: BTreeMap<ApprovalId, Vec<ClientOrderId>>,
 }
 
 impl Orders {
@@ -123,12 +124,18 @@ impl Orders {
         self.get(self.by_broker_id.get(&(account.clone(), order.clone()))?)
     }
 
+    /// The first order of the plan that a call submitted.
     pub(super) fn of_call(&self, owner: &Owner, call: &CallId) -> Option<&OrderEntry> {
-        self.get(self.by_call.get(&(owner.clone(), call.clone()))?)
+        self.first(self.by_call.get(&(owner.clone(), call.clone()))?)
     }
 
+    /// The first order of the plan that an approval covers.
     pub(super) fn of_approval(&self, approval: &ApprovalId) -> Option<&OrderEntry> {
-        self.get(self.by_approval.get(approval)?)
+        self.first(self.by_approval.get(approval)?)
+    }
+
+    fn first(&self, ids: &[ClientOrderId]) -> Option<&OrderEntry> {
+        ids.iter().filter_map(|id| self.get(id)).min_by_key(|entry| entry.leg)
     }
 
     /// Takes out of the counting what no longer counts, and forgets, at most `most` at once, what
@@ -162,8 +169,9 @@ impl Orders {
         for order in entry.broker_ids() {
             self.by_broker_id.insert((account.clone(), order.clone()), id());
         }
-        self.by_call.insert((entry.owner.clone(), entry.call.clone()), id());
-        self.by_approval.insert(entry.approval.clone(), id());
+        let call = (entry.owner.clone(), entry.call.clone());
+        self.by_call.entry(call).or_default().push(id());
+        self.by_approval.entry(entry.approval.clone()).or_default().push(id());
     }
 
     fn unindex(&mut self, entry: &OrderEntry) {
@@ -180,7 +188,17 @@ impl Orders {
         for order in entry.broker_ids() {
             self.by_broker_id.remove(&(account.clone(), order.clone()));
         }
-        self.by_call.remove(&(entry.owner.clone(), entry.call.clone()));
-        self.by_approval.remove(&entry.approval);
+        let call = (entry.owner.clone(), entry.call.clone());
+        take_out(&mut self.by_call, &call, &entry.id);
+        take_out(&mut self.by_approval, &entry.approval, &entry.id);
+    }
+}
+
+fn take_out<K: Ord>(index: &mut BTreeMap<K, Vec<ClientOrderId>>, key: &K, id: &ClientOrderId) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.retain(|one| one != id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
     }
 }

@@ -236,6 +236,11 @@ impl Bench {
         }
     }
 
+    /// Idempotency keys in the store.
+    pub(super) fn kept_keys(&self) -> usize {
+        store::restore(&self.ledger.snapshot().unwrap()).unwrap().keys.len()
+    }
+
     /// Commits everything that waits, until nothing does.
     pub(super) fn commit(&mut self) {
         while !self.jobs.is_empty() {

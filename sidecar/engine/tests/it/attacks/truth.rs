@@ -396,7 +396,8 @@ fn a_correction_takes_the_place_of_the_fill_that_it_corrects() {
 fn what_ended_long_ago_is_forgotten_with_its_key_and_its_approval_and_what_counts_is_kept() {
     let mut bench = Bench::new();
     let order = bench.working();
-    let key = bench.entry(&order).approval;
+    let approval = bench.entry(&order).approval;
+    assert_eq!(bench.kept_keys(), 1);
     bench.looks(vec![row(&order, "501", (10, 100), BrokerOrderStatus::Filled, 10)], Vec::new());
     let fortnight = 14 * 24 * 3600 * 1000;
     let preview = |bench: &mut Bench| {
@@ -408,7 +409,8 @@ fn what_ended_long_ago_is_forgotten_with_its_key_and_its_approval_and_what_count
     bench.wall += 2000;
     preview(&mut bench);
     assert_eq!(bench.engine.orders().count(), 0);
-    assert!(bench.engine.approvals().all(|entry| entry.id != key));
+    assert!(bench.engine.approvals().all(|entry| entry.id != approval));
+    assert_eq!(bench.kept_keys(), 0);
     bench.restart();
     assert_eq!(bench.engine.orders().count(), 0);
     assert_eq!(bench.engine.approvals().count(), 0);
