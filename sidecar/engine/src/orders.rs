@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(super) const KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Most ended orders that are kept, whatever their age; those that still count are. A start reads
 /// them all.
-const MOST_ENDED: usize = 1000;
+const MOST_ENDED: usize = 500;
 
 /// The orders and their indexes.
 #[derive(Debug, Default)]

@@ -19,10 +19,11 @@ pub use evidence::{Evidence, evidence_of};
 pub use upgrade::{is_older, upgrade};
 
 use crate::{
-    ApprovalStatus, Batched, CommitJob, HaltEntry, Pending, Precondition, Preview, Restored, Row,
+    ApprovalEntry, ApprovalStatus, Batched, CommitJob, HaltEntry, Pending, Precondition, Preview,
+    Restored, Row,
 };
 use ibkr_agent_audit::{Batch, Entry, Snapshot, StoreFailure, Table, TailQuery, TransactError};
-use ibkr_agent_domain::{ClientOrderId, Form, OrderState, Record, RecordKind, Timestamp};
+use ibkr_agent_domain::{ClientOrderId, Form, OrderState, Record, RecordKind, Shape, Timestamp};
 use serde::Serialize;
 use upgrade::Stored;
 
@@ -210,14 +211,21 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
             restored.previews.push(preview);
         }
     }
+    // An approval's order was placed as it was approved: what has been read isn't read again.
+    let mut known = rows::KnownOrders::new();
     for row in all::<rows::Approval>(snapshot, APPROVALS)? {
-        restored.approvals.push(row.try_into()?);
+        let text = row.canonical().to_owned();
+        let entry = ApprovalEntry::try_from(row)?;
+        if let Shape::Single(order) = entry.plan.shape() {
+            known.insert(text, order.clone());
+        }
+        restored.approvals.push(entry);
     }
     for row in all::<rows::Key>(snapshot, KEYS)? {
         restored.keys.push(row.try_into()?);
     }
     for row in all::<rows::Order>(snapshot, ORDERS)? {
-        restored.orders.push(row.try_into()?);
+        restored.orders.push(row.read(&known)?);
     }
     for row in all::<rows::Halt>(snapshot, HALT)? {
         restored.halt = Some(row.into());

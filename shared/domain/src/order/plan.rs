@@ -212,11 +212,11 @@ impl OrderPlan {
     pub fn parse(text: &str) -> Result<Self, InvalidPlan> {
         let relation = text.lines().nth(2).and_then(|line| line.strip_prefix("relation="));
         let plan = match relation {
+            // It is read as strictly.
             None => CanonicalOrder::parse(text).ok().map(Self::single),
-            Some(name) => read(name, text),
+            Some(name) => read(name, text).filter(|plan| plan.canonical_bytes() == text.as_bytes()),
         };
-        plan.filter(|plan| plan.canonical_bytes() == text.as_bytes())
-            .ok_or(InvalidPlan::NotCanonical)
+        plan.ok_or(InvalidPlan::NotCanonical)
     }
 
     /// What its orders may cost at most by their limits: of several that open a position, the

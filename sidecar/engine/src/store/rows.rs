@@ -15,6 +15,7 @@ use ibkr_agent_domain::{
 };
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 pub(super) fn damaged<E>(_: E) -> StoreFailure {
     StoreFailure::Damaged
@@ -54,18 +55,21 @@ impl From<&CanonicalOrder> for StoredOrder {
     }
 }
 
-impl TryFrom<StoredOrder> for CanonicalOrder {
-    type Error = StoreFailure;
-
-    fn try_from(row: StoredOrder) -> Result<Self, StoreFailure> {
-        let order = Self::parse(&row.canonical).map_err(damaged)?;
-        // What was read writes exactly these bytes again.
-        if Digest::of(row.canonical.as_bytes()).to_string() != row.digest {
+impl StoredOrder {
+    fn read(&self, known: &KnownOrders) -> Result<CanonicalOrder, StoreFailure> {
+        // What is read writes exactly these bytes again, so their digest is the order's.
+        if Digest::of(self.canonical.as_bytes()).to_string() != self.digest {
             return Err(StoreFailure::Damaged);
         }
-        Ok(order)
+        match known.get(&self.canonical) {
+            Some(order) => Ok(order.clone()),
+            None => CanonicalOrder::parse(&self.canonical).map_err(damaged),
+        }
     }
 }
+
+/// Orders that were read, by their canonical bytes.
+pub(super) type KnownOrders = HashMap<String, CanonicalOrder>;
 
 /// The orders of an approval by their canonical bytes; a single order's are its own.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,7 +92,8 @@ impl TryFrom<StoredPlan> for OrderPlan {
 
     fn try_from(row: StoredPlan) -> Result<Self, StoreFailure> {
         let plan = Self::parse(&row.canonical).map_err(damaged)?;
-        if plan.digest().to_string() != row.digest {
+        // What was read writes exactly these bytes again.
+        if Digest::of(row.canonical.as_bytes()).to_string() != row.digest {
             return Err(StoreFailure::Damaged);
         }
         Ok(plan)
@@ -164,6 +169,12 @@ pub(super) struct Approval {
     signed: Option<StoredSigned>,
     created_at: i64,
     expires_at: i64,
+}
+
+impl Approval {
+    pub(super) fn canonical(&self) -> &str {
+        &self.order.canonical
+    }
 }
 
 impl From<&ApprovalEntry> for Approval {
@@ -351,14 +362,22 @@ impl TryFrom<Order> for OrderEntry {
     type Error = StoreFailure;
 
     fn try_from(row: Order) -> Result<Self, StoreFailure> {
+        row.read(&KnownOrders::new())
+    }
+}
+
+impl Order {
+    /// Reads it; the order's bytes only where they aren't known already.
+    pub(super) fn read(self, known: &KnownOrders) -> Result<OrderEntry, StoreFailure> {
+        let row = self;
         let broker_order_id = row.broker_order_id.map(|id| BrokerOrderId::parse(&id)).transpose();
-        let order: CanonicalOrder = row.order.try_into()?;
+        let order = row.order.read(known)?;
         let state = OrderState::parse(&row.state).ok_or(StoreFailure::Damaged)?;
         let (reason, message) = told(state, row.reason, row.message, row.said_by_broker);
         let read = |one: Shown| one.read(order.account(), order.conid());
         let incarnations = row.shown.into_iter().map(read).collect::<Result<_, _>>()?;
         let told = row.told.iter().map(|text| Finding::parse(text).ok_or(StoreFailure::Damaged));
-        Ok(Self {
+        Ok(OrderEntry {
             incarnations,
             fills: row.fills.into_iter().map(StoredFill::read).collect::<Result<_, _>>()?,
             told: told.collect::<Result<_, _>>()?,

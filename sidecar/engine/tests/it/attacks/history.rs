@@ -83,30 +83,30 @@ fn what_is_more_than_is_kept_is_forgotten_in_steps_that_a_halt_comes_between() {
     assert!(!bench.jobs.is_empty(), "more is forgotten after it");
     assert!(steps(&bench) <= STEP);
     bench.commit();
-    // A thousand that ended, and the one that is under way.
-    assert_eq!(bench.counts(), (1001, 1001));
+    // Five hundred that ended, and the one that is under way.
+    assert_eq!(bench.counts(), (501, 501));
     bench.restart();
-    assert_eq!(bench.counts(), (1001, 1001));
+    assert_eq!(bench.counts(), (501, 501));
     let kept = |number: usize| {
         let id = ClientOrderId::parse(&format!("ia{number:032x}")).unwrap();
         bench.engine.orders().any(|entry| entry.id == id)
     };
-    assert!(kept(2000) && kept(2999) && !kept(1999), "the newest are kept");
+    assert!(kept(2500) && kept(2999) && !kept(2499), "the newest are kept");
 }
 
 #[test]
 fn an_approval_is_kept_as_long_as_its_order_and_goes_with_it() {
     let mut bench = Bench::new();
     let order = bench.placed(Side::Buy, 1);
-    bench.copies(&order, 900);
+    bench.copies(&order, 400);
     bench.restart();
-    assert_eq!(bench.counts(), (901, 901));
+    assert_eq!(bench.counts(), (401, 401));
     // None of them is looked at again, or forgotten, by anything that comes later.
     for call in 0..3 {
         bench.wall += 1000;
         bench.preview_now(&format!("later-{call}"));
     }
-    assert_eq!(bench.counts(), (901, 901));
+    assert_eq!(bench.counts(), (401, 401));
     bench.wall += 14 * 24 * 3600 * 1000;
     for call in 0..60 {
         bench.preview_now(&format!("much-later-{call}"));

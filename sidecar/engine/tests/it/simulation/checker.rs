@@ -100,6 +100,9 @@ struct Left {
     absent: bool,
     /// The store forgot it when an older copy was put back.
     lost: bool,
+    /// An older store that was put back knows it under another key: an earlier try was under way
+    /// then, which was given back later.
+    key_lost: bool,
 }
 
 /// What the store holds, as far as this side knows.
@@ -167,7 +170,8 @@ impl Checker {
         owner: &Owner,
         key: &IdempotencyKey,
     ) -> Option<(ClientOrderId, ApprovalId)> {
-        let same = |left: &Left| !left.lost && left.owner == *owner && left.key == *key;
+        let same =
+            |left: &Left| !(left.lost || left.key_lost) && left.owner == *owner && left.key == *key;
         let (id, left) = self.left.iter().find(|(_, left)| same(left))?;
         Some((id.clone(), left.approval.clone()))
     }
@@ -250,6 +254,7 @@ impl Checker {
             decided: entry.created_at,
             absent: false,
             lost: false,
+            key_lost: false,
         };
         self.within_limits(&left)?;
         self.left.insert(id.clone(), left);
@@ -293,6 +298,8 @@ impl Checker {
         for (id, left) in &mut self.left {
             let spent = books.approvals.get(&left.approval) == Some(&ApprovalStatus::Consumed);
             left.lost |= !spent || !books.intents.contains(id);
+            let known = books.orders.get(id);
+            left.key_lost |= known.is_none_or(|entry| entry.key != left.key);
         }
         self.books = books;
         self.state_doubt = true;
