@@ -63,6 +63,25 @@ fn an_order_that_the_accounts_user_cancelled_is_known_to_be_cancelled() {
 }
 
 #[test]
+fn with_the_broker_gone_an_outcome_says_that_nobody_looked_and_when_somebody_did() {
+    let (broker, _told, paper) = start();
+    let _sidecar = paper.sidecar();
+    let (approval, _) = submitted(&paper, "--quantity 10 --limit-price 200");
+    outcome_is(&paper, &approval, "working", "0");
+    drop(broker);
+    let began = Instant::now();
+    loop {
+        let outcome = paper.json(&format!("orders outcome --approval-id {approval}")).json();
+        assert_eq!(outcome["status"], "working", "it is what was last seen: {outcome}");
+        if says(&outcome["message"], "not looked up at the broker since") {
+            assert!(outcome["checked_at"].is_string(), "{outcome}");
+            break;
+        }
+        assert!(began.elapsed() < ONE_LOOK, "{outcome}");
+    }
+}
+
+#[test]
 fn an_order_that_the_accounts_user_changed_is_told_and_counted_as_it_is() {
     let (broker, mut told, paper) = start();
     let _sidecar = paper.sidecar();
