@@ -58,6 +58,12 @@ enum Sabotage {
     BlindChain,
     /// An older store is taken as it is.
     AcceptedByItself,
+    /// A restart reads an unknown order as a rejected one.
+    ForgottenDoubt,
+    /// The driver answers a question twice.
+    TwoAnswers,
+    /// The driver sends no cancel.
+    DroppedCancels,
 }
 
 impl Sabotage {
@@ -70,7 +76,8 @@ impl Sabotage {
             | Self::BlindToBusts
             | Self::BlindToLateFills
             | Self::EarlyEnds
-            | Self::DeafToAnswers => false,
+            | Self::DeafToAnswers
+            | Self::TwoAnswers => false,
             Self::StaleStore
             | Self::OpenLatch
             | Self::LossIsRefusal
@@ -78,7 +85,9 @@ impl Sabotage {
             | Self::ForgottenCounts
             | Self::TrustedRows
             | Self::BlindChain
-            | Self::AcceptedByItself => true,
+            | Self::AcceptedByItself
+            | Self::ForgottenDoubt
+            | Self::DroppedCancels => true,
         }
     }
 }
@@ -279,6 +288,21 @@ fn sabotage_by_a_chain_check_that_finds_nothing_is_seen() {
 #[test]
 fn sabotage_by_taking_an_older_store_as_it_is_is_seen() {
     is_seen(Sabotage::AcceptedByItself, "left although the state folder is in doubt");
+}
+
+#[test]
+fn sabotage_by_forgetting_a_doubt_is_seen() {
+    is_seen(Sabotage::ForgottenDoubt, "is durable as unknown");
+}
+
+#[test]
+fn sabotage_by_answering_a_question_twice_is_seen() {
+    is_seen(Sabotage::TwoAnswers, "a question got two answers");
+}
+
+#[test]
+fn sabotage_by_sending_no_cancel_is_seen() {
+    is_seen(Sabotage::DroppedCancels, "nobody answered");
 }
 
 #[test]

@@ -55,7 +55,10 @@ impl World {
             | Sabotage::BlindToBusts
             | Sabotage::BlindToLateFills
             | Sabotage::EarlyEnds
-            | Sabotage::DeafToAnswers => false,
+            | Sabotage::DeafToAnswers
+            | Sabotage::ForgottenDoubt
+            | Sabotage::TwoAnswers
+            | Sabotage::DroppedCancels => false,
         }
     }
 

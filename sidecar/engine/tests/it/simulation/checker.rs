@@ -120,6 +120,8 @@ pub(super) struct Books {
 #[derive(Debug)]
 pub(super) struct Checker {
     limits: Limits,
+    /// Questions that were answered.
+    answered: BTreeSet<String>,
     /// What operators signed.
     pub(super) signed: BTreeMap<ApprovalId, Digest>,
     pub(super) books: Books,
@@ -139,6 +141,7 @@ impl Checker {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
+            answered: BTreeSet::new(),
             signed: BTreeMap::new(),
             books: Books::default(),
             left: BTreeMap::new(),
@@ -177,7 +180,10 @@ impl Checker {
     }
 
     /// A batch is durable.
-    pub(super) fn durable(&mut self, summary: Summary) {
+    pub(super) fn durable(&mut self, summary: Summary) -> Checked {
+        if let Some(id) = &summary.intent {
+            self.nothing_in_doubt(id, &summary.orders)?;
+        }
         for (approval, status) in summary.approvals {
             if status == ApprovalStatus::Approved {
                 self.books.ever_approved.insert(approval.clone());
@@ -189,6 +195,30 @@ impl Checker {
         }
         self.books.intents.extend(summary.intent);
         self.books.newest_record = self.books.newest_record.max(Some(summary.now));
+        Ok(())
+    }
+
+    /// An intent becomes durable: no other order of its instrument is durable as unknown, whatever
+    /// the engine remembers.
+    fn nothing_in_doubt(&self, id: &ClientOrderId, orders: &[OrderEntry]) -> Checked {
+        let same = |other: &OrderEntry, order: &OrderEntry| {
+            other.account() == order.account() && other.order.conid() == order.order.conid()
+        };
+        let mut others = self.books.orders.values().filter(|other| {
+            other.state == OrderState::Unknown && orders.iter().all(|order| order.id != other.id)
+        });
+        let doubtful = others.find(|other| orders.iter().any(|order| same(other, order)));
+        rule(doubtful.is_none(), || {
+            format!(
+                "{id} was permitted while another order of its instrument is durable as unknown"
+            )
+        })
+    }
+
+    /// A question is answered at the broker.
+    pub(super) fn answering(&mut self, reply_id: &str) -> Checked {
+        let is_first = self.answered.insert(reply_id.to_owned());
+        rule(is_first, || format!("a question got two answers: {reply_id}"))
     }
 
     /// A permit is about to be committed: nothing on its instrument may be in doubt.

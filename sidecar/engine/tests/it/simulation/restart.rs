@@ -6,7 +6,7 @@ use super::setting;
 use super::world::{Pending, World};
 use ibkr_agent_audit::Emergency;
 use ibkr_agent_domain::OrderState;
-use ibkr_agent_engine::{Engine, Restored, store};
+use ibkr_agent_engine::{Engine, OrderEntry, Restored, store};
 use std::time::Duration;
 
 /// Looks at rest: two without an order before it is asked for, and two that show less of it.
@@ -71,7 +71,16 @@ impl World {
             | Sabotage::DeafToAnswers
             | Sabotage::TrustedRows
             | Sabotage::BlindChain
-            | Sabotage::AcceptedByItself => restored,
+            | Sabotage::AcceptedByItself
+            | Sabotage::TwoAnswers
+            | Sabotage::DroppedCancels => restored,
+            Sabotage::ForgottenDoubt => {
+                let unknown = |order: &&mut OrderEntry| order.state == OrderState::Unknown;
+                for order in restored.orders.iter_mut().filter(unknown) {
+                    order.state = OrderState::Rejected;
+                }
+                restored
+            }
             Sabotage::StaleStore => match self.stale.take() {
                 Some(stale) => stale,
                 None => {

@@ -237,6 +237,7 @@ impl World {
                 Pending::Place(permit)
             }
             Effect::SendReply(permit) => Pending::Reply(permit),
+            Effect::SendCancel { .. } if self.sabotage == Sabotage::DroppedCancels => return Ok(()),
             Effect::SendCancel { ticket, permit } => Pending::RecordedCancel(ticket, permit),
             // No operator of the simulation takes a session; if one did, it would be answered.
             Effect::TakeOver { ticket, .. } => {
@@ -277,7 +278,7 @@ impl World {
         }
         let chosen = self.random.index(choices);
         if chosen >= self.pending.len() {
-            self.commit();
+            self.commit()?;
             return Ok(true);
         }
         match self.pending.swap_remove(chosen) {
@@ -287,7 +288,12 @@ impl World {
                 self.deliver(Input::FactsRead { ticket, facts });
             }
             Pending::Place(permit) => self.place(permit.get())?,
-            Pending::Reply(permit) => self.answer_question(permit.get()),
+            Pending::Reply(permit) => {
+                self.answer_question(permit.get())?;
+                if self.sabotage == Sabotage::TwoAnswers {
+                    self.answer_question(permit.get())?;
+                }
+            }
             Pending::Cancel(ticket, permit) => self.cancel(ticket, &permit),
             Pending::RecordedCancel(ticket, permit) => self.cancel(ticket, permit.get()),
             Pending::Seek(account) => self.seek(account),
@@ -314,7 +320,7 @@ impl World {
         setting::facts(Timestamp::from_millis(self.wall))
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self) -> Checked {
         let size = (1 + self.random.index(3)).min(self.commits.len());
         if !self.store_failed && self.random.below(300) == 0 {
             self.store_failed = true;
@@ -323,12 +329,12 @@ impl World {
                 // Durable, but nobody is told so.
                 let jobs: Vec<CommitJob> = self.commits.drain(..size).collect();
                 let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
-                drop(self.apply(jobs));
+                drop(self.apply(jobs)?);
                 for job in ids {
                     let result = Err(CommitError::Failed);
                     self.deliver(Input::Committed { job, result });
                 }
-                return;
+                return Ok(());
             }
         }
         let jobs: Vec<CommitJob> = self.commits.drain(..size).collect();
@@ -337,15 +343,16 @@ impl World {
                 let (job, result) = (job.id, Err(CommitError::Failed));
                 self.deliver(Input::Committed { job, result });
             }
-            return;
+            return Ok(());
         }
-        for input in self.apply(jobs) {
+        for input in self.apply(jobs)? {
             self.deliver(input);
         }
+        Ok(())
     }
 
     /// Runs jobs in the real ledger, in one group commit if the writer takes them together.
-    fn apply(&mut self, jobs: Vec<CommitJob>) -> Vec<Input> {
+    fn apply(&mut self, jobs: Vec<CommitJob>) -> Result<Vec<Input>, Violation> {
         let (mut ids, mut summaries, mut futures) = (Vec::new(), Vec::new(), Vec::new());
         for mut job in jobs {
             if self.sabotage == Sabotage::StaleStore {
@@ -361,7 +368,7 @@ impl World {
         for ((job, summary), result) in ids.into_iter().zip(summaries).zip(results) {
             let result = match result {
                 Ok((slot, commit)) => {
-                    self.checker.durable(summary);
+                    self.checker.durable(summary)?;
                     Ok(slot.redeem(&commit).expect("a slot of this batch"))
                 }
                 Err(TransactError::Refused(_)) => {
@@ -372,7 +379,7 @@ impl World {
             };
             inputs.push(Input::Committed { job, result });
         }
-        inputs
+        Ok(inputs)
     }
 
     fn place(&mut self, permit: &Permit<Place>) -> Checked {
@@ -421,7 +428,10 @@ impl World {
             | Sabotage::DeafToAnswers
             | Sabotage::TrustedRows
             | Sabotage::BlindChain
-            | Sabotage::AcceptedByItself => PlaceReport::Unknown { why: UnknownBecause::TimedOut },
+            | Sabotage::AcceptedByItself
+            | Sabotage::ForgottenDoubt
+            | Sabotage::TwoAnswers
+            | Sabotage::DroppedCancels => PlaceReport::Unknown { why: UnknownBecause::TimedOut },
         };
         self.report(order, report);
     }
@@ -452,7 +462,7 @@ impl World {
         self.deliver(Input::PlaceDone { order, report });
     }
 
-    fn answer_question(&mut self, permit: &Permit<Reply>) {
+    fn answer_question(&mut self, permit: &Permit<Reply>) -> Checked {
         let reply = permit.action();
         let order = reply.client_order_id().clone();
         let stopped = reply.confirmed() && self.latch;
@@ -460,18 +470,24 @@ impl World {
         if stopped || !held {
             let why = if stopped { NotSent::Halted } else { NotSent::AnotherQuestion };
             self.report(&order, PlaceReport::NotSent { why });
-            return;
+            return Ok(());
         }
-        self.waiting.remove(&order);
+        if self.sabotage != Sabotage::TwoAnswers {
+            self.waiting.remove(&order);
+        }
+        self.checker.answering(reply.reply_id())?;
         self.count("questions answered");
         if self.random.percent(10) {
-            return self.lost(&order);
+            self.lost(&order);
+            return Ok(());
         }
         let said = self.broker.reply(reply.reply_id(), reply.confirmed(), &mut self.random);
         if self.random.percent(10) {
-            return self.lost(&order);
+            self.lost(&order);
+            return Ok(());
         }
         self.said(&order, said);
+        Ok(())
     }
 
     fn cancel(&mut self, ticket: Ticket, permit: &Permit<Cancel>) {
@@ -518,7 +534,10 @@ impl World {
             | Sabotage::DeafToAnswers
             | Sabotage::TrustedRows
             | Sabotage::BlindChain
-            | Sabotage::AcceptedByItself => {}
+            | Sabotage::AcceptedByItself
+            | Sabotage::ForgottenDoubt
+            | Sabotage::TwoAnswers
+            | Sabotage::DroppedCancels => {}
         }
         self.looks.0 += 1;
         let number = self.looks.0;
