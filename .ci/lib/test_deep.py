@@ -27,7 +27,7 @@ class Deep(unittest.TestCase):
     def test_without_a_name_it_lists_its_checks(self):
         told = deep()
         names = [line.split()[0] for line in told.stdout.splitlines()]
-        self.assertEqual(names, ["seeds", "fuzz", "endurance", "fresh"])
+        self.assertEqual(names, ["seeds", "fuzz", "kills", "endurance", "fresh"])
         self.assertEqual(told.returncode, 0)
 
     def test_a_name_or_a_size_that_it_does_not_know_is_refused(self):
