@@ -41,11 +41,12 @@ pub use reads::{
     AccountInfo, AccountSummary, Alert, Allocation, AllocationSlice, Bar, BarSource, Bars,
     BarsRequest, BrokerEvent, BrokerOrder, BrokerOrderStatus, BrokerOrderType, BrokerTimeInForce,
     ComboPosition, Contract, ContractDetails, ContractRules, CurrencyPair, DataStatus, Depth,
-    DepthLevel, Execution, Fundamentals, FutureContract, LedgerLine, Listed, Notification,
-    OptionContract, OptionQuote, OptionSeries, Performance, PerformancePeriod, PerformancePoint,
-    Position, PriceStep, ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerKind,
+    DepthLevel, Estimate, Execution, Fundamentals, FutureContract, LedgerLine, Listed,
+    Notification, OptionContract, OptionQuote, OptionSeries, Performance, PerformancePeriod,
+    PerformancePoint, Position, PriceStep, ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerKind,
     ScannerParameters, SessionHealth, SessionState, Strikes, TradingDay, TradingHours, TradingSpan,
     Trailing, TrailingUnit, Transaction, Transactions, UnreadRow, Watch, Watchlist, WatchlistItem,
+    WhatIf, WhatIfChange,
 };
 pub use reason::{NotSent, Reason, UnknownBecause};
 pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Reference, RiskReducing};

@@ -11,6 +11,7 @@ mod inbox;
 mod market;
 mod order;
 mod portfolio;
+mod what_if;
 
 pub use contract::{
     ContractDetails, ContractRules, CurrencyPair, FutureContract, OptionContract, OptionSeries,
@@ -30,6 +31,7 @@ pub use portfolio::{
     Allocation, AllocationSlice, ComboPosition, Performance, PerformancePeriod, PerformancePoint,
     ProfitAndLoss, Transaction, Transactions,
 };
+pub use what_if::{Estimate, WhatIf, WhatIfChange};
 
 /// The state of the broker session as we know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

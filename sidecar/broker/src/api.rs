@@ -11,10 +11,10 @@ use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, Alert, Allocation, AssetClass, Bars, BarsRequest,
     BrokerEvent, BrokerName, BrokerOrder, BrokerOrderId, CanonicalOrder, ComboPosition, Conid,
     Contract, ContractDetails, ContractRules, Currency, CurrencyPair, Depth, Execution,
-    Fundamentals, FutureContract, Instrument, LedgerLine, Listed, Mode, Money, Notification,
+    Fundamentals, FutureContract, Instrument, LedgerLine, Listed, Mode, Notification,
     OptionContract, OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod,
     Position, ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side,
-    Strikes, Timestamp, TradingHours, Transactions, Untrusted, Watch, Watchlist,
+    Strikes, Timestamp, TradingHours, Transactions, Watch, Watchlist, WhatIf,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use rust_decimal::Decimal;
@@ -44,49 +44,6 @@ pub enum Resolution {
     Ambiguous(Vec<Contract>),
     /// None fits.
     NotFound,
-}
-
-/// What the broker's own preview of an order says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WhatIf {
-    /// What the order would do.
-    Estimated(Box<Estimate>),
-    /// The broker says that it wouldn't accept the order.
-    Refused {
-        /// Its words.
-        message: Untrusted,
-    },
-}
-
-/// What the broker expects of an order. Figures without a currency are in the one of the account's
-/// margins, which the broker doesn't name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Estimate {
-    /// Commission.
-    pub commission: Option<Money>,
-    /// Cost with the commission.
-    pub total: Option<Money>,
-    /// Initial margin.
-    pub initial_margin: WhatIfChange,
-    /// Maintenance margin.
-    pub maintenance_margin: WhatIfChange,
-    /// Equity with loan value.
-    pub equity: WhatIfChange,
-    /// Units held of the contract.
-    pub position: WhatIfChange,
-    /// What the broker warns of.
-    pub warning: Option<Untrusted>,
-}
-
-/// A figure without and with the order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WhatIfChange {
-    /// Now.
-    pub current: Option<Decimal>,
-    /// What the order adds.
-    pub change: Option<Decimal>,
-    /// Afterwards.
-    pub after: Option<Decimal>,
 }
 
 /// What a broker told, and when it was asked for.

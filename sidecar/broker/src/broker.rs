@@ -3,7 +3,7 @@
 use crate::client::ClientPortal;
 use crate::{
     Asked, Broker, BrokerError, BrokerFuture, CancelOutcome, Dated, PlaceOutcome, Resolution,
-    ResolveFilters, StreamHealth, Viewer, WatchGuard, WhatIf, instructions,
+    ResolveFilters, StreamHealth, Viewer, WatchGuard, instructions,
 };
 use core::time::Duration;
 use ibkr_agent_audit::Recorded;
@@ -14,7 +14,7 @@ use ibkr_agent_domain::{
     Fundamentals, FutureContract, Instrument, LedgerLine, Listed, Mode, Notification,
     OptionContract, OptionQuote, OptionRight, OptionSeries, Performance, PerformancePeriod,
     Position, ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerParameters, SessionHealth, Side,
-    Strikes, TradingHours, Transactions, Watch, Watchlist,
+    Strikes, TradingHours, Transactions, Watch, Watchlist, WhatIf,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply, TakeOver};
 use rust_decimal::Decimal;

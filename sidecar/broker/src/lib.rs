@@ -48,10 +48,7 @@ mod tls;
 mod transport;
 mod wire;
 
-pub use api::{
-    Broker, BrokerFuture, Dated, Estimate, Resolution, ResolveFilters, WatchGuard, WhatIf,
-    WhatIfChange,
-};
+pub use api::{Broker, BrokerFuture, Dated, Resolution, ResolveFilters, WatchGuard};
 pub use client::{ClientPortal, connect};
 pub use clock::{Clock, SystemClock};
 pub use config::{BrokerConfig, Pacing, TlsPolicy};

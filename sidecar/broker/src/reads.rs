@@ -21,10 +21,10 @@ use crate::wire::trades::{TradeRow, executions};
 use crate::wire::what_if::WhatIfAnswer;
 use crate::wire::{accounts::PortfolioAccount, contracts::Rate};
 use crate::wire::{parse, parse_list, ticket};
-use crate::{BrokerError, Dated, Estimate, WhatIf};
+use crate::{BrokerError, Dated};
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, BrokerOrder, BrokerOrderId, CanonicalOrder, Currency,
-    Execution, LedgerLine, Listed, Position,
+    Estimate, Execution, LedgerLine, Listed, Position, WhatIf,
 };
 use rust_decimal::Decimal;
 use std::collections::BTreeMap;

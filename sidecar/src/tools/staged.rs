@@ -10,10 +10,10 @@ use crate::engine::{
     OutcomeQuery, Preview, PreviewDraft, Submission, refusal_of,
 };
 use crate::facts;
-use ibkr_agent_broker::{BrokerError, WhatIf, WhatIfChange};
+use ibkr_agent_broker::BrokerError;
 use ibkr_agent_domain::{
     AccountId, AssetClass, BrokerOrderId, CanonicalOrder, ErrorCode, OrderPlan, OrderState,
-    OrderTarget, SessionState, Untrusted,
+    OrderTarget, SessionState, Untrusted, WhatIf, WhatIfChange,
 };
 use ibkr_agent_gates::{Check, Verdict};
 use ibkr_agent_protocol::catalogue::approvals::{
@@ -454,7 +454,13 @@ fn whatif_output(whatif: Result<WhatIf, BrokerError>) -> WhatIfOutput {
             equity: change(told.equity),
             position: change(told.position),
             broker_warning: told.warning.map(BrokerText::from),
-            ..WhatIfOutput::new(WhatIfStatus::Estimated)
+            ..match told.error {
+                Some(words) => WhatIfOutput {
+                    broker_error: Some(words.into()),
+                    ..WhatIfOutput::new(WhatIfStatus::Refused)
+                },
+                None => WhatIfOutput::new(WhatIfStatus::Estimated),
+            }
         },
         Ok(WhatIf::Refused { message }) => WhatIfOutput {
             broker_error: Some(message.into()),

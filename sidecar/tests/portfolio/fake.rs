@@ -3,13 +3,13 @@
 
 use ibkr_agent_broker::{
     Asked, Broker, BrokerError, BrokerFuture, CancelOutcome, PlaceOutcome, Resolution,
-    ResolveFilters, WhatIf,
+    ResolveFilters,
 };
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, AssetClass, BrokerName, BrokerOrder, BrokerOrderId,
     CanonicalOrder, Conid, Contract, Currency, Execution, Instrument, LedgerLine, Listed, Mode,
     Money, NotSent, Position, ProfitAndLoss, Quote, SessionHealth, SessionState, Timestamp,
-    Untrusted,
+    Untrusted, WhatIf,
 };
 use ibkr_agent_gates::{Cancel, Permit, Place, Reply};
 use rust_decimal::Decimal;

@@ -22,12 +22,12 @@ use super::session::{AuthStatus, BrokerageAccounts, Tickle};
 use super::trades::{TradeRow, executions};
 use super::what_if::WhatIfAnswer;
 use super::{parse, parse_list, unreadable};
+use crate::BrokerError;
 use crate::transport::Answer;
-use crate::{BrokerError, Estimate};
 use bytes::Bytes;
 use ibkr_agent_domain::{
-    AccountId, AccountInfo, Allocation, BarSource, BrokerOrder, Conid, Contract, PerformancePeriod,
-    Timestamp,
+    AccountId, AccountInfo, Allocation, BarSource, BrokerOrder, Conid, Contract, Estimate,
+    PerformancePeriod, Timestamp,
 };
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The broker's own preview of an order.
 
 use super::{Scalar, amount};
-use crate::{BrokerError, Estimate, WhatIfChange};
-use ibkr_agent_domain::{Currency, Money};
+use crate::BrokerError;
+use ibkr_agent_domain::{Currency, Estimate, Money, WhatIfChange};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
@@ -16,6 +16,7 @@ pub(crate) struct WhatIfAnswer {
     maintenance: Change,
     position: Change,
     warn: Scalar,
+    error: Scalar,
 }
 
 #[derive(Deserialize, Default)]
@@ -46,7 +47,7 @@ impl From<&Change> for WhatIfChange {
 impl TryFrom<WhatIfAnswer> for Estimate {
     type Error = BrokerError;
 
-    /// An answer without one figure is none.
+    /// An answer without one figure and without an objection is none.
     fn try_from(raw: WhatIfAnswer) -> Result<Self, BrokerError> {
         let estimate = Self {
             commission: money(&raw.amount.commission),
@@ -56,6 +57,7 @@ impl TryFrom<WhatIfAnswer> for Estimate {
             equity: (&raw.equity).into(),
             position: (&raw.position).into(),
             warning: raw.warn.untrusted(),
+            error: raw.error.untrusted(),
         };
         if estimate == (Self { warning: estimate.warning.clone(), ..Self::default() }) {
             return Err(super::unreadable("what-if"));
@@ -111,6 +113,18 @@ mod tests {
         assert_eq!(estimate.maintenance_margin.after, dec("1490.5"));
         assert_eq!(estimate.position.after, dec("30"));
         assert_eq!(estimate.warning.unwrap().as_str(), "21/No market data.");
+        assert_eq!(estimate.error, None);
+    }
+
+    #[test]
+    fn words_against_the_order_count_beside_figures_and_without_them() {
+        for body in [
+            r#"{"error":"Available funds do not cover it","equity":{"after":"1"}}"#,
+            r#"{"error":"Available funds do not cover it"}"#,
+        ] {
+            let words = read(body).unwrap().error.unwrap();
+            assert_eq!(words.as_str(), "Available funds do not cover it", "{body}");
+        }
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use crate::scripted::{Scripted, say};
 use crate::support::{AAPL, PAPER, World, account, client, config, conid, dec, order};
-use ibkr_agent_broker::{Broker, BrokerError, Pacing, Resolution, ResolveFilters, WhatIf};
+use ibkr_agent_broker::{Broker, BrokerError, Pacing, Resolution, ResolveFilters};
 use ibkr_agent_domain::{
-    AssetClass, BrokerOrderId, BrokerOrderStatus, Currency, DataStatus, Instrument, Mode,
+    AssetClass, BrokerOrderId, BrokerOrderStatus, Currency, DataStatus, Instrument, Mode, WhatIf,
 };
 use ibkr_agent_simulator::SimulatorConfig;
 use rust_decimal::Decimal;
