@@ -412,7 +412,14 @@ impl ClientPortal {
 
     async fn ask_dated(&self, request: &Request) -> Result<(Answer, Instant), Fault> {
         let result = match self.transport().read(request).await {
-            Ok((answer, sent)) => check(&answer).map(|()| (answer, sent)),
+            Ok((answer, sent)) => match check(&answer) {
+                Err(Fault::Error(BrokerError::Rejected { .. }))
+                    if request.reads_error && (200..300).contains(&answer.status) =>
+                {
+                    Ok((answer, sent))
+                }
+                judged => judged.map(|()| (answer, sent)),
+            },
             Err(error) => Err(Fault::Error(error)),
         };
         result.inspect_err(|fault| {

@@ -214,7 +214,8 @@ impl ClientPortal {
         let body = ticket::orders(order, None)
             .map_err(|_| BrokerError::InvalidRequest { what: "the order can't be written" })?;
         let path = format!("/iserver/account/{account}/orders/whatif");
-        match self.fetch_as::<WhatIfAnswer>(&Request::post(path).json(body), "what-if").await {
+        let request = Request::post(path).json(body).reading_error();
+        match self.fetch_as::<WhatIfAnswer>(&request, "what-if").await {
             Ok(raw) => Ok(WhatIf::Estimated(Box::new(Estimate::try_from(raw)?))),
             Err(BrokerError::Rejected { message }) => Ok(WhatIf::Refused { message }),
             Err(error) => Err(error),

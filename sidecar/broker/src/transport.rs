@@ -77,6 +77,8 @@ pub(crate) struct Request {
     pub(crate) asked_after: Option<Instant>,
     /// Only opens a subscription: nobody who wants the contents shares its answer.
     is_cold: bool,
+    /// An answer that says `error` is one: its reader reads that too.
+    pub(crate) reads_error: bool,
 }
 
 impl Request {
@@ -99,6 +101,7 @@ impl Request {
             lane,
             asked_after: None,
             is_cold: false,
+            reads_error: false,
         }
     }
 
@@ -119,6 +122,12 @@ impl Request {
 
     pub(crate) const fn asked_after(mut self, moment: Option<Instant>) -> Self {
         self.asked_after = moment;
+        self
+    }
+
+    /// The same, by somebody who reads an `error` among the other fields.
+    pub(crate) fn reading_error(mut self) -> Self {
+        self.reads_error = true;
         self
     }
 

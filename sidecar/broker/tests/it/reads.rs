@@ -258,6 +258,19 @@ async fn rates_and_previews_are_read_and_a_preview_registers_nothing() {
 }
 
 #[tokio::test]
+async fn a_preview_that_the_broker_would_refuse_keeps_its_figures_beside_the_refusal() {
+    let world = World::ready().await;
+    // At this limit one share takes more than the account has.
+    let order = order(PAPER, Mode::Simulated, dec!(9000000));
+    let preview = world.broker.what_if(&order).await.unwrap();
+    let words = preview.objection().unwrap().as_str();
+    assert!(words.contains("MUST EXCEED THE INITIAL MARGIN"), "{words}");
+    let told = preview.estimate().unwrap();
+    assert_eq!(told.position.after, Some(dec!(101)));
+    assert_eq!(told.initial_margin.change, Some(dec!(2250000)));
+}
+
+#[tokio::test]
 async fn concurrent_reads_of_a_slow_path_share_the_request_that_is_not_yet_sent() {
     let world = World::start_with(SimulatorConfig::default(), |config| {
         config.pacing = Pacing::On;
