@@ -143,7 +143,7 @@ fn quote() -> Quote {
         close: Some(dec("180.55")),
         change_percent: Some(dec("0.87")),
         volume: Some(dec("51234567")),
-        is_halted: false,
+        halted: Some(false),
         status: DataStatus::RealTime,
         updated: Some(Timestamp::from_millis(NOW.as_millis() - 1500)),
         as_of: NOW,

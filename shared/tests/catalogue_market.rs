@@ -171,7 +171,7 @@ fn quote(number: u64, status: DataStatus) -> Quote {
         close: None,
         change_percent: None,
         volume: None,
-        is_halted: false,
+        halted: Some(false),
         status,
         updated: Some(NOW),
         as_of: NOW,

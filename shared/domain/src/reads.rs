@@ -250,8 +250,8 @@ pub struct Quote {
     pub change_percent: Option<Decimal>,
     /// Volume of the day.
     pub volume: Option<Decimal>,
-    /// Whether trading is halted.
-    pub is_halted: bool,
+    /// Whether trading is halted; `None` when the broker didn't tell.
+    pub halted: Option<bool>,
     /// How timely it is.
     pub status: DataStatus,
     /// When the broker's source last changed it (`_updated`).

@@ -417,7 +417,7 @@ impl QuoteOutput {
             close: number(quote.close),
             change_percent: number(quote.change_percent),
             volume: number(quote.volume),
-            halted: quote.is_halted.then_some(true),
+            halted: quote.halted.filter(|halted| *halted),
             data_status: Wire(quote.status),
             age_ms: quote.updated.and_then(age),
         }

@@ -152,7 +152,7 @@ impl SnapshotRow {
             close: self.prior_close.decimal().or_else(|| self.close.decimal()).or(last.close),
             change_percent: self.change_percent.decimal(),
             volume: size(&self.volume).or_else(|| size(&self.volume_short)),
-            is_halted: last.is_halted,
+            halted: last.halted,
             status,
             updated: self.updated.millis(),
             as_of,
@@ -204,12 +204,13 @@ fn joined(event: &Scalar, date: &Scalar) -> Option<Untrusted> {
     (!parts.is_empty()).then(|| Untrusted::new(&parts.join(" ")))
 }
 
-/// Field 31: a trade, `H…` for a halted contract's last, `C…` for the previous close.
+/// Field 31: a trade, `H…` for a halted contract's last, `C…` for the previous close, which tells
+/// nothing of a halt.
 #[derive(Default, PartialEq, Debug)]
 struct Last {
     traded: Option<Decimal>,
     close: Option<Decimal>,
-    is_halted: bool,
+    halted: Option<bool>,
 }
 
 impl Last {
@@ -221,7 +222,10 @@ impl Last {
             Some(price) => (price, true),
             None => (text, false),
         };
-        Self { traded: super::amount(price), close: None, is_halted }
+        let traded = super::amount(price);
+        // A halt without a price is one; nothing, or what is no price, tells nothing.
+        let halted = (is_halted || traded.is_some()).then_some(is_halted);
+        Self { traded, close: None, halted }
     }
 }
 
@@ -257,7 +261,11 @@ mod tests {
         assert_eq!((closed.last, closed.close), (None, Some(dec!(189.60))));
         assert_eq!(closed.status, DataStatus::Frozen);
         let halted = quote(r#"{"conid":1,"31":"H12.5","6509":"DPB"}"#);
-        assert_eq!((halted.last, halted.is_halted), (Some(dec!(12.5)), true));
+        assert_eq!((halted.last, halted.halted), (Some(dec!(12.5)), Some(true)));
+        assert_eq!(closed.halted, None);
+        let bare = quote(r#"{"conid":1,"31":"H","84":"12.4"}"#);
+        assert_eq!((bare.last, bare.halted), (None, Some(true)));
+        assert_eq!(quote(r#"{"conid":1,"31":"12.5"}"#).halted, Some(false));
     }
 
     #[test]
@@ -265,6 +273,6 @@ mod tests {
         let cold = quote(r#"{"conid":1,"conidEx":"1","84":"-1","86":""}"#);
         assert_eq!((cold.bid, cold.ask, cold.last), (None, None, None));
         assert_eq!(cold.status, DataStatus::Unknown);
-        assert!(!cold.is_halted);
+        assert_eq!(cold.halted, None);
     }
 }

@@ -166,7 +166,7 @@ async fn rows_are_matched_by_contract_and_sentinels_are_no_values() {
     assert_eq!((quotes[0].last, quotes[0].close), (None, Some(dec!(5.50))));
     assert_eq!((quotes[1].bid, quotes[1].ask, quotes[1].ask_size), (None, None, None));
     assert_eq!((quotes[1].bid_size, quotes[1].volume), (Some(dec!(1200)), None));
-    assert!(quotes[1].is_halted);
+    assert_eq!((quotes[0].halted, quotes[1].halted), (None, Some(true)));
 }
 
 fn scan(code: &str) -> ScanRequest {

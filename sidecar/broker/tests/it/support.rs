@@ -237,7 +237,7 @@ fn quote(price: Decimal) -> Quote {
         close: None,
         change_percent: None,
         volume: None,
-        is_halted: false,
+        halted: Some(false),
         status: DataStatus::RealTime,
         updated: Some(now()),
         as_of: now(),

@@ -142,7 +142,7 @@ pub(crate) fn quote() -> Quote {
         close: None,
         change_percent: None,
         volume: None,
-        is_halted: false,
+        halted: Some(false),
         status: DataStatus::RealTime,
         updated: Some(NOW),
         as_of: NOW,

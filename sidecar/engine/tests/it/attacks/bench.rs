@@ -326,7 +326,7 @@ impl Bench {
             close: None,
             change_percent: None,
             volume: None,
-            is_halted: false,
+            halted: Some(false),
             status: DataStatus::RealTime,
             updated: Some(now),
             as_of: now,

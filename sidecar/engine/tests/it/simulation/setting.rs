@@ -98,7 +98,7 @@ pub(super) fn facts(now: Timestamp) -> BrokerFacts {
         close: None,
         change_percent: None,
         volume: None,
-        is_halted: false,
+        halted: Some(false),
         status: DataStatus::RealTime,
         updated: Some(now),
         as_of: now,
