@@ -27,18 +27,54 @@ pub struct ContractRules {
     pub price_increment: Option<Decimal>,
     /// Price steps by price.
     pub price_steps: Vec<PriceStep>,
-    /// Step of the quantity.
+    /// Step in which the broker's own entry field counts the quantity. It isn't what orders must
+    /// keep to: of a share with 100 one can be bought.
     pub size_increment: Option<Decimal>,
     /// Usual quantity.
     pub default_size: Option<Decimal>,
     /// Whether fractions of a unit can be traded.
     pub takes_fractions: bool,
+    /// Decimal places that a fraction of a unit may have.
+    pub fraction_digits: Option<u32>,
     /// Whether an order can be given as an amount of money.
     pub takes_cash_quantity: bool,
     /// Whether overnight trading is offered.
     pub overnight: Option<bool>,
     /// Whether prices below zero can occur.
     pub negative_prices: Option<bool>,
+}
+
+impl ContractRules {
+    /// The step that holds at an order's price: of the steps by price, the one with the highest
+    /// lower edge at or below it; without any, the step that holds now. `None` where the broker
+    /// tells none, as below the lowest edge.
+    #[must_use]
+    pub fn increment_at(&self, price: Decimal) -> Option<Decimal> {
+        if self.price_steps.is_empty() {
+            return self.price_increment;
+        }
+        let below = self.price_steps.iter().filter(|step| step.from <= price);
+        below.max_by_key(|step| step.from).map(|step| step.step)
+    }
+
+    /// Whether a price stands on the step that holds at it; `None` where no step is told.
+    #[must_use]
+    pub fn takes_price(&self, price: Decimal) -> Option<bool> {
+        let step = self.increment_at(price)?;
+        Some(price.checked_rem(step)?.is_zero())
+    }
+
+    /// Whether an order may have this quantity: whole units, or a fraction with as many decimal
+    /// places as the contract takes. A fraction of unknown places isn't taken. What this interface
+    /// doesn't tell is a venue's lot, as in Tokyo.
+    #[must_use]
+    pub fn takes_quantity(&self, quantity: Decimal) -> bool {
+        if quantity <= Decimal::ZERO {
+            return false;
+        }
+        let digits = self.fraction_digits.filter(|_| self.takes_fractions).unwrap_or(0);
+        quantity.normalize().scale() <= digits
+    }
 }
 
 /// Everything that the broker tells of a contract.

@@ -10,5 +10,6 @@ mod orders;
 mod plan;
 mod pricing;
 mod reasons;
+mod rules;
 mod text;
 mod values;

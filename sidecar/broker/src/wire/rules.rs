@@ -79,6 +79,7 @@ pub(crate) struct Rules {
     tif_types: Many<Scalar>,
     fraq_types: Many<Scalar>,
     cqt_types: Many<Scalar>,
+    fraq_int: Scalar,
     increment: Scalar,
     increment_rules: Many<Step>,
     size_increment: Scalar,
@@ -118,6 +119,7 @@ impl Rules {
             size_increment: positive(&self.size_increment),
             default_size: positive(&self.default_size),
             takes_fractions: self.fraq_types.len() > 0,
+            fraction_digits: self.fraq_int.whole().and_then(|digits| u32::try_from(digits).ok()),
             takes_cash_quantity: self.cqt_types.len() > 0,
             overnight: self.overnight_eligible.is_true(),
             negative_prices: self.negative_capable.is_true(),
@@ -203,6 +205,24 @@ mod tests {
         assert_eq!((rules.price_steps[1].from, rules.price_steps[1].step), (dec!(3), dec!(0.1)));
         assert!(rules.takes_cash_quantity && !rules.takes_fractions);
         assert_eq!((rules.negative_prices, rules.overnight), (Some(true), None));
+        assert_eq!(rules.fraction_digits, None);
+    }
+
+    /// As in IBKR's example of Apple, and of a share that takes no fractions.
+    #[test]
+    fn fractions_have_as_many_places_as_told_and_the_entry_step_is_no_rule() {
+        let read = |json: &str| {
+            let rules: Rules = serde_json::from_str(json).unwrap();
+            rules.into_rules(Conid::new(7).unwrap())
+        };
+        let apple = read(
+            r#"{"fraqTypes":["limit","market"],"fraqInt":4,"sizeIncrement":100,"increment":0.01,
+                "incrementRules":[{"lowerEdge":0.0,"increment":0.01}]}"#,
+        );
+        assert!(apple.takes_quantity(dec!(1)) && apple.takes_quantity(dec!(0.0001)));
+        assert!(!apple.takes_quantity(dec!(0.00001)));
+        let whole = read(r#"{"fraqTypes":[],"fraqInt":0,"sizeIncrement":1}"#);
+        assert!(whole.takes_quantity(dec!(3)) && !whole.takes_quantity(dec!(0.5)));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use crate::support::{AAPL, World, client, config, conid, dec};
 use ibkr_agent_broker::{Broker, BrokerError, Resolution, ResolveFilters};
 use ibkr_agent_domain::{AssetClass, Contract, Currency, Instrument, Mode, OptionRight, Side};
 
+const FORD: u64 = 9_599_491;
+const SAP: u64 = 14_204;
 const SPY: u64 = 756_733;
 const ES_DECEMBER: u64 = 649_180_695;
 const EUR_USD: u64 = 12_087_792;
@@ -222,6 +224,12 @@ async fn contracts_are_described_with_rules_and_hours() {
         assert!(hours.days.windows(2).all(|two| two[0].date < two[1].date), "{id}");
         assert!(hours.days.iter().any(|day| !day.regular.is_empty()), "{id}");
     }
+    let ford = world.broker.contract_rules(conid(FORD), Side::Buy).await.unwrap();
+    assert_eq!(ford.increment_at(dec!(0.99)), Some(dec!(0.0001)));
+    assert_eq!(ford.increment_at(dec!(10.85)), Some(dec!(0.01)));
+    assert!(ford.takes_quantity(dec!(0.0001)) && !ford.takes_quantity(dec!(0.00001)));
+    let sap = world.broker.contract_rules(conid(SAP), Side::Buy).await.unwrap();
+    assert!(sap.takes_quantity(dec!(1)) && !sap.takes_quantity(dec!(0.5)));
     let unknown = conid(999_999_999);
     let unknowns = [
         world.broker.contract_details(unknown).await.unwrap_err(),
