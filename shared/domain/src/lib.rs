@@ -44,9 +44,9 @@ pub use reads::{
     DepthLevel, Estimate, Execution, Fundamentals, FutureContract, LedgerLine, Listed,
     Notification, OptionContract, OptionQuote, OptionSeries, Performance, PerformancePeriod,
     PerformancePoint, Position, PriceStep, ProfitAndLoss, Quote, ScanHit, ScanRequest, ScannerKind,
-    ScannerParameters, SessionHealth, SessionState, Strikes, TradingDay, TradingHours, TradingSpan,
-    Trailing, TrailingUnit, Transaction, Transactions, UnreadRow, Watch, Watchlist, WatchlistItem,
-    WhatIf, WhatIfChange,
+    ScannerParameters, SessionHealth, SessionState, Strikes, TradingDay, TradingHours, TradingNow,
+    TradingSpan, Trailing, TrailingUnit, Transaction, Transactions, UnreadRow, Watch, Watchlist,
+    WatchlistItem, WhatIf, WhatIfChange,
 };
 pub use reason::{NotSent, Reason, UnknownBecause};
 pub use record::{Actor, Decision, Door, Record, RecordKind, Recordable, Reference, RiskReducing};

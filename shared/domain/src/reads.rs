@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 
 mod contract;
 mod event;
+mod hours;
 mod inbox;
 mod market;
 mod order;
@@ -18,6 +19,7 @@ pub use contract::{
     PriceStep, Strikes, TradingDay, TradingHours, TradingSpan,
 };
 pub use event::{BrokerEvent, Watch};
+pub use hours::TradingNow;
 pub use inbox::{Alert, Notification, Watchlist, WatchlistItem};
 pub use market::{
     Bar, BarSource, Bars, BarsRequest, Depth, DepthLevel, Fundamentals, OptionQuote, ScanHit,

@@ -5,6 +5,7 @@
 
 mod approval;
 mod canonical;
+mod hours;
 mod lifecycle;
 mod orders;
 mod plan;
