@@ -127,6 +127,23 @@ pub fn load(text: &str) -> Result<RawConfig, ConfigProblem> {
     })
 }
 
+/// The line where a value stands, outside comments and as a word of its own; 1-based.
+#[must_use]
+pub fn line_of(text: &str, value: &str) -> Option<usize> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let has = |line: &str| {
+        let line = line.split(" #").next().unwrap_or_default();
+        !line.trim_start().starts_with('#')
+            && line.match_indices(value).any(|(at, _)| {
+                let before = line.get(..at).unwrap_or_default();
+                let after = line.get(at.saturating_add(value.len())..).unwrap_or_default();
+                !before.ends_with(is_word) && !after.starts_with(is_word)
+            })
+    };
+    let at = text.lines().position(has)?;
+    Some(at.saturating_add(1))
+}
+
 /// The error's sentence without the excerpt of the file and without the position.
 fn plain_message(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
@@ -212,6 +229,15 @@ mod tests {
         assert_eq!(schema["additionalProperties"], false);
         assert_eq!(schema["properties"].as_object().unwrap().len(), 19);
         jsonschema::draft202012::new(&schema).unwrap();
+    }
+
+    #[test]
+    fn the_line_of_a_value_is_where_it_stands_and_not_where_it_is_mentioned() {
+        let text = "# DU1\naccounts: # DU1\n  allowed:\n    - DU12\n    - DU1 # mine\n";
+        assert_eq!(line_of(text, "DU1"), Some(5));
+        assert_eq!(line_of(text, "DU12"), Some(4));
+        assert_eq!(line_of(text, "DU2"), None);
+        assert_eq!(line_of("a: [X, DU1]", "DU1"), Some(1));
     }
 
     #[test]

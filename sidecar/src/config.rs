@@ -6,11 +6,13 @@
 //!
 //! | file | sections |
 //! |---|---|
-//! | `config/broker.rs` | `broker`, `brokers`, `accounts`, `sidecar.local_…` |
+//! | `config/accounts.rs` | `accounts` |
+//! | `config/broker.rs` | `broker`, `brokers`, `sidecar.local_…` |
 //! | `config/limits.rs` | `risk`, `paper`, `preview`, `approvals`, `auth` |
 //! | `config/notices.rs` | `notices` |
 //! | here | the switches, `tools`, `audit`, `sidecar`, the issuer of `remote_mcp` |
 
+mod accounts;
 mod broker;
 mod limits;
 mod notices;
@@ -29,6 +31,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use accounts::AccountProblem;
 pub use limits::{MAX_APPROVAL_TTL, MAX_OPEN_APPROVALS, MAX_PREVIEW_TTL};
 
 /// Shortest retention of records of live writes, in days.
@@ -47,6 +50,16 @@ pub enum ConfigError {
         key: &'static str,
         /// What is wrong with it.
         message: String,
+    },
+    /// An account that can't be meant.
+    #[error("{key}: {account} {problem}")]
+    Account {
+        /// The key.
+        key: &'static str,
+        /// The account's id.
+        account: String,
+        /// Why not.
+        problem: AccountProblem,
     },
     /// A real broker without an address.
     #[error("{key} is missing")]
@@ -91,7 +104,7 @@ impl ConfigError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Value { .. } => ErrorCode::ConfigInvalid,
+            Self::Value { .. } | Self::Account { .. } => ErrorCode::ConfigInvalid,
             Self::MissingBaseUrl { .. } => ErrorCode::ConfigMissingBrokerBaseUrl,
             Self::TlsBypass { .. } => ErrorCode::ConfigTlsBypassNonLocalhost,
             Self::Switches { name, .. } => match name.as_bytes() {
@@ -100,6 +113,34 @@ impl ConfigError {
             },
             Self::Live { .. } => ErrorCode::ConfigLiveTradingForbidden,
             Self::WriteScope { .. } => ErrorCode::ConfigWriteToolsForbidden,
+        }
+    }
+
+    /// The value that is wrong, as the file has it, so that its line can be found.
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        match self {
+            Self::Account { account, .. } => Some(account),
+            Self::TlsBypass { url } => Some(url),
+            Self::WriteScope { scope, .. } => Some(scope),
+            Self::Value { .. }
+            | Self::MissingBaseUrl { .. }
+            | Self::Switches { .. }
+            | Self::Live { .. } => None,
+        }
+    }
+
+    /// What to do, where the code's own advice isn't enough.
+    #[must_use]
+    pub const fn next_step(&self) -> Option<&'static str> {
+        match self {
+            Self::Account { problem, .. } => Some(problem.next_step()),
+            Self::Value { .. }
+            | Self::MissingBaseUrl { .. }
+            | Self::TlsBypass { .. }
+            | Self::Switches { .. }
+            | Self::Live { .. }
+            | Self::WriteScope { .. } => None,
         }
     }
 }
@@ -172,7 +213,7 @@ impl Settings {
         check_switches(raw)?;
         check_audit(raw)?;
         let backing = broker::backing(raw)?;
-        let accounts = broker::accounts(raw, &backing)?;
+        let accounts = accounts::accounts(raw, &backing)?;
         let allowed = limits::allowed(raw, &backing);
         let local_scopes = limits::local_scopes(raw, allowed)?;
         let limits = limits::policy(raw, &backing, &accounts, allowed)?;

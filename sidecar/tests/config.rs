@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const BROKER: &str = "broker:\n  backend: client_portal_gateway\n  \
-    base_url: https://localhost:5000\naccounts:\n  allowed: [DU1234567]\n";
+    base_url: https://localhost:5000\naccounts:\n  allowed: [DU7000001]\n";
 
 fn read(text: &str) -> Result<Settings, ConfigError> {
     Settings::try_from_raw(&load(text).unwrap())
@@ -65,7 +65,7 @@ fn both_shapes_of_a_broker_are_read() {
         tls:\n      pin_sha256: \
         \"0101010101010101010101010101010101010101010101010101010101010101\"\n  \
         live:\n    base_url: https://localhost:5001\n    expect: live\n\
-        accounts:\n  allowed: [DU1234567, U1234567]\n";
+        accounts:\n  allowed: [DU7000001, U7000001]\n";
     let Backing::Brokers(list) = read(named).unwrap().backing else { panic!("brokers") };
     let names: Vec<&str> = list.iter().map(|broker| broker.name.as_str()).collect();
     assert_eq!(names, ["live", "paper"]);
@@ -77,6 +77,29 @@ fn both_shapes_of_a_broker_are_read() {
         local_client_portal_base_url: https://127.0.0.1:5000\naccounts:\n  allowed: [DU1]\n";
     let Backing::Brokers(list) = read(old).unwrap().backing else { panic!("brokers") };
     assert_eq!(list[0].tls, TlsPolicy::AcceptInvalidOnLoopback);
+}
+
+#[test]
+fn an_id_that_cannot_be_meant_is_refused_and_says_what_to_do() {
+    let listed =
+        |id: &str, more: &str| read(&BROKER.replace("[DU7000001]", &format!("[{id}]{more}")));
+    for id in ["DU1234567", "DU7654321", "U1234567"] {
+        let error = listed(id, "").unwrap_err();
+        assert_eq!((error.code(), error.value()), (ErrorCode::ConfigInvalid, Some(id)));
+        assert!(error.to_string().contains("account of the simulator"), "{error}");
+        assert!(error.next_step().unwrap().contains("your own account's id"), "{error}");
+        // A rehearsal says that the simulator is meant, and then nothing else can be.
+        assert!(listed(id, "\n  simulated: true").is_ok(), "{id}");
+    }
+    let placeholder = listed("DU0000000", "").unwrap_err();
+    assert!(placeholder.to_string().contains("only stands for"), "{placeholder}");
+    assert!(read("accounts:\n  allowed: [DU0000000]\n").is_err(), "not on the simulator either");
+    let real = listed("DU7000001", "\n  simulated: true").unwrap_err();
+    assert!(real.next_step().unwrap().contains("accounts.simulated"), "{real}");
+    let far = BROKER.replace("localhost", "gateway.example");
+    let far = far.replace("[DU7000001]", "[DU1234567]\n  simulated: true");
+    assert!(read(&far).unwrap_err().to_string().contains("loopback"));
+    assert!(read("accounts:\n  allowed: [DU1234567]\n").is_ok(), "it is the simulator's own");
 }
 
 #[test]

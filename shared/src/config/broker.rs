@@ -90,8 +90,11 @@ pub struct RawTls {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawAccounts {
-    /// Accounts that may be seen; every account of the login when absent.
+    /// Accounts that may be seen; the simulator's own when absent. A real broker's must be listed.
     pub allowed: Option<Vec<String>>,
+    /// Whether the broker is `ibkr-agent simulator run` behind an address: the simulator's account
+    /// ids are refused otherwise, and no others are taken then.
+    pub simulated: bool,
     /// Names that agents see instead of account ids.
     pub aliases: BTreeMap<String, String>,
 }

@@ -1,17 +1,13 @@
-//! `broker`, `brokers` and `accounts`: what stands behind the gateway and what of it may be seen.
+//! `broker` and `brokers`: what stands behind the gateway.
 
 use super::{Backing, ConfigError, invalid};
 use ibkr_agent_broker::{BrokerConfig, Region, TlsPolicy};
-use ibkr_agent_domain::{AccountId, BrokerName, Mode};
+use ibkr_agent_domain::{BrokerName, Mode};
 use ibkr_agent_protocol::config::{
     RawBackend, RawBroker, RawConfig, RawExpect, RawRegion, RawTls, RawTokenType,
 };
 use ibkr_agent_token::TokenType;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
-
-/// Accounts of the embedded simulator.
-const SIMULATED_ACCOUNTS: [&str; 2] = ["DU1234567", "DU7654321"];
 
 pub(super) fn backing(raw: &RawConfig) -> Result<Backing, ConfigError> {
     let mut backing = logins(raw)?;
@@ -122,25 +118,6 @@ pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.trim_matches(['[', ']']);
     bare.eq_ignore_ascii_case("localhost")
         || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-pub(super) fn accounts(
-    raw: &RawConfig,
-    backing: &Backing,
-) -> Result<BTreeSet<AccountId>, ConfigError> {
-    const KEY: &str = "accounts.allowed";
-    if !raw.accounts.aliases.is_empty() {
-        return Err(invalid("accounts.aliases", "isn't built in this version"));
-    }
-    let parse =
-        |text: &str| AccountId::parse(text).map_err(|error| invalid(KEY, error.to_string()));
-    match (&raw.accounts.allowed, backing) {
-        (Some(listed), _) => listed.iter().map(|text| parse(text)).collect(),
-        (None, Backing::Simulator) => SIMULATED_ACCOUNTS.into_iter().map(parse).collect(),
-        (None, Backing::Brokers(_)) => {
-            Err(invalid(KEY, "list the accounts that may be seen, such as [DU1234567]"))
-        }
-    }
 }
 
 pub(super) const fn token_type(raw: RawTokenType) -> TokenType {

@@ -21,7 +21,7 @@ fn state(ran: &Ran, name: &str) -> String {
 fn broker(base_url: &str, tls: &str) -> String {
     format!(
         "broker:\n  backend: client_portal_gateway\n  base_url: {base_url}\n{tls}\
-         accounts:\n  allowed: [DU1234567]\n"
+         accounts:\n  allowed: [DU1234567]\n  simulated: true\n"
     )
 }
 

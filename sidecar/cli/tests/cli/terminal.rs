@@ -6,13 +6,14 @@
 use crate::support::{BINARY, Home, PATIENCE, Server};
 use serde_json::Value;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
-const PASSPHRASE: &str = "correct horse battery";
+pub(crate) const PASSPHRASE: &str = "correct horse battery";
 
 /// A process with a terminal of its own, made by script(1).
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     output: Receiver<Vec<u8>>,
     seen: String,
@@ -21,14 +22,20 @@ struct Terminal {
 
 impl Terminal {
     fn start(home: &Home, line: &str) -> Self {
-        let command = format!("{BINARY} {line}");
+        let state = home.path().to_str().unwrap();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let environment = [("PATH", path.as_str()), ("IBKR_AGENT_HOME", state)];
+        Self::shell(home.path(), &format!("{BINARY} {line}"), &environment)
+    }
+
+    /// Has a shell run a line, with exactly this environment.
+    pub(crate) fn shell(folder: &Path, command: &str, environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new("script")
-            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+            .args(["--quiet", "--return", "--command", command, "/dev/null"])
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("SHELL", "/bin/sh")
-            .env("IBKR_AGENT_HOME", home.path())
-            .current_dir(home.path())
+            .envs(environment.iter().copied())
+            .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -47,7 +54,7 @@ impl Terminal {
     }
 
     /// Waits for a prompt, then types.
-    fn answer(&mut self, prompt: &str, text: &str) {
+    pub(crate) fn answer(&mut self, prompt: &str, text: &str) {
         while !self.seen[self.answered..].contains(prompt) {
             let bytes = self.output.recv_timeout(PATIENCE);
             let bytes = bytes.unwrap_or_else(|_| panic!("no {prompt:?} in {}", self.seen));
@@ -60,7 +67,7 @@ impl Terminal {
     }
 
     /// Waits for the end; gives the exit code and everything that the terminal showed.
-    fn finish(mut self) -> (i32, String) {
+    pub(crate) fn finish(mut self) -> (i32, String) {
         while let Ok(bytes) = self.output.recv_timeout(PATIENCE) {
             self.seen.push_str(&String::from_utf8_lossy(&bytes));
         }
@@ -105,7 +112,8 @@ impl Paper {
             "paper.yaml",
             &format!(
                 "broker:\n  backend: client_portal_gateway\n  base_url: {url}\n  expect: paper\n\
-                 accounts:\n  allowed: [DU1234567]\npaper:\n  enabled: true\n{more}"
+                 accounts:\n  allowed: [DU1234567]\n  simulated: true\n\
+                 paper:\n  enabled: true\n{more}"
             ),
         );
         Self { home, config, _broker: None }
