@@ -7,6 +7,7 @@
 mod broker;
 mod front;
 mod notices;
+pub mod place;
 mod tools;
 mod trading;
 

@@ -13,6 +13,7 @@ use crate::engine::{
     OperatorKeyEntry,
 };
 use crate::folder::{DEMO_KEY_FILE, FolderError, StateFolder};
+use crate::invocation::Invocation;
 use crate::notices::{self, NoticeSender, NoticeSettings};
 use crate::opening::{self, OpenState};
 use crate::operator::keys::{KeyError, NewKey, create_key, describe_key};
@@ -88,6 +89,8 @@ pub struct SidecarConfig {
     pub survey_interval: Duration,
     /// Where notices go.
     pub notices: NoticeSettings,
+    /// How commands that are told to people must be begun.
+    pub invocation: Invocation,
 }
 
 impl SidecarConfig {
@@ -138,6 +141,7 @@ impl SidecarConfig {
             standing_clock: None,
             survey_interval: SURVEY_INTERVAL,
             notices: NoticeSettings::default(),
+            invocation: Invocation::plain(),
         }
     }
 }
@@ -250,7 +254,11 @@ impl Sidecar {
         let (engine, first) = Engine::restore(engine_config, restored, clock.now());
         let changes = Arc::new(Changes::new());
         let (notices, told) = NoticeSender::channel();
-        notices::spawn(&config.notices, Arc::clone(&brokers), told, shutdown.clone(), &tracker);
+        let teller = notices::Teller {
+            brokers: Arc::clone(&brokers),
+            invocation: config.invocation.clone(),
+        };
+        notices::spawn(&config.notices, teller, told, shutdown.clone(), &tracker);
         tell_doubt(engine.halt_entry(), &notices);
         let parts = DriverParts {
             ledger: ledger.clone(),
@@ -278,6 +286,7 @@ impl Sidecar {
                 OperatorDomain::Broker => Backend::ClientPortal,
             },
             enabled: config.enabled,
+            invocation: config.invocation.clone(),
             refusals: RefusalMeter::default(),
             waits: Arc::default(),
             tracker: tracker.clone(),

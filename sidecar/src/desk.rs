@@ -2,26 +2,25 @@
 //!
 //! The only way to an operator's act. Nothing that an agent or the remote can send leads here.
 
-use crate::engine::store;
+mod log;
+
 use crate::engine::{
     Answer, ApprovalEntry, ApprovalStatus, Caller, Cancellation, Expired, Input, OperatorAct,
     OperatorKeyEntry, OrderEntry, Scope, Standing, Used,
 };
 use crate::operator::{
-    EnrolledKey, Keyring, OperatorDomain, OperatorDoor, OperatorPublicKey, Verb, verify_signature,
+    EnrolledKey, Keyring, OperatorDomain, OperatorDoor, OperatorPublicKey, Verb,
 };
-use crate::proof::proof_in;
 use crate::tools::{Core, refusal_body, refused};
 use arc_swap::ArcSwap;
-use ibkr_agent_audit::{StoreFailure, TailQuery};
+use ibkr_agent_broker::Broker;
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, BrokerName, BrokerOrderId, ClientOrderId, Decision, Digest, Door,
-    ErrorCode, OperatorKeyId, OperatorSignature, Reason, Record, RecordKind, ScopeSet, SidecarId,
-    Tier, Untrusted,
+    ErrorCode, Mode, OperatorKeyId, OperatorSignature, Reason, Record, RecordKind, ScopeSet,
+    SidecarId, Tier, Untrusted,
 };
 use ibkr_agent_gates::Requester;
 use ibkr_agent_protocol::catalogue::approvals::OrderOutput;
-use ibkr_agent_protocol::catalogue::audit::AuditEventOutput;
 use ibkr_agent_protocol::service::{ErrorBody, fresh_call_id};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -91,13 +90,22 @@ impl OperatorDesk {
     async fn act(&self, requester: Requester, act: OperatorAct) -> Result<Value, ErrorBody> {
         let told = self.core.engine.ask(|ticket| Input::Operator { ticket, requester, act }).await;
         match &told.answer {
-            Answer::Done => Ok(json!({ "done": true, "audit_event_id": told.event })),
+            Answer::Done => Ok(json!({
+                "done": true,
+                "domain": self.domain.as_str(),
+                "brokers": self.logins(),
+                "audit_event_id": told.event,
+            })),
             Answer::Approval(entry, expired) => {
-                let mut value = approval(entry, *expired);
+                let mut value = self.shown(entry, *expired);
                 set(&mut value, "audit_event_id", json!(told.event));
                 Ok(value)
             }
-            Answer::Order(entry) => Ok(order(entry)),
+            Answer::Order(entry) => {
+                let mut value = order(entry);
+                set(&mut value, "domain", json!(self.domain.as_str()));
+                Ok(value)
+            }
             Answer::Refused(_)
             | Answer::Admitted
             | Answer::Recorded
@@ -178,6 +186,22 @@ impl OperatorDesk {
         }))
     }
 
+    /// The logins that an act concerns when it concerns them all.
+    fn logins(&self) -> Vec<Value> {
+        let brokers = self.core.brokers.all().iter();
+        let names = |broker: &Arc<dyn Broker>| (broker.name().to_string(), broker.mode());
+        let login =
+            |(broker, mode): (String, Mode)| json!({ "broker": broker, "mode": mode.as_str() });
+        brokers.map(names).map(login).collect()
+    }
+
+    /// An approval as it is shown alone.
+    fn shown(&self, entry: &ApprovalEntry, expired: Expired) -> Value {
+        let mut value = approval(entry, expired);
+        set(&mut value, "domain", json!(self.domain.as_str()));
+        value
+    }
+
     async fn look_halt(&self) -> Result<Value, ErrorBody> {
         let halt = self.core.engine.look(|engine, _| engine.halt_entry().clone()).await;
         let halt = halt.map_err(refusal_body)?;
@@ -234,17 +258,9 @@ impl OperatorDesk {
             })
         });
         match found.await.map_err(refusal_body)? {
-            Some((entry, expired)) => Ok(approval(&entry, expired)),
+            Some((entry, expired)) => Ok(self.shown(&entry, expired)),
             None => Err(ErrorBody::new(ErrorCode::ApprovalNotFound, "no such approval")),
         }
-    }
-
-    async fn approval_proof(&self, id: &str) -> Result<Value, ErrorBody> {
-        let id = parse(ApprovalId::parse(id))?;
-        let ledger = self.core.ledger.clone();
-        let read = tokio::task::spawn_blocking(move || proof_in(ledger.snapshot(), &id)).await;
-        let failed = || ErrorBody::new(ErrorCode::InternalError, "the store can't be read");
-        serde_json::to_value(read.map_err(|_| failed())??).map_err(|_| failed())
     }
 
     async fn questions(&self) -> Result<Value, ErrorBody> {
@@ -293,59 +309,6 @@ impl OperatorDesk {
         }))
     }
 
-    async fn audit_tail(&self, limit: usize, before: Option<u64>) -> Result<Value, ErrorBody> {
-        let ledger = self.core.ledger.clone();
-        let query = TailQuery { actor: None, before, limit };
-        let read = tokio::task::spawn_blocking(move || ledger.snapshot()?.tail(&query)).await;
-        let failed = || ErrorBody::new(ErrorCode::InternalError, "the log can't be read");
-        let page = read.map_err(|_| failed())?.map_err(|_| failed())?;
-        let events: Vec<AuditEventOutput> =
-            page.entries.iter().map(crate::tools::audit_event).collect();
-        Ok(json!({
-            "log_size": self.core.ledger.head().size,
-            "events": events,
-            "next_cursor": page.next_before.map(|index| index.to_string()),
-        }))
-    }
-
-    /// The log against its checkpoint, then what it and the store say of approvals.
-    async fn audit_verify(&self) -> Result<Value, ErrorBody> {
-        let ledger = self.core.ledger.clone();
-        let verified = tokio::task::spawn_blocking(move || {
-            let snapshot = ledger.snapshot()?;
-            Ok::<_, StoreFailure>(match snapshot.verify(ledger.verifier()) {
-                Ok(report) => Ok((report, store::verify_chain(&snapshot, verify_signature)?)),
-                Err(error) => Err(error),
-            })
-        });
-        let failed = || ErrorBody::new(ErrorCode::InternalError, "the log can't be read");
-        let (report, chain) = match verified.await.map_err(|_| failed())?.map_err(|_| failed())? {
-            Ok(found) => found,
-            Err(error) => {
-                return Err(ErrorBody::new(ErrorCode::AuditChainInvalid, error.to_string()));
-            }
-        };
-        if let Some(first) = chain.breaks.first() {
-            let message = match chain.broken {
-                1 => first.clone(),
-                broken => format!("{first}; {broken} breaks in all"),
-            };
-            let mut body = ErrorBody::new(ErrorCode::AuditChainInvalid, message);
-            body.details = chain.breaks;
-            return Err(body);
-        }
-        Ok(json!({
-            "verified": true,
-            "size": report.size,
-            "root": report.root,
-            "key": self.core.ledger.verifier().to_string(),
-            "checkpoint": report.checkpoint,
-            "state_doubt": self.state_doubt().await?,
-            "approvals_signed": chain.signed,
-            "approvals_before_signatures": chain.before_signatures,
-        }))
-    }
-
     async fn cancel(
         &self,
         requester: Requester,
@@ -374,6 +337,8 @@ impl OperatorDesk {
                 Err(error)
             }
             (words, _) => Ok(json!({
+                "domain": self.domain.as_str(),
+                "brokers": self.logins(),
                 "requested": words.is_none(),
                 "requests": sent,
                 "status": state.map(|state| state.as_str()),
@@ -528,6 +493,9 @@ fn approval(entry: &ApprovalEntry, expired: Expired) -> Value {
     json!({
         "approval_id": entry.id.as_str(),
         "status": status,
+        "broker": entry.plan.broker().as_str(),
+        "mode": entry.plan.mode().as_str(),
+        "account_id": entry.plan.account().as_str(),
         "asked_by": Untrusted::bounded(&entry.asked_by, 300).as_str(),
         "order_summary": entry.plan.summary(),
         "orders": entry.plan.orders().iter().map(OrderOutput::from).collect::<Vec<_>>(),
@@ -570,6 +538,8 @@ fn order(entry: &OrderEntry) -> Value {
     json!({
         "client_order_id": entry.id.as_str(),
         "status": entry.state.as_str(),
+        "broker": entry.order.broker().as_str(),
+        "mode": entry.order.mode().as_str(),
         "account_id": entry.account().as_str(),
         "order_summary": entry.order.summary(),
         "broker_order_id": entry.broker_order_id.as_ref().map(BrokerOrderId::as_str),

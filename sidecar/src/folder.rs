@@ -134,6 +134,20 @@ impl StateFolder {
     }
 }
 
+/// Whether a folder holds an installation of ours, or what is left of one. One that can't be looked
+/// into counts as one.
+#[must_use]
+pub fn is_in_use(path: &Path) -> bool {
+    let mut marks = [INSTALLATION_FILE, SETUP_FILE].into_iter().chain(REMAINS);
+    marks.any(|name| match path.join(name).symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => !matches!(
+            error.kind(),
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+        ),
+    })
+}
+
 /// Begins an installation for a verb that makes keys before the first start; nothing to do in a
 /// folder that has begun.
 ///

@@ -11,6 +11,7 @@
 //! | [`driver`] | performs the engine's effects |
 //! | [`tools`] | the agents' door |
 //! | [`operator`], [`desk`] | what only a human may do |
+//! | [`invocation`] | how a command reaches this sidecar from another terminal |
 //! | [`proof`] | an operator's yes with all that proves it |
 //! | [`local`] | the agent socket: attach and take over |
 //! | [`notices`] | tells a human what must not wait |
@@ -28,6 +29,7 @@ pub mod desk;
 pub mod driver;
 pub mod facts;
 pub mod folder;
+pub mod invocation;
 pub mod local;
 pub mod notices;
 mod opening;

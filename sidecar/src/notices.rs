@@ -21,6 +21,7 @@ pub use webhook::{SecretError, WebhookSecret};
 
 use crate::brokers::Brokers;
 use crate::engine::Notice;
+use crate::invocation::Invocation;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -86,15 +87,23 @@ impl NoticeSender {
     }
 }
 
+/// What a notice is made with.
+pub(crate) struct Teller {
+    /// Whose sessions are watched.
+    pub(crate) brokers: Arc<Brokers>,
+    /// How the commands in it are begun.
+    pub(crate) invocation: Invocation,
+}
+
 /// Starts the channels and the task that feeds them.
 pub(crate) fn spawn(
     settings: &NoticeSettings,
-    brokers: Arc<Brokers>,
+    Teller { brokers, invocation }: Teller,
     mut notices: mpsc::UnboundedReceiver<Notice>,
     shutdown: CancellationToken,
     tracker: &TaskTracker,
 ) {
-    let channels = Channels::start(settings, &shutdown, tracker);
+    let channels = Channels::start(settings, invocation, &shutdown, tracker);
     let mut sessions = watch::Sessions::new(settings, &brokers);
     tracker.spawn(async move {
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -124,11 +133,15 @@ struct Queues {
 }
 
 /// The queues of the channels that are configured.
-struct Channels(Vec<Queues>);
+struct Channels {
+    queues: Vec<Queues>,
+    invocation: Invocation,
+}
 
 impl Channels {
     fn start(
         settings: &NoticeSettings,
+        invocation: Invocation,
         shutdown: &CancellationToken,
         tracker: &TaskTracker,
     ) -> Self {
@@ -151,7 +164,7 @@ impl Channels {
                 Err(error) => tracing::error!(error, "notice.webhook_unusable"),
             }
         }
-        Self(queues)
+        Self { queues, invocation }
     }
 
     fn tell(&self, message: &Message) {
@@ -161,8 +174,10 @@ impl Channels {
             notice.sentence = %message.sentence,
             "notice"
         );
-        let message = Arc::new(message.clone());
-        for queues in &self.0 {
+        let mut message = message.clone();
+        message.next_step = self.invocation.spell(&message.next_step);
+        let message = Arc::new(message);
+        for queues in &self.queues {
             let queue = match message.kind {
                 Kind::ApprovalAsked | Kind::QuestionAsked => &queues.questions,
                 Kind::LoginRequired

@@ -33,6 +33,7 @@ use crate::brokers::Brokers;
 use crate::changes::Changes;
 use crate::driver::{EngineHandle, Told};
 use crate::engine::{Answer, Caller, Input, Owner, Refusal, Standing, Work};
+use crate::invocation::Invocation;
 use crate::relay::{Identity, RelayDoor, RemoteRefusal, Tally};
 use ibkr_agent_audit::Ledger;
 use ibkr_agent_broker::Errand;
@@ -119,6 +120,7 @@ pub(crate) struct Core {
     pub(crate) identity: Identity,
     pub(crate) backend: Backend,
     pub(crate) enabled: Enabled,
+    pub(crate) invocation: Invocation,
     pub(crate) refusals: RefusalMeter,
     pub(crate) waits: Arc<Waits>,
     pub(crate) tracker: TaskTracker,
@@ -530,6 +532,8 @@ impl Core {
             event = self.record(requester, call, record).await.ok().flatten();
         }
         error.audit_event_id.clone_from(&event);
+        let invocation = self.invocation.told_at(requester.door);
+        error.user_action = invocation.spell(&error.user_action);
         let mut reply = ToolReply::failure(call.call_id.clone(), error);
         self.sign(&mut reply, event);
         reply

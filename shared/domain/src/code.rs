@@ -86,6 +86,7 @@ macro_rules! codes {
 // tidy: wide table: a code, its meaning and what to do read best on one line
 codes! {
     ConfigInvalid = "CONFIG_INVALID", Config, false, "Correct the configuration at the named line.";
+    ConfigNotNamed = "CONFIG_NOT_NAMED", Config, false, "Name the configuration with --config FILE or IBKR_CONFIG, or say --simulator.";
     ConfigMissingBrokerBaseUrl = "CONFIG_MISSING_BROKER_BASE_URL", Config, false, "Set broker.base_url to the Client Portal Gateway's address.";
     ConfigTlsBypassNonLocalhost = "CONFIG_TLS_BYPASS_NON_LOCALHOST", Config, false, "Pin the gateway's certificate, or reach the gateway over loopback.";
     ConfigRemoteMcpForbidden = "CONFIG_REMOTE_MCP_FORBIDDEN", Config, false, "Enable both safety.remote_mcp_enabled and remote_mcp.enabled.";

@@ -69,10 +69,13 @@ pub(crate) struct Global {
     /// Folder of the sidecar's state.
     #[arg(long, global = true, value_name = "FOLDER", help_heading = "Global")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Configuration file; the embedded simulator without one.
+    /// Configuration file; else the one that `IBKR_CONFIG` names, else
+    /// `ibkr-agent/config.yaml` in the user's configuration folder, else the embedded simulator.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global")]
-    #[arg(env = "IBKR_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
+    /// The embedded simulator, whatever configuration there is.
+    #[arg(long, global = true, conflicts_with = "config", help_heading = "Global")]
+    pub(crate) simulator: bool,
     /// Id of the call, shown in answers and in the audit log; made up when absent.
     #[arg(long, global = true, value_name = "ID", help_heading = "Global")]
     pub(crate) request_id: Option<String>,
@@ -215,4 +218,6 @@ pub(crate) enum Verb {
 pub(crate) enum ConfigVerb {
     /// Read the configuration and say what it enables
     Check,
+    /// Which file is taken, and who said so
+    Path,
 }

@@ -1,6 +1,7 @@
 //! How a verb fails: an error as every door shows it, and the exit code that follows from it.
 
 use ibkr_agent_domain::{ErrorCode, Fault, Untrusted};
+use ibkr_agent_gateway::invocation::Invocation;
 use ibkr_agent_protocol::service::ErrorBody;
 use std::fmt;
 
@@ -31,6 +32,12 @@ impl Failure {
     /// The same failure with another next step.
     pub(crate) fn next_step(mut self, action: &str) -> Self {
         self.0.user_action = action.to_owned();
+        self
+    }
+
+    /// The same failure, its commands as they are typed in another terminal.
+    pub(crate) fn spelled(mut self, invocation: &Invocation) -> Self {
+        self.0.user_action = invocation.spell(&self.0.user_action);
         self
     }
 

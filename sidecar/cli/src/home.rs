@@ -10,7 +10,17 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Reads one variable of the environment; empty counts as absent.
-pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) use ibkr_agent_protocol::config::place::Environment;
+
+/// The base folder that this command line or the environment names, if one does.
+pub(crate) fn named(
+    flag: Option<&Path>,
+    environment: Environment<'_>,
+) -> Result<Option<PathBuf>, Failure> {
+    let named =
+        flag.map(Path::to_owned).or_else(|| environment("IBKR_AGENT_HOME").map(PathBuf::from));
+    named.map(|folder| absolute(&folder)).transpose()
+}
 
 /// The base folder, before the domain is known.
 pub(crate) fn base(flag: Option<&Path>, environment: Environment<'_>) -> Result<PathBuf, Failure> {

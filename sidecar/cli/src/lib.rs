@@ -1,9 +1,9 @@
 //! The command line of the gateway: reads, orders, the operator's verbs, and everything that
 //! serves. The only crate where both halves meet.
 //!
-//! Flow: `args` parses, `run` chooses, `open` finds or becomes the owner of the state, a file in
-//! `verbs` does the work, `print` shows it. No rule about trading lives here: a verb is a tool call
-//! or an operator's verb, and the sidecar decides.
+//! Flow: `args` parses, `world` says whose state is meant, `run` chooses, `open` finds or becomes
+//! the owner of the state, a file in `verbs` does the work, `print` shows it. No rule about trading
+//! lives here: a verb is a tool call or an operator's verb, and the sidecar decides.
 
 mod args;
 mod arguments;
@@ -15,5 +15,6 @@ mod print;
 mod run;
 mod signals;
 mod verbs;
+mod world;
 
 pub use run::main_with_args;

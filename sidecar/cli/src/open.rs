@@ -13,8 +13,10 @@ use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::home;
 use crate::run::Context;
+use crate::world;
 use ibkr_agent_domain::{CallId, ErrorCode, Untrusted};
 use ibkr_agent_gateway::config::{Backing, Settings};
+use ibkr_agent_gateway::invocation::Invocation;
 use ibkr_agent_gateway::local::{LocalMode, LocalService, Owner, StartError};
 use ibkr_agent_gateway::operator::{OperatorClient, OperatorDomain, OperatorSigner, Verb};
 use ibkr_agent_protocol::service::{LocalCaller, Progress, ToolCall, ToolService};
@@ -38,14 +40,22 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     /// Its folder.
     pub(crate) state_dir: PathBuf,
+    /// How its commands are begun in another terminal.
+    pub(crate) invocation: Invocation,
 }
 
 /// Checks the configuration. Makes no folder.
 pub(crate) fn plan(context: &Context<'_>) -> Result<Plan, Failure> {
-    let settings = Settings::try_from_raw(&context.raw)
-        .map_err(|error| Failure::new(error.code(), error.to_string()))?;
+    let settings = Settings::try_from_raw(&context.taken.raw).map_err(|error| {
+        let place = context.taken.place_of(error.value());
+        let failure = Failure::new(error.code(), format!("{place}{error}"));
+        match error.next_step() {
+            Some(step) => failure.next_step(step),
+            None => failure,
+        }
+    })?;
     let state_dir = context.base.join(settings.domain().as_str());
-    Ok(Plan { settings, state_dir })
+    Ok(Plan { settings, state_dir, invocation: context.invocation.clone() })
 }
 
 /// As [`plan`], with the folder made and private.
@@ -128,6 +138,7 @@ fn here(failure: Failure) -> Failure {
 /// Attaches to the running sidecar, or runs one for as long as the verb takes.
 pub(crate) async fn open(context: &Context<'_>) -> Result<Opened, Failure> {
     let plan = prepared(context)?;
+    world::announce(context, &plan);
     let service = service(&plan).await?;
     Ok(Opened { plan, service })
 }

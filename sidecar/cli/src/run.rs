@@ -13,10 +13,11 @@ use crate::verbs::{
     approvals, audit, doctor, gateway, local, mcp, operator, orders, sidecar, simulator, tool,
     watch,
 };
+use crate::world::{self, Taken};
 use clap::Parser;
 use clap::error::ErrorKind;
 use ibkr_agent_domain::{CallId, ErrorCode};
-use ibkr_agent_protocol::config::RawConfig;
+use ibkr_agent_gateway::invocation::Invocation;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,10 +34,12 @@ const LAST_TASKS: Duration = Duration::from_millis(500);
 pub(crate) struct Context<'a> {
     /// The one printer.
     pub(crate) printer: Printer,
-    /// The configuration; the default when there is no file.
-    pub(crate) raw: RawConfig,
-    /// The file that it came from.
-    pub(crate) config_path: Option<PathBuf>,
+    /// The configuration and the file that it came from.
+    pub(crate) taken: Taken,
+    /// Whether the simulator was asked for by name.
+    pub(crate) simulator: bool,
+    /// What brings another terminal to the same world.
+    pub(crate) invocation: Invocation,
     /// The base folder of the state.
     pub(crate) base: PathBuf,
     /// The id that the caller gives the call.
@@ -60,8 +63,10 @@ pub fn main_with_args(
     let printer = printer(cli.global.json || wants_json);
     let environment: Environment<'_> = &|name| environment(name).filter(|value| !value.is_empty());
     let outcome = log_to_stderr(&cli.global)
-        .and_then(|()| context(&cli.global, printer, environment))
-        .and_then(|context| on_runtime(&context, cli.verb));
+        .and_then(|()| context(&cli.global, &cli.verb, printer, environment))
+        .and_then(|context| {
+            on_runtime(&context, cli.verb).map_err(|failure| failure.spelled(&context.invocation))
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -110,12 +115,15 @@ fn log_to_stderr(global: &Global) -> Result<(), Failure> {
 
 fn context<'a>(
     global: &Global,
+    verb: &Verb,
     printer: Printer,
     environment: Environment<'a>,
 ) -> Result<Context<'a>, Failure> {
-    let raw = match &global.config {
-        Some(path) => local::read_config(path)?,
-        None => RawConfig::default(),
+    // These have a world of their own: a default file is none of their business.
+    let apart = matches!(verb, Verb::Docs { .. } | Verb::Simulator(_) | Verb::Demo(_));
+    let taken = match apart {
+        true => Taken::named(global, environment)?,
+        false => Taken::from(global, environment)?,
     };
     let request_id = match &global.request_id {
         Some(text) => Some(CallId::parse(text).map_err(|error| {
@@ -123,14 +131,16 @@ fn context<'a>(
         })?),
         None => None,
     };
+    let named = home::named(global.state_dir.as_deref(), environment)?;
+    let raw = &taken.raw;
     let configured = raw.store.path.as_deref().or(raw.audit.sqlite_path.as_deref());
-    let flag = global.state_dir.as_deref();
-    let base = match (flag, environment("IBKR_AGENT_HOME"), configured) {
-        (None, None, Some(path)) => home::base(Some(Path::new(path)), environment)?,
-        _ => home::base(flag, environment)?,
+    let base = match (&named, configured) {
+        (Some(folder), _) => folder.clone(),
+        (None, configured) => home::base(configured.map(Path::new), environment)?,
     };
-    let config_path = global.config.clone();
-    Ok(Context { printer, raw, config_path, base, request_id, environment })
+    let invocation = world::invocation(&taken, named.as_deref());
+    let simulator = global.simulator;
+    Ok(Context { printer, taken, simulator, base, invocation, request_id, environment })
 }
 
 fn on_runtime(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
@@ -149,9 +159,11 @@ fn on_runtime(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
 
 /// Chooses the verb. Those that need no state come first and touch no folder.
 async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
+    world::check(context, &verb)?;
     match verb {
         Verb::Docs { page } => local::docs(context, page),
         Verb::Config(ConfigVerb::Check) => local::check_config(context),
+        Verb::Config(ConfigVerb::Path) => local::config_path(context),
         Verb::Simulator(SimulatorVerb::Run(how)) => Box::pin(simulator::run(context, how)).await,
         Verb::Demo(how) => Box::pin(demo(context, how)).await,
         Verb::Doctor(asked) => Box::pin(doctor::run(context, asked)).await,

@@ -203,7 +203,7 @@ impl Message {
                 Kind::QuestionAsked,
                 Urgency::Act,
                 format!("The broker asks about an order on account {}.", masked(&account)),
-                "Answer it on the sidecar's machine: ibkr-agent approvals list shows it",
+                "Answer it on the sidecar's machine: ibkr-agent questions list shows it",
             )
             .detail("client_order_id", &order),
             Notice::OutcomeUnknown { order, account } => Self::new(

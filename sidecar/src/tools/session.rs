@@ -1,7 +1,7 @@
 //! Health and the broker session.
 
 use super::{Asked, Done};
-use ibkr_agent_broker::Viewer;
+use ibkr_agent_broker::{Broker, Viewer};
 use ibkr_agent_domain::{Door, ErrorCode, SessionState};
 use ibkr_agent_protocol::catalogue::session::{
     AuditHealth, BackendStatusOutput, BrokerStatus, Enabled, HealthOutput, HealthStatus,
@@ -9,6 +9,7 @@ use ibkr_agent_protocol::catalogue::session::{
 };
 use ibkr_agent_protocol::catalogue::{self, Wire};
 use ibkr_agent_protocol::service::ErrorBody;
+use std::sync::Arc;
 
 impl Asked<'_> {
     pub(super) async fn health(&self) -> Result<Done, ErrorBody> {
@@ -49,7 +50,7 @@ impl Asked<'_> {
     pub(super) fn backend_status(&self) -> Result<Done, ErrorBody> {
         self.input::<catalogue::session::BackendStatus>()?;
         let now = self.now();
-        let status = |broker: &std::sync::Arc<dyn ibkr_agent_broker::Broker>| {
+        let status = |broker: &Arc<dyn Broker>| {
             BrokerStatus::new(broker.name().clone(), broker.mode(), &broker.health(), now)
         };
         let output = BackendStatusOutput {
@@ -64,7 +65,7 @@ impl Asked<'_> {
         self.input::<catalogue::session::SessionRequirements>()?;
         let broker = self.core.brokers.market()?;
         let state = broker.health().state;
-        let steps = broker.instructions(&viewer(self.caller.requester.door));
+        let steps = self.steps(broker);
         let output = SessionRequirementsOutput {
             ready: state == SessionState::Ready,
             state: Wire(state),
@@ -94,7 +95,7 @@ impl Asked<'_> {
             (_, SessionState::LoginRequired) => RenewAction::LoginRequired,
             (_, _) => RenewAction::Failed,
         };
-        let steps = broker.instructions(&viewer(self.caller.requester.door));
+        let steps = self.steps(broker);
         let nothing = || "Nothing: the session works.".to_owned();
         let next_step = steps.into_iter().next().unwrap_or_else(nothing);
         let output = SessionRenewOutput {
@@ -105,6 +106,14 @@ impl Asked<'_> {
             next_step,
         };
         Done::read(&output, None)
+    }
+
+    /// What a human does about the session, its commands as they reach this sidecar.
+    fn steps(&self, broker: &Arc<dyn Broker>) -> Vec<String> {
+        let door = self.caller.requester.door;
+        let invocation = self.core.invocation.told_at(door);
+        let steps = broker.instructions(&viewer(door));
+        steps.iter().map(|step| invocation.spell(step)).collect()
     }
 }
 

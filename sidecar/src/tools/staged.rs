@@ -190,6 +190,8 @@ impl Asked<'_> {
                                 Preview again if the order is still wanted."
                     .to_owned();
         }
+        let invocation = self.core.invocation.told_at(self.caller.requester.door);
+        output.how_to_approve = output.how_to_approve.map(|how| invocation.spell(&how));
         output
     }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ibkr_agent_domain::{ScopeSet, Tier};
+use ibkr_agent_gateway::invocation::Invocation;
 use serde_json::{Value, json};
 
 use super::identity::{Grant, SERVICE_CLIENT};
@@ -52,7 +53,7 @@ fn described(stack: &Stack, folder: &Path, token: &str, read_only: &str) -> Valu
         "state_dir": folder.display().to_string(),
         "sidecar_id": stack.onprem.sidecar_id().as_str(),
         "simulator_url": stack.simulator.base_url(),
-        "operator_hint": format!("ibkr-agent --state-dir {} approvals list", shell(folder)),
+        "operator_hint": format!("{} approvals list", operator(folder)),
     })
 }
 
@@ -62,7 +63,7 @@ fn page(stack: &Stack, folder: &Path, token: &str) -> String {
     let headers = json!({"Authorization": format!("Bearer {token}")});
     let cursor = json!({"mcpServers": {"ibkr": {"url": url, "headers": headers}}});
     let code = json!({"servers": {"ibkr": {"type": "http", "url": url, "headers": headers}}});
-    let state = shell(folder);
+    let operator = operator(folder);
     let grant = format!(
         "curl -s -u {SERVICE_CLIENT}:{} -d grant_type=client_credentials -d scope='{}' {}",
         stack.identity.service_secret(),
@@ -78,16 +79,16 @@ fn page(stack: &Stack, folder: &Path, token: &str) -> String {
          VS Code (.vscode/mcp.json)\n{code}\n\n\
          Submitting an order needs a token younger than 15 minutes. A fresh one:\n{grant}\n\n\
          You are the operator. In another terminal:\n\
-         ibkr-agent --state-dir {state} approvals list\n\
-         ibkr-agent --state-dir {state} approvals approve APPROVAL_ID\n\
-         ibkr-agent --state-dir {state} kill-switch close --reason \"enough\"\n\n\
+         {operator} approvals list\n\
+         {operator} approvals approve APPROVAL_ID\n\
+         {operator} kill-switch close --reason \"enough\"\n\n\
          Serving until interrupted (ctrl-c).",
         cursor = pretty(&cursor),
         code = pretty(&code),
     )
 }
 
-/// A path as a shell reads it back.
-fn shell(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+/// How the operator's commands begin in another terminal, whatever configuration that has.
+fn operator(folder: &Path) -> String {
+    Invocation::simulator().with_state_dir(folder).program()
 }

@@ -14,6 +14,7 @@ use ibkr_agent_domain::{ErrorCode, SidecarId};
 use ibkr_agent_gateway::app::{Sidecar, SidecarConfig};
 use ibkr_agent_gateway::broker::TlsPolicy;
 use ibkr_agent_gateway::engine::CallBudget;
+use ibkr_agent_gateway::invocation::Invocation;
 use ibkr_agent_gateway::local::{open_agent_door, serve_agents};
 use ibkr_agent_gateway::operator::{open_operator_door, serve_operators};
 use ibkr_agent_gateway::relay::{Dialler, DiallerConfig, DiallerHandle, RelayStatus, pair};
@@ -158,7 +159,8 @@ impl Stack {
         progress("sidecar: engine, store, operator's socket");
         let folder = config.sidecar_folder();
         let issuer = identity.issuer();
-        let settings = sidecar_config(&folder, &BrokerAt::of(&simulator), issuer, hosted.url());
+        let mut settings = sidecar_config(&folder, &BrokerAt::of(&simulator), issuer, hosted.url());
+        settings.invocation = Invocation::simulator().with_state_dir(&config.folder);
         progress("pairing, then the sidecar dials the remote");
         let target = LinkTarget::first(&hosted, issuer).await?;
         let onprem = OnPrem::start(settings, &target).await?;

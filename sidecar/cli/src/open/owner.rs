@@ -153,6 +153,7 @@ async fn start_sidecar(
     let url = simulator.map(Simulator::base_url).unwrap_or_default();
     let mut config = plan.settings.sidecar(plan.state_dir.clone(), &url);
     config.issuers.extend(issuers);
+    config.invocation.clone_from(&plan.invocation);
     Sidecar::start(config).await.map_err(|error| {
         let code = error.code();
         if code == ErrorCode::StoreLocked {

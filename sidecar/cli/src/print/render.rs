@@ -20,8 +20,21 @@ const MAX_LINES: usize = 200;
 /// Deepest nesting that is laid out; what lies deeper is shown as JSON.
 const MAX_DEPTH: usize = 6;
 
-/// Lays an approval out: what the order is, then exactly what is signed, then the rest. The orders'
-/// fields beside the canonical lines would say the same again, so only their values stay.
+/// Whose money it is, before anything else; nothing where the sidecar doesn't say.
+fn world(shown: &Value) -> String {
+    let text = |key| shown.get(key).and_then(Value::as_str);
+    let mode = match text("mode") {
+        Some("simulated") => return "SIMULATOR: no broker, no money.\n".to_owned(),
+        Some(mode) => escape(&mode.to_uppercase(), MAX_CELL),
+        None => return String::new(),
+    };
+    let broker = escape(text("broker").unwrap_or_default(), MAX_CELL);
+    format!("{mode} account at the broker login {broker}.\n")
+}
+
+/// Lays an approval out: whose money it is, what the order is, then exactly what is signed, then
+/// the rest. The orders' fields beside the canonical lines would say the same again, so only their
+/// values stay.
 pub(super) fn approval(shown: &Value) -> String {
     let mut rest = shown.clone();
     let mut summary = String::new();
@@ -45,7 +58,7 @@ pub(super) fn approval(shown: &Value) -> String {
             (None, _) => {}
         }
     }
-    format!("{summary}\n{}", people(&rest))
+    format!("{}{summary}\n{}", world(shown), people(&rest))
 }
 
 /// Whether tables may be coloured: on a terminal, unless its owner wants none.

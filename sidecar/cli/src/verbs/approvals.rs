@@ -19,6 +19,9 @@ use std::path::Path;
 const BRIEF: &[&str] = &[
     "approval_id",
     "status",
+    "domain",
+    "broker",
+    "mode",
     "order_summary",
     "asked_by",
     "expires_at",

@@ -28,6 +28,7 @@ use crate::args::DoctorArgs;
 use crate::failure::Failure;
 use crate::open::{self, Plan};
 use crate::run::Context;
+use crate::world;
 use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_gateway::config::Backing;
 use probe::Login;
@@ -61,12 +62,22 @@ pub(crate) async fn run(context: &Context<'_>, asked: DoctorArgs) -> Result<(), 
     report.add(disk(&plan.state_dir));
     Box::pin(store(context, login, &mut report)).await;
     report.extend(relay::examine(&plan).await);
+    report.spell(&context.invocation);
     report.print(context.printer)
 }
 
 fn configuration(context: &Context<'_>, plan: &Plan) -> Finding {
     const CHECK: &str = "configuration";
-    let Some(path) = &context.config_path else {
+    let Some(found) = &context.taken.found else {
+        if let Some(folder) = world::forgotten(context) {
+            let says = format!(
+                "No configuration was named, so all this is the simulator's; a broker's \
+                 installation is in {}.",
+                folder.display()
+            );
+            let next = "Name its configuration with --config or IBKR_CONFIG, or say --simulator.";
+            return Finding::warn(CHECK, says).next(next);
+        }
         return Finding::ok(CHECK, "No configuration: everything runs on the embedded simulator.");
     };
     let switches = match (plan.settings.preview_enabled, plan.settings.paper_enabled) {
@@ -74,7 +85,10 @@ fn configuration(context: &Context<'_>, plan: &Plan) -> Finding {
         (true, false) => "reads and previews",
         (false, false) => "reads only",
     };
-    Finding::ok(CHECK, format!("{} allows {switches}.", path.display()))
+    Finding::ok(
+        CHECK,
+        format!("{} ({}) allows {switches}.", found.path.display(), found.by.as_str()),
+    )
 }
 
 /// The gateways from outside. Gives what the first one tells about its session.

@@ -5,47 +5,54 @@ use crate::failure::Failure;
 use crate::open;
 use crate::run::Context;
 use ibkr_agent_domain::{ErrorCode, Fault, NotSent, UnknownBecause};
+use ibkr_agent_protocol::config::place;
 use ibkr_agent_protocol::{catalogue, config};
 use ibkr_agent_remote::config::RemoteConfig;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::Read;
-use std::path::Path;
-
-/// Reads a configuration file, bounded.
-pub(crate) fn read_config(path: &Path) -> Result<config::RawConfig, Failure> {
-    let shown = path.display();
-    let unreadable = |error: std::io::Error| {
-        let what = format!("the configuration {shown} can't be read");
-        Failure::because(ErrorCode::ConfigInvalid, &what, &error)
-            .next_step("Name a file that can be read with --config or IBKR_CONFIG.")
-    };
-    let most = u64::try_from(config::MAX_CONFIG_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(most).read_to_string(&mut text).map_err(unreadable)?;
-    config::load(&text)
-        .map_err(|problem| Failure::new(ErrorCode::ConfigInvalid, format!("{shown}: {problem}")))
-}
+use std::path::PathBuf;
 
 /// `config check`.
 pub(crate) fn check_config(context: &Context<'_>) -> Result<(), Failure> {
     let plan = open::plan(context)?;
-    let endpoint = if context.raw.safety.remote_mcp_enabled || context.raw.remote_mcp.enabled {
-        let remote = RemoteConfig::try_from_raw(&context.raw, context.environment)
+    let raw = &context.taken.raw;
+    let endpoint = if raw.safety.remote_mcp_enabled || raw.remote_mcp.enabled {
+        let remote = RemoteConfig::try_from_raw(raw, context.environment)
             .map_err(|error| Failure::because(error.code(), "remote_mcp", &error))?;
         json!({ "bind_address": remote.bind_address, "resource": remote.front.resource.as_str(),
             "issuer": remote.front.issuer })
     } else {
         Value::Null
     };
-    let file = context.config_path.as_ref().map(|path| path.display().to_string());
+    let file = context.taken.found.as_ref().map(|found| found.path.display().to_string());
     context.printer.value(&json!({
         "valid": true,
         "config": file,
+        "found_by": found_by(context),
         "sidecar": plan.describe(),
         "remote_mcp": endpoint,
     }))
+}
+
+/// `config path`: which file is taken, and what another terminal types to take the same.
+pub(crate) fn config_path(context: &Context<'_>) -> Result<(), Failure> {
+    let shown = |path: PathBuf| path.display().to_string();
+    let found = context.taken.found.as_ref();
+    context.printer.value(&json!({
+        "config": found.map(|found| shown(found.path.clone())),
+        "found_by": found_by(context),
+        "default_file": place::default_file(context.environment).map(shown),
+        "elsewhere": context.invocation.program(),
+    }))
+}
+
+/// Who said which configuration it is.
+fn found_by(context: &Context<'_>) -> &'static str {
+    match &context.taken.found {
+        Some(found) => found.by.as_str(),
+        None if context.simulator => "--simulator",
+        None => "nothing: the simulator",
+    }
 }
 
 /// `docs …`.
@@ -145,16 +152,5 @@ mod tests {
         for (word, sentence) in not_sent.chain(unknown) {
             assert_eq!(page.matches(&format!("\n| `{word}` | {sentence} |")).count(), 1, "{word}");
         }
-    }
-
-    #[test]
-    fn a_wrong_file_is_a_configuration_error_that_names_the_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.yaml");
-        std::fs::write(&path, "paper:\n  enabled: true\n  nonsense: 1\n").unwrap();
-        let failure = read_config(&path).unwrap_err();
-        assert_eq!(failure.0.code, "CONFIG_INVALID");
-        assert!(failure.0.message.contains("line 3"), "{failure}");
-        assert_eq!(read_config(&folder.path().join("absent")).unwrap_err().exit_code(), 7);
     }
 }

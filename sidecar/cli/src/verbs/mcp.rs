@@ -13,6 +13,7 @@ use crate::open;
 use crate::run::Context;
 use crate::signals;
 use crate::verbs::local;
+use crate::world;
 use ibkr_agent_domain::{ErrorCode, Untrusted};
 use ibkr_agent_mcp::serve_stdio;
 use ibkr_agent_protocol::catalogue::Listing;
@@ -31,12 +32,24 @@ pub(crate) async fn run(context: &Context<'_>, verb: McpVerb) -> Result<(), Fail
     }
 }
 
+/// An agent's host shows this where its user looks for what is wrong.
+fn warn_of_the_simulator(context: &Context<'_>) {
+    if let Some(folder) = world::forgotten(context) {
+        context.printer.notice(&format!(
+            "SIMULATOR: no configuration was named, and a broker's installation is in {}. Name its \
+             configuration with --config or IBKR_CONFIG, or say --simulator.",
+            folder.display()
+        ));
+    }
+}
+
 async fn stdio(context: &Context<'_>, how: &ServeArgs) -> Result<(), Failure> {
     if how.bind.is_some() {
         return Err(Failure::input("--bind belongs to --transport http"));
     }
     let stop = signals::stop_token();
     let plan = open::prepared(context)?;
+    warn_of_the_simulator(context);
     let listing = match &how.toolsets {
         Some(names) => {
             Listing::parse(names).map_err(|error| Failure::input(format!("--toolsets: {error}")))?

@@ -9,6 +9,7 @@ use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::{self, Opened, OwnError, Owned, Plan};
 use crate::run::{Context, mistaken};
+use crate::world;
 use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_gateway::app::demo_key_path;
 use ibkr_agent_gateway::operator::{
@@ -238,6 +239,7 @@ pub(crate) async fn signer(
 pub(crate) async fn init(context: &Context<'_>, verb: OperatorVerb) -> Result<(), Failure> {
     let OperatorVerb::Init { label } = verb;
     let plan = open::prepared(context)?;
+    world::announce(context, &plan);
     let owned = Box::pin(Owned::start(&plan)).await.map_err(|error| match error {
         OwnError::Locked => Failure::from(OwnError::Locked)
             .next_step("Stop the sidecar and every MCP client of this folder, then run it again."),

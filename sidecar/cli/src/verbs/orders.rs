@@ -50,10 +50,10 @@ pub(crate) async fn submit(
             }
             // The running sidecar keeps the question; `questions answer` answers it.
             None => {
-                context.printer.notice(
+                context.printer.notice(&context.invocation.spell(
                     "No terminal: the broker's question waits. Answer it with `ibkr-agent \
                      questions answer`; without an answer it ends with no.",
-                );
+                ));
                 return context.printer.document(answer.get());
             }
         };

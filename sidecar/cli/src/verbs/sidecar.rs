@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::open::{self, LocalAgents, Owned, Plan};
 use crate::run::Context;
 use crate::signals;
+use crate::world;
 use ibkr_agent_domain::{ErrorCode, Timestamp};
 use ibkr_agent_gateway::config::RelaySettings;
 use ibkr_agent_gateway::folder;
@@ -53,6 +54,7 @@ pub(crate) async fn run(context: &Context<'_>, verb: SidecarVerb) -> Result<(), 
 async fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let stop = signals::stop_token();
     let plan = open::prepared(context)?;
+    world::announce(context, &plan);
     let owned = Box::pin(Owned::start(&plan)).await.map_err(Failure::from)?;
     let served = Box::pin(serve_owned(context, &plan, &owned, stop)).await;
     owned.close().await;
@@ -159,7 +161,7 @@ fn credentials_failure(error: &CredentialsError) -> Failure {
 /// `sidecar pair`.
 async fn pair_now(context: &Context<'_>, how: &PairArgs) -> Result<(), Failure> {
     let plan = open::prepared(context)?;
-    let configured = context.raw.sidecar.remote_relay_url.as_deref();
+    let configured = context.taken.raw.sidecar.remote_relay_url.as_deref();
     let url = how.relay_url.as_deref().or(configured).ok_or_else(|| {
         Failure::input("give --relay-url, or sidecar.remote_relay_url in the configuration")
     })?;

@@ -23,3 +23,4 @@ mod support;
 mod terminal;
 mod usage;
 mod watch;
+mod worlds;

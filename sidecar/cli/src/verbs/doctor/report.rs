@@ -7,6 +7,7 @@
 use crate::failure::Failure;
 use crate::print::Printer;
 use ibkr_agent_domain::{ErrorCode, Untrusted};
+use ibkr_agent_gateway::invocation::Invocation;
 use serde_json::{Value, json};
 
 /// Longest sentence in characters.
@@ -205,6 +206,13 @@ impl Report {
             self.count("skipped"),
         ));
         lines.join("\n")
+    }
+
+    /// Says every next step as it is typed in another terminal.
+    pub(crate) fn spell(&mut self, invocation: &Invocation) {
+        for step in self.findings.iter_mut().filter_map(|finding| finding.next_step.as_mut()) {
+            *step = invocation.spell(step);
+        }
     }
 
     /// Prints the report; a failed one is also an error, whose exit code is that of the first

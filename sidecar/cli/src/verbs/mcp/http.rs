@@ -45,7 +45,7 @@ pub(super) async fn serve_local(context: &Context<'_>, how: &ServeArgs) -> Resul
 
 /// The checked endpoint; only what the file enables, whatever the flags say.
 fn endpoint(context: &Context<'_>, how: &ServeArgs) -> Result<RemoteConfig, Failure> {
-    if context.config_path.is_none() {
+    if context.taken.found.is_none() {
         let message = "serving over HTTP needs an issuer, and so a configuration";
         return Err(Failure::new(ErrorCode::ConfigRemoteMcpForbidden, message).next_step(
             "Give --config with remote_mcp.issuer, or try everything with ibkr-agent demo --serve.",
@@ -54,7 +54,7 @@ fn endpoint(context: &Context<'_>, how: &ServeArgs) -> Result<RemoteConfig, Fail
     let refused = |error: ibkr_agent_remote::config::ConfigError| {
         Failure::new(error.code(), error.to_string())
     };
-    let mut raw = context.raw.clone();
+    let mut raw = context.taken.raw.clone();
     if let Some(address) = how.bind {
         raw.remote_mcp.bind_address = Some(address.to_string());
     }

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 /// Runs a verb of `sidecar pairing …`.
 pub(super) async fn run(context: &Context<'_>, verb: PairingVerb) -> Result<(), Failure> {
-    let remote = RemoteConfig::try_from_raw(&context.raw, context.environment)
+    let remote = RemoteConfig::try_from_raw(&context.taken.raw, context.environment)
         .map_err(|error| Failure::new(error.code(), error.to_string()))?;
     let Some(folder) = remote.relay.state_dir.clone() else {
         return Err(Failure::new(ErrorCode::ConfigInvalid, "relay.state_dir is missing"));
