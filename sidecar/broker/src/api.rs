@@ -109,6 +109,11 @@ pub trait Broker: Send + Sync + fmt::Debug + 'static {
     /// What answers: `client_portal_gateway` or `simulator`.
     fn backend(&self) -> &'static str;
 
+    /// Whether its market is a simulated one that is open at any time, as last learnt.
+    fn is_always_open(&self) -> bool {
+        false
+    }
+
     /// The session as last learnt; makes no request.
     fn health(&self) -> SessionHealth;
 

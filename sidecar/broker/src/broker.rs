@@ -39,6 +39,11 @@ impl Broker for ClientPortal {
         }
     }
 
+    fn is_always_open(&self) -> bool {
+        self.expected_mode() == Mode::Simulated
+            && self.session().known().is_some_and(|known| known.is_always_open)
+    }
+
     fn health(&self) -> SessionHealth {
         self.session_health()
     }

@@ -297,6 +297,7 @@ impl ClientPortal {
             accounts,
             is_paper,
             is_simulated: brokerage.is_simulated(),
+            is_always_open: brokerage.is_always_open(),
             read_at: Instant::now(),
         });
         self.note(Cause::Ready);

@@ -21,6 +21,8 @@ pub(crate) struct Known {
     pub(crate) accounts: Vec<AccountInfo>,
     pub(crate) is_paper: Option<bool>,
     pub(crate) is_simulated: bool,
+    /// Whether the simulated market is open at any time.
+    pub(crate) is_always_open: bool,
     pub(crate) read_at: Instant,
 }
 

@@ -97,6 +97,12 @@ impl BrokerageAccounts {
         version.is_some_and(|version| version.starts_with("Simulated "))
     }
 
+    /// Whether it is our simulator's and its market open at any time, which its version tells too.
+    pub(crate) fn is_always_open(&self) -> bool {
+        let version = self.server_info.as_ref().and_then(|info| info.server_version.as_str());
+        self.is_simulated() && version.is_some_and(|version| version.ends_with(", always open"))
+    }
+
     /// Whether it is a paper login: as told, else by the ids, which start with D on paper only.
     pub(crate) fn is_paper_login(&self) -> Option<bool> {
         self.is_paper.is_true().or_else(|| {

@@ -3,7 +3,10 @@
 use crate::scripted::{Scripted, say};
 use crate::support::{AAPL, World, client, config, conid, dec};
 use ibkr_agent_broker::{Broker, BrokerError, Resolution, ResolveFilters};
-use ibkr_agent_domain::{AssetClass, Contract, Currency, Instrument, Mode, OptionRight, Side};
+use ibkr_agent_domain::{
+    AssetClass, Contract, Currency, Instrument, Mode, OptionRight, Side, Timestamp, TradingNow,
+};
+use ibkr_agent_simulator::{ClockMode, MarketHours, SimulatorConfig};
 
 const FORD: u64 = 9_599_491;
 const SAP: u64 = 14_204;
@@ -204,6 +207,25 @@ async fn a_search_by_class_finds_that_class_only() {
     assert_eq!(pair.iter().map(|row| row.conid).collect::<Vec<_>>(), [conid(EUR_USD)]);
     let refused = world.broker.search("AAPL", Some(AssetClass::Option)).await.unwrap_err();
     assert_eq!(refused.code().as_str(), "INPUT_INVALID");
+}
+
+#[tokio::test]
+async fn whether_it_trades_now_is_what_the_simulated_calendar_says_at_any_real_time() {
+    let moment = |text: &str| Timestamp::parse(text).unwrap();
+    let (sunday, monday) = (moment("2026-11-29T16:00:00Z"), moment("2026-11-30T14:30:00Z"));
+    let clock = ClockMode::Manual(sunday.as_millis());
+    let world = World::start(SimulatorConfig { clock, ..SimulatorConfig::default() }).await;
+    world.broker.renew().await.unwrap();
+    assert!(world.broker.is_always_open());
+    let hours = world.broker.trading_hours(conid(AAPL)).await.unwrap();
+    assert!(matches!(hours.at(sunday), TradingNow::Open { .. }), "{hours:?}");
+    world.control.set_market_hours(MarketHours::Calendar);
+    let (calendar, _) = client(config(&world.simulator.base_url(), Mode::Simulated));
+    calendar.renew().await.unwrap();
+    assert!(!calendar.is_always_open());
+    let hours = calendar.trading_hours(conid(AAPL)).await.unwrap();
+    assert_eq!(hours.at(sunday), TradingNow::Closed { opens: monday });
+    assert!(matches!(hours.at(monday), TradingNow::Open { .. }));
 }
 
 #[tokio::test]
