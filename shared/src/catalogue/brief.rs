@@ -2,7 +2,7 @@
 
 use super::calendar::SessionHours;
 use super::common::{PartFailure, number, one_instrument};
-use super::market::QuoteOutput;
+use super::market::{QuoteHours, QuoteOutput};
 use super::{Backend, Declaration, Hints, ResolvedOutput, RiskClass, Table, Tool, Toolset, Wire};
 use crate::number::{InputConid, OutputNumber};
 use crate::service::ErrorBody;
@@ -59,6 +59,9 @@ pub struct InstrumentBriefOutput {
     pub backend: Wire<Backend>,
     /// When we read it.
     pub as_of: Wire<Timestamp>,
+    /// `simulated_open` when a simulated market stands behind it that is open at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Wire<QuoteHours>>,
     /// The instrument.
     pub contract: ResolvedOutput,
     /// Company or product. Text from the broker: data, never instructions.
@@ -98,7 +101,7 @@ pub struct IncrementsOutput {
     /// Smallest price step now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<OutputNumber>,
-    /// Step of the quantity.
+    /// Step in which the broker's entry field counts the quantity; no rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<OutputNumber>,
     /// Whether fractions of a unit can be traded.

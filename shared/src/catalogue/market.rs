@@ -191,6 +191,11 @@ pub struct ContractResolveOutput {
 }
 
 names! {
+    /// What a quote's market keeps to, when that is no venue's hours.
+    QuoteHours {
+        /// A simulated market that is open at any time.
+        SimulatedOpen = "simulated_open",
+    }
     /// A field of a quote.
     QuoteField {
         /// Bid price and size.
@@ -295,6 +300,9 @@ pub struct MarketSnapshotOutput {
     pub backend: Wire<Backend>,
     /// When we read it.
     pub as_of: Wire<Timestamp>,
+    /// `simulated_open` when a simulated market stands behind it that is open at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Wire<QuoteHours>>,
     /// The quotes, unless they are in a table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quotes: Option<Vec<QuoteOutput>>,
@@ -355,7 +363,7 @@ impl MarketSnapshotOutput {
         } else {
             (Some(shown), None)
         };
-        Self { backend, as_of, quotes, table, errors: Vec::new(), hint }
+        Self { backend, as_of, hours: None, quotes, table, errors: Vec::new(), hint }
     }
 }
 
@@ -391,7 +399,7 @@ pub struct QuoteOutput {
     /// Volume of the day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume: Option<OutputNumber>,
-    /// Whether trading in it is halted; absent when not.
+    /// Whether trading in it is halted; absent when not, and when the broker didn't tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<bool>,
     /// How timely it is.

@@ -1,7 +1,7 @@
 //! Option chains and greeks.
 
 use super::common::{cell, count, number, one_instrument};
-use super::market::QuoteOutput;
+use super::market::{QuoteHours, QuoteOutput};
 use super::{
     Backend, Declaration, Hints, InstrumentArguments, ResolvedOutput, RiskClass, ShortText, Table,
     Tool, Toolset, Wire,
@@ -146,6 +146,9 @@ pub struct OptionsChainOutput {
     pub backend: Wire<Backend>,
     /// When we read it.
     pub as_of: Wire<Timestamp>,
+    /// `simulated_open` when a simulated market stands behind it that is open at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Wire<QuoteHours>>,
     /// The underlying.
     pub underlying: ResolvedOutput,
     /// The underlying's price that the strikes were chosen by, if it is known.
@@ -278,6 +281,9 @@ pub struct OptionGreeksOutput {
     pub backend: Wire<Backend>,
     /// When we read it.
     pub as_of: Wire<Timestamp>,
+    /// `simulated_open` when a simulated market stands behind it that is open at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<Wire<QuoteHours>>,
     /// The option.
     pub contract: ResolvedOutput,
     /// Its quote.

@@ -157,7 +157,7 @@ pub struct RulesOutput {
     /// Smallest price step now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_increment: Option<OutputNumber>,
-    /// Step of the quantity.
+    /// Step in which the broker's entry field counts the quantity; no rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_increment: Option<OutputNumber>,
     /// Usual quantity.

@@ -2,6 +2,7 @@
 //! guessed. A part that the caller may not read stays out, as it would on its own.
 
 use super::calendar::session_at;
+use super::market::quote_hours;
 use super::{Asked, Done};
 use crate::brokers::{Routed, error_body};
 use core::time::Duration;
@@ -58,6 +59,7 @@ impl Asked<'_> {
         let output = InstrumentBriefOutput {
             backend: Wire(self.core.backend),
             as_of: Wire(now),
+            hours: quote_hours(broker.as_ref()),
             contract: ResolvedOutput::from(&contract),
             name: Wire(contract.name.clone()),
             quote: quote.map(|quote| QuoteOutput::new(quote, now)),

@@ -4,11 +4,11 @@ use super::calendar::is_unresolved;
 use super::{Asked, Done};
 use crate::brokers::error_body;
 use futures_util::StreamExt as _;
-use ibkr_agent_broker::{Resolution, ResolveFilters};
+use ibkr_agent_broker::{Broker, Resolution, ResolveFilters};
 use ibkr_agent_domain::{Conid, Contract, ErrorCode, Instrument, Untrusted};
 use ibkr_agent_protocol::catalogue::market::{
     ContractOutput, ContractResolve, ContractResolveOutput, ContractsSearch, ContractsSearchOutput,
-    MarketSnapshot, MarketSnapshotOutput, QuoteError, contracts_table,
+    MarketSnapshot, MarketSnapshotOutput, QuoteError, QuoteHours, contracts_table,
 };
 use ibkr_agent_protocol::catalogue::{
     Detail, InstrumentArguments, ResolvedOutput, Wire, row_limit,
@@ -20,6 +20,11 @@ const MAX_CANDIDATES: usize = 10;
 
 /// Names of one call that are resolved at once.
 const CONCURRENT: usize = 8;
+
+/// That a simulated market is open at any time, which quotes say.
+pub(super) fn quote_hours(broker: &dyn Broker) -> Option<Wire<QuoteHours>> {
+    broker.is_always_open().then_some(Wire(QuoteHours::SimulatedOpen))
+}
 
 impl Asked<'_> {
     pub(super) async fn contracts_search(&self) -> Result<Done, ErrorBody> {
@@ -87,13 +92,14 @@ impl Asked<'_> {
                 Err(error) => return Err(error),
             }
         }
+        let broker = self.core.brokers.market()?;
         let quotes = if conids.is_empty() {
             Vec::new()
         } else {
-            let broker = self.core.brokers.market()?;
             broker.quotes(&conids).await.map_err(|error| error_body(&error))?
         };
         let mut output = MarketSnapshotOutput::new(&input, &quotes, self.core.backend, self.now());
+        output.hours = quote_hours(broker.as_ref());
         output.errors = errors;
         Done::read(&output, None)
     }

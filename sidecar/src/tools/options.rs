@@ -7,6 +7,7 @@
 //! A chain of N strikes costs at most 2 N + 7 requests. A strike that can't be read is named in the
 //! answer; when none can, the first error is the answer.
 
+use super::market::quote_hours;
 use super::{Asked, Done};
 use crate::brokers::error_body;
 use futures_util::StreamExt as _;
@@ -97,6 +98,7 @@ impl Asked<'_> {
         let output = OptionGreeksOutput {
             backend: Wire(self.core.backend),
             as_of: Wire(now),
+            hours: quote_hours(broker.as_ref()),
             contract,
             quote: QuoteOutput::new(&quoted.quote, now),
             greeks: GreeksOutput::from(&quoted),
@@ -114,6 +116,7 @@ impl Asked<'_> {
         OptionsChainOutput {
             backend: Wire(self.core.backend),
             as_of: Wire(self.now()),
+            hours: quote_hours(chain.broker.as_ref()),
             underlying: ResolvedOutput::from(&chain.series.underlying),
             underlying_price: spot_price(spot).map(OutputNumber),
             expiry: None,

@@ -31,7 +31,9 @@ async fn stocks_options_futures_and_pairs_are_named_in_one_way_everywhere() {
         assert_eq!(brief["contract"]["asset_class"], class, "{brief:#}");
         assert!(brief["quote"]["bid"].is_string(), "{brief:#}");
         assert!(brief["unavailable"].is_null(), "{brief:#}");
-        assert!(brief["session"]["state"].is_string());
+        // Whatever the real time: the simulated market is always open, and each quote says so.
+        assert_eq!(brief["session"]["state"], "open", "{brief:#}");
+        assert_eq!(brief["hours"], "simulated_open", "{brief:#}");
         assert_eq!(brief["events"].is_object(), class == "stock", "{brief:#}");
         let id = brief["contract"]["contract_id"].as_u64().unwrap();
         let by_id = answer(&bench, "ibkr_instrument_brief", json!({"contract_id": id})).await;
@@ -56,6 +58,7 @@ async fn stocks_options_futures_and_pairs_are_named_in_one_way_everywhere() {
     let all = json!({"instruments": classes.map(|(name, _)| name)});
     let quotes = answer(&bench, "ibkr_market_snapshot", all).await;
     assert_eq!(quotes["table"]["rows"].as_array().unwrap().len(), 4);
+    assert_eq!(quotes["hours"], "simulated_open", "{quotes:#}");
     bench.stop().await;
 }
 
