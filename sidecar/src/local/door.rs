@@ -27,6 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long accepting rests after a failure, so that a lack of descriptors doesn't spin.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
+/// How often a door looks whether its socket file is still its own.
+const LOST_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How long connections may go on after shutdown began.
 const DRAIN: Duration = Duration::from_secs(8);
 
@@ -220,19 +223,59 @@ impl Door {
         Ok(stream)
     }
 
+    /// Opens the door anew where somebody took its socket file away: who comes would find nobody,
+    /// and could neither halt nor cancel.
+    async fn open_again_if_lost(&mut self) {
+        if self.is_there() {
+            return;
+        }
+        let Some((folder, name)) = self.path.parent().zip(self.path.file_name()) else {
+            return;
+        };
+        // A state folder that is gone isn't made anew.
+        if !folder.parent().is_some_and(Path::is_dir) {
+            return;
+        }
+        match Self::open(folder, &name.to_string_lossy()).await {
+            Ok(door) => {
+                tracing::warn!(door.path = %self.path.display(), "local.door_opened_again");
+                *self = door;
+            }
+            Err(error) => {
+                tracing::warn!(door.path = %self.path.display(), door.error = %error,
+                    "local.door_lost");
+            }
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == self.file)
+    }
+
     /// Serves callers, at most `limit` at once, until `shutdown`; then closes the door, lets those
     /// inside finish for a bounded time, and returns.
-    pub(crate) async fn serve<F, Fut>(self, limit: usize, shutdown: CancellationToken, inside: F)
-    where
+    pub(crate) async fn serve<F, Fut>(
+        mut self,
+        limit: usize,
+        shutdown: CancellationToken,
+        inside: F,
+    ) where
         F: Fn(UnixStream) -> Fut,
         Fut: Future<Output = ()> + Send + 'static,
     {
         let slots = Arc::new(Semaphore::new(limit));
         let callers = TaskTracker::new();
+        let mut lost = tokio::time::interval(LOST_INTERVAL);
+        lost.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
+                _ = lost.tick() => {
+                    self.open_again_if_lost().await;
+                    continue;
+                }
                 accepted = self.accept() => accepted,
             };
             match accepted {
@@ -271,9 +314,7 @@ async fn hold(slot: OwnedSemaphorePermit, caller: impl Future<Output = ()>) {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        let same = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.file);
-        if same {
+        if self.is_there() {
             // A socket file that stays is replaced by the next one who opens the door.
             drop(std::fs::remove_file(&self.path));
         }
