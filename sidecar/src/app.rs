@@ -14,6 +14,7 @@ use crate::engine::{
 };
 use crate::folder::{DEMO_KEY_FILE, FolderError, StateFolder};
 use crate::invocation::Invocation;
+use crate::marker::{HALT_FILE, Marker};
 use crate::notices::{self, NoticeSender, NoticeSettings};
 use crate::opening::{self, OpenState};
 use crate::operator::keys::{KeyError, NewKey, create_key, describe_key};
@@ -21,7 +22,7 @@ use crate::operator::{OperatorDomain, OperatorPublicKey, verify_signature};
 use crate::relay::CredentialsError;
 use crate::tools::{Agents, Ceilings, Core, Enabled, Journal, RefusalMeter};
 use ibkr_agent_audit::{Ledger, OpenError};
-use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing};
+use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing, Sentinel};
 use ibkr_agent_domain::{
     AccountId, Actor, AssetClass, BrokerName, Currency, Decision, Door, ErrorCode, Mode, Money,
     Record, RecordKind, ScopeSet, SidecarId, Tier, Timestamp,
@@ -240,7 +241,8 @@ impl Sidecar {
         let OpenState { folder, ledger, emergency, identity, restored } =
             opening::open(&config, &clock).await?;
         let policy = Policy::new(config.limits.clone())?;
-        let latch = HaltLatch::default();
+        let sentinel = Sentinel::beside(folder.path(), HALT_FILE)?;
+        let latch = HaltLatch::new(Some(sentinel));
         let shutdown = CancellationToken::new();
         let tracker = TaskTracker::new();
         let brokers = connect(&config, own, &latch, &clock, (&shutdown, &tracker))?;
@@ -265,6 +267,7 @@ impl Sidecar {
             emergency: Some(emergency),
             brokers: Arc::clone(&brokers),
             latch,
+            marker: Marker::new(folder.path()),
             clock,
             watch_interval: config.watch_interval,
             survey_interval: config.survey_interval,

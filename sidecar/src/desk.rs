@@ -2,6 +2,7 @@
 //!
 //! The only way to an operator's act. Nothing that an agent or the remote can send leads here.
 
+mod halts;
 mod log;
 
 use crate::engine::{
@@ -205,21 +206,14 @@ impl OperatorDesk {
     async fn look_halt(&self) -> Result<Value, ErrorBody> {
         let halt = self.core.engine.look(|engine, _| engine.halt_entry().clone()).await;
         let halt = halt.map_err(refusal_body)?;
-        Ok(json!({
-            "halted": halt.halted,
-            "since": halt.since.to_string(),
-            "by": Untrusted::bounded(&halt.by, 128).as_str(),
-            "reason": Untrusted::bounded(&halt.reason, 200).as_str(),
-            "audit_event_id": halt.audit_event_id,
-            "state_doubt": halt.is_of_state().then_some(halt.reason.as_str()),
-        }))
+        Ok(halts::shown(&halt))
     }
 
     /// What a start found amiss in the state folder, until an operator accepts it.
     async fn state_doubt(&self) -> Result<Option<String>, ErrorBody> {
         let halt = self.core.engine.look(|engine, _| engine.halt_entry().clone()).await;
         let halt = halt.map_err(refusal_body)?;
-        Ok(halt.is_of_state().then_some(halt.reason))
+        Ok(halt.is_of_state().then(|| halt.told()))
     }
 
     async fn halt_status(&self) -> Result<Value, ErrorBody> {

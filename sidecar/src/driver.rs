@@ -16,6 +16,7 @@ use crate::engine::{
     Input, JobId, Now, Pending, PlaceReport, Refusal, Ticket,
 };
 use crate::facts;
+use crate::marker::Marker;
 use crate::notices::NoticeSender;
 use ibkr_agent_audit::{Emergency, Ledger, Recorded};
 use ibkr_agent_broker::{Asked, CancelOutcome, Errand, HaltLatch, PlaceOutcome, Urgency};
@@ -40,6 +41,8 @@ const MAX_CALLS: usize = 512;
 const CHANGE_QUEUE: usize = 256;
 /// The turn at the broker of reads that a decision waits for.
 const DECISIONS: u64 = 1;
+/// How often the halt's file is looked for; an order looks for it itself.
+const HALT_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the driver waits for effects in flight when it stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -50,6 +53,7 @@ pub(crate) struct DriverParts {
     pub(crate) emergency: Option<Emergency>,
     pub(crate) brokers: Arc<Brokers>,
     pub(crate) latch: HaltLatch,
+    pub(crate) marker: Marker,
     pub(crate) clock: Clock,
     /// How often open orders are looked up at the broker.
     pub(crate) watch_interval: Duration,
@@ -67,6 +71,7 @@ pub struct EngineHandle {
     next_ticket: Arc<AtomicU64>,
     changes: broadcast::Sender<Change>,
     checked: tokio::sync::watch::Receiver<CheckedAccounts>,
+    latch: HaltLatch,
     clock: Clock,
 }
 
@@ -140,6 +145,12 @@ impl EngineHandle {
         drop(self.inbox.send(Message::Input(Box::new(input))));
     }
 
+    /// Halts because a signal came: at once, then durably.
+    pub fn halt_by_signal(&self, name: &str) {
+        self.latch.halt();
+        self.tell(report::halted_by("signal", vec![report::signalled(name)]));
+    }
+
     /// Asks to read orders and trades of an account soon.
     pub(crate) fn seek(&self, account: AccountId) {
         drop(self.inbox.send(Message::Seek(account)));
@@ -201,6 +212,7 @@ pub(crate) fn spawn(
         next_ticket: Arc::new(AtomicU64::new(1)),
         changes: changes.clone(),
         checked: checked.subscribe(),
+        latch: parts.latch.clone(),
         clock: parts.clock.clone(),
     };
     let driver = Driver {
@@ -209,6 +221,7 @@ pub(crate) fn spawn(
         emergency: parts.emergency,
         brokers: parts.brokers,
         latch: parts.latch,
+        marker: parts.marker,
         clock: parts.clock,
         watch_interval: parts.watch_interval,
         survey_interval: parts.survey_interval,
@@ -235,6 +248,7 @@ struct Driver {
     emergency: Option<Emergency>,
     brokers: Arc<Brokers>,
     latch: HaltLatch,
+    marker: Marker,
     clock: Clock,
     watch_interval: Duration,
     survey_interval: Duration,
@@ -262,6 +276,10 @@ impl Driver {
         shutdown: CancellationToken,
     ) {
         self.perform(first);
+        // Before anything is taken in: a start beside the halt's file is halted.
+        self.look_for_halts();
+        let mut halts = tokio::time::interval(HALT_INTERVAL);
+        halts.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut watch = tokio::time::interval(self.watch_interval);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let first = tokio::time::Instant::now() + self.survey_interval;
@@ -274,6 +292,7 @@ impl Driver {
                     Some(message) => self.take(message),
                     None => return,
                 },
+                _ = halts.tick() => self.look_for_halts(),
                 _ = watch.tick() => self.watch(),
                 _ = survey.tick() => self.survey(),
                 () = shutdown.cancelled() => break,
@@ -312,6 +331,9 @@ impl Driver {
         let now = self.clock.now();
         let effects = match message {
             Message::Ask { ticket, input, told } => {
+                if report::minds_halts(&input) {
+                    self.look_for_halts();
+                }
                 self.waiting.insert(ticket, told);
                 self.engine.handle(*input, now)
             }
@@ -325,6 +347,9 @@ impl Driver {
                 self.take_in(begun, *evidence, positions, now)
             }
             Message::Placed { order, outcome } => {
+                if matches!(outcome, PlaceOutcome::NotSent { why: NotSent::Halted }) {
+                    self.look_for_halts();
+                }
                 let report = self.report(&order, outcome);
                 self.engine.handle(Input::PlaceDone { order, report }, now)
             }
@@ -341,6 +366,17 @@ impl Driver {
                 Vec::new()
             }
         };
+        self.perform(effects);
+    }
+
+    /// Takes in what the halt's file says.
+    fn look_for_halts(&mut self) {
+        let found = self.marker.news(self.latch.take_seen());
+        if found.is_empty() {
+            return;
+        }
+        self.latch.halt();
+        let effects = self.engine.handle(report::halted_by("file", found), self.clock.now());
         self.perform(effects);
     }
 
@@ -391,6 +427,11 @@ impl Driver {
                     let recorded = self.emergency.as_mut().map(|file| file.record(permit, now));
                     let event = recorded.and_then(Result::ok).map(|r| r.event().to_string());
                     Self::feed(&self.inbox, Input::EmergencyHalted { ticket, event });
+                }
+                Effect::Reopen { ticket, requester, entry, generation } => {
+                    let cleared = self.marker.take_away();
+                    let end = Input::Reopened { ticket, requester, entry, generation, cleared };
+                    Self::feed(&self.inbox, end);
                 }
                 Effect::SetLatch { halted: true } => self.latch.halt(),
                 Effect::SetLatch { halted: false } => self.latch.resume(),
@@ -464,8 +505,11 @@ impl Driver {
             return;
         };
         let order = order.clone();
+        let latch = self.latch.clone();
         self.effects.spawn(async move {
             let outcome = match broker {
+                // A broker of somebody's own may know no latch.
+                Some(_) if latch.is_halted() => PlaceOutcome::NotSent { why: NotSent::Halted },
                 Some(broker) => {
                     let sent = seen_through(async move { broker.place(permit).await });
                     sent.await.unwrap_or(PlaceOutcome::Unknown { why: BROKE })

@@ -14,6 +14,7 @@ use crate::secrets::{Secrets, SecretsError, make_folder};
 use ibkr_agent_audit::History;
 use ibkr_agent_domain::ErrorCode;
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The store's file.
@@ -28,7 +29,10 @@ pub(crate) const KEY_FILE: &str = "operator.key";
 const INSTALLATION_FILE: &str = "installation.json";
 /// The secrets of a folder whose first start isn't done.
 const SETUP_FILE: &str = "installation.new";
-/// What no new folder holds. The simulator's own file isn't ours.
+/// Who owns the folder now; taken away at an orderly end.
+const OWNER_FILE: &str = "owner.pid";
+/// What no new folder holds. The simulator's own file isn't ours; the halt's file and the owner's
+/// number say nothing of an installation: a new folder with the first starts, halted.
 const REMAINS: [&str; 7] = [
     STORE_FILE,
     "store.anchor",
@@ -43,7 +47,7 @@ const REMAINS: [&str; 7] = [
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// Another process owns it.
-    #[error("another process owns the state folder {}", .0.display())]
+    #[error("another process owns the state folder {}{}", .0.display(), end_of(.0))]
     Locked(PathBuf),
     /// The keys are gone, and other files aren't.
     #[error(
@@ -77,6 +81,17 @@ impl FolderError {
     }
 }
 
+/// How to end the process that holds a folder, where its number is known.
+#[must_use]
+pub fn end_of(path: &Path) -> String {
+    match holder(path) {
+        Holder::Process { pid: Some(pid), .. } => {
+            format!(": process {pid}; if it hangs, kill -9 {pid} ends it")
+        }
+        Holder::Process { pid: None, .. } | Holder::Nobody | Holder::Unclear(_) => String::new(),
+    }
+}
+
 /// A state folder that this process owns.
 #[derive(Debug)]
 pub(crate) struct StateFolder {
@@ -101,6 +116,7 @@ impl StateFolder {
             drop(lock_of(&store, path)?);
         }
         let (secrets, history) = find(path)?;
+        name_owner(path);
         Ok(Self { path: path.to_owned(), secrets, history, _lock: lock })
     }
 
@@ -148,6 +164,88 @@ pub fn is_in_use(path: &Path) -> bool {
     })
 }
 
+impl Drop for StateFolder {
+    fn drop(&mut self) {
+        // One that stays is told from a living owner's by the lock.
+        drop(std::fs::remove_file(self.file(OWNER_FILE)));
+    }
+}
+
+/// Says who owns the folder, for whoever must end a process that hangs.
+fn name_owner(path: &Path) {
+    let (file, draft) = (path.join(OWNER_FILE), path.join("owner.new"));
+    let text = format!("{}\n", std::process::id());
+    let written = std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &file));
+    if written.is_err() {
+        // Another process's number would be worse than none.
+        drop(std::fs::remove_file(&file));
+        tracing::warn!("sidecar.owner_not_named");
+    }
+}
+
+/// Who holds a state folder.
+#[derive(Debug)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// A process.
+    Process {
+        /// Its number, where it can be found.
+        pid: Option<u32>,
+        /// Whether it is of a version that reads the halt's file before each order.
+        reads_halt: bool,
+    },
+    /// It can't be found out.
+    Unclear(std::io::Error),
+}
+
+/// Finds who holds a state folder, without touching anything in it.
+#[must_use]
+pub fn holder(path: &Path) -> Holder {
+    let folder = match lock_of(path, path) {
+        Ok(folder) => folder,
+        Err(FolderError::Io(error)) => return Holder::Unclear(error),
+        Err(_) => return held(path, path),
+    };
+    let store = path.join(STORE_FILE);
+    // A version before this one held the store only.
+    let found = match lock_of(&store, path) {
+        Err(FolderError::Locked(_)) => held(&store, path),
+        Ok(_) | Err(_) => Holder::Nobody,
+    };
+    drop(folder);
+    found
+}
+
+fn held(locked: &Path, folder: &Path) -> Holder {
+    let text = std::fs::read_to_string(folder.join(OWNER_FILE)).unwrap_or_default();
+    let named: Option<u32> = text.trim().parse().ok();
+    let system = system_holder(locked);
+    // The system's word counts where it has one: the file may be another process's.
+    let reads_halt = named.is_some() && system.is_none_or(|system| Some(system) == named);
+    Holder::Process { pid: system.or(named), reads_halt }
+}
+
+/// Who holds the lock of a file, by Linux's table of locks.
+fn system_holder(path: &Path) -> Option<u32> {
+    let inode = path.metadata().ok()?.ino();
+    holder_in(&std::fs::read_to_string("/proc/locks").ok()?, inode)
+}
+
+/// The holder of an inode's whole-file lock, if just one file of that number is locked.
+fn holder_in(table: &str, inode: u64) -> Option<u32> {
+    let mut holders = table.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, file, ..] = words.as_slice() else {
+            return None;
+        };
+        (file.rsplit(':').next()?.parse() == Ok(inode)).then(|| pid.parse().ok())?
+    });
+    let pid = holders.next()?;
+    // A process of another container has no number here.
+    (holders.all(|other| other == pid) && pid != 0).then_some(pid)
+}
+
 /// Begins an installation for a verb that makes keys before the first start; nothing to do in a
 /// folder that has begun.
 ///
@@ -190,6 +288,7 @@ fn find(path: &Path) -> Result<(Secrets, History), FolderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ibkr_agent_domain::Timestamp;
 
     #[test]
     fn a_new_folder_needs_nothing_and_one_with_remains_does_not_start() {
@@ -217,6 +316,51 @@ mod tests {
             );
             std::fs::remove_file(folder.path().join(name)).unwrap();
         }
+    }
+
+    #[test]
+    fn the_owner_is_named_while_it_lives_and_told_from_one_that_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let taken = StateFolder::take(folder.path()).unwrap();
+        let own = std::process::id();
+        let found = holder(folder.path());
+        assert!(
+            matches!(found, Holder::Process { pid: Some(pid), reads_halt: true } if pid == own),
+            "{found:?}"
+        );
+        drop(taken);
+        assert!(matches!(holder(folder.path()), Holder::Nobody));
+        // What a crash leaves names nobody.
+        std::fs::write(folder.path().join(OWNER_FILE), "1\n").unwrap();
+        assert!(matches!(holder(folder.path()), Holder::Nobody));
+        assert!(matches!(holder(&folder.path().join("absent")), Holder::Unclear(_)));
+    }
+
+    #[test]
+    fn an_owner_of_an_older_version_is_not_said_to_read_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        StateFolder::take(folder.path()).unwrap().complete().unwrap();
+        let store = File::create(folder.path().join(STORE_FILE)).unwrap();
+        store.lock().unwrap();
+        assert!(matches!(holder(folder.path()), Holder::Process { reads_halt: false, .. }));
+    }
+
+    #[test]
+    fn the_systems_table_names_the_holder_of_one_file_only() {
+        let table = "1: FLOCK  ADVISORY  WRITE 4242 08:01:77 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 7 08:01:78 0 EOF\n\
+                     3: FLOCK  ADVISORY  WRITE 1 08:01:79 0 EOF\n\
+                     4: FLOCK  ADVISORY  WRITE 2 08:02:79 0 EOF\n\
+                     5: FLOCK  ADVISORY  WRITE 0 08:02:80 0 EOF\n";
+        let found = [77, 78, 79, 80, 81].map(|inode| holder_in(table, inode));
+        assert_eq!(found, [Some(4242), None, None, None, None]);
+    }
+
+    #[test]
+    fn a_new_folder_in_which_somebody_halted_already_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        crate::marker::write(folder.path(), "before", Timestamp::from_millis(0)).unwrap();
+        assert_eq!(StateFolder::take(folder.path()).unwrap().history(), History::New);
     }
 
     #[test]

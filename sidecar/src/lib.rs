@@ -31,6 +31,7 @@ pub mod facts;
 pub mod folder;
 pub mod invocation;
 pub mod local;
+pub mod marker;
 pub mod notices;
 mod opening;
 pub mod operator;

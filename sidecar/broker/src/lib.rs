@@ -54,7 +54,7 @@ pub use clock::{Clock, SystemClock};
 pub use config::{BrokerConfig, Pacing, TlsPolicy};
 pub use error::{BrokerError, ConnectError};
 pub use keeper::{Region, Viewer, instructions, keep_alive};
-pub use latch::HaltLatch;
+pub use latch::{Epoch, HaltLatch, Sentinel};
 pub use outcome::{Asked, CancelHint, CancelOutcome, PlaceOutcome, Prompt};
 pub use pacing::{Errand, Urgency, with_caller};
 pub use stream::StreamHealth;

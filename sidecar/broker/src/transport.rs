@@ -379,6 +379,7 @@ impl Transport {
 
     /// Writes an effect once. The latch, where given, is read last before the write.
     pub(crate) async fn send_once(&self, request: &Request, latch: Option<&HaltLatch>) -> Delivery {
+        let began = latch.map(HaltLatch::epoch);
         let deadline = Instant::now() + self.request_timeout;
         let Ok(_turn) = self.limiter.acquire(request.lane, deadline).await else {
             return Delivery::NotSent(NotSent::RateLimited);
@@ -399,7 +400,7 @@ impl Transport {
             if sender.ready().await.is_err() {
                 return Delivery::NotSent(NotSent::ConnectionClosed);
             }
-            if latch.is_some_and(HaltLatch::is_halted) {
+            if latch.zip(began).is_some_and(|(latch, began)| latch.stops(began)) {
                 return Delivery::NotSent(NotSent::Halted);
             }
             let sent_at = self.clock.now();

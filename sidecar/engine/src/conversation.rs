@@ -23,8 +23,11 @@ use std::time::Duration;
 struct Talk {
     /// The orders that are talked about: those of one plan.
     about: Vec<ClientOrderId>,
-    waiting: VecDeque<Recorded<Permit<Place>>>,
+    waiting: VecDeque<Placeable>,
 }
+
+/// A permit, and how often trading was halted when it was made.
+type Placeable = (Recorded<Permit<Place>>, u64);
 
 /// The logins that talk. What waits is bounded by the calls that may be in flight.
 #[derive(Debug, Default)]
@@ -32,9 +35,9 @@ pub(super) struct Talks(BTreeMap<BrokerName, Talk>);
 
 impl Engine {
     /// The intent is durable: the order is sent when its login has done talking.
-    pub(super) fn placeable(&mut self, permit: Recorded<Permit<Place>>, now: Now) -> Vec<Effect> {
-        let broker = permit.get().action().plan().broker().clone();
-        self.talks.0.entry(broker.clone()).or_default().waiting.push_back(permit);
+    pub(super) fn placeable(&mut self, placeable: Placeable, now: Now) -> Vec<Effect> {
+        let broker = placeable.0.get().action().plan().broker().clone();
+        self.talks.0.entry(broker.clone()).or_default().waiting.push_back(placeable);
         self.take_turn(&broker, now)
     }
 
@@ -81,15 +84,17 @@ impl Engine {
             if !asked {
                 talk.about.clear();
             }
-            let Some(permit) = talk.waiting.pop_front() else {
+            let Some((permit, halts)) = talk.waiting.pop_front() else {
                 if !asked {
                     self.talks.0.remove(broker);
                 }
                 return effects;
             };
             // Time may have passed since it was decided: the last checks are made now.
-            let why =
-                if asked { Some(NotSent::AnotherAsks) } else { self.held_back_for(&permit, now) };
+            let why = match asked {
+                true => Some(NotSent::AnotherAsks),
+                false => self.held_back_for(&permit, halts, now),
+            };
             match why {
                 Some(why) => {
                     effects.extend(self.hold_back(permit.get().action().references(), why, now));
@@ -105,9 +110,14 @@ impl Engine {
     }
 
     /// Why an order that is about to be sent isn't: halted or expired meanwhile.
-    fn held_back_for(&self, permit: &Recorded<Permit<Place>>, now: Now) -> Option<NotSent> {
+    fn held_back_for(
+        &self,
+        permit: &Recorded<Permit<Place>>,
+        halts: u64,
+        now: Now,
+    ) -> Option<NotSent> {
         let approval = self.approvals.get(permit.get().action().approval());
-        if self.halt.halted {
+        if self.halt.halted || halts != self.halt_generation {
             return Some(NotSent::Halted);
         }
         if approval.is_none_or(|approval| self.is_over(approval, now)) {

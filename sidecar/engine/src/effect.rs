@@ -334,6 +334,28 @@ pub enum Input {
         /// The record, if it was written.
         event: Option<String>,
     },
+    /// Halts were found that nobody asked for here: in the halt's file, or by a signal.
+    HaltsFound {
+        /// Who is recorded for them.
+        requester: Box<Requester>,
+        /// Who did it, in words.
+        by: String,
+        /// What was found.
+        found: Vec<FoundHalt>,
+    },
+    /// The halt's file was taken away, or wasn't.
+    Reopened {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who resumes.
+        requester: Box<Requester>,
+        /// The resume, durable by now.
+        entry: Box<HaltEntry>,
+        /// Of which halt it is the end.
+        generation: u64,
+        /// Whether no file halts any more.
+        cleared: bool,
+    },
     /// The broker's orders and trades of an account were read.
     Evidence {
         /// The account.
@@ -530,6 +552,17 @@ pub enum Effect {
         /// The permit.
         permit: Permit<Halt>,
     },
+    /// A resume is durable: take the halt's file away, and say whether none halts any more.
+    Reopen {
+        /// Who waits.
+        ticket: Ticket,
+        /// Who resumes.
+        requester: Box<Requester>,
+        /// The resume.
+        entry: Box<HaltEntry>,
+        /// Of which halt it is the end.
+        generation: u64,
+    },
     /// Set the latch that is read last before the socket write.
     SetLatch {
         /// Shut or open.
@@ -553,4 +586,13 @@ pub enum Effect {
     Notice(Box<Notice>),
     /// An approval or an order changed: wake whoever waits for it.
     Changed(Change),
+}
+
+/// A halt that was found, not asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundHalt {
+    /// When it was made, where that is known.
+    pub since: Option<Timestamp>,
+    /// Why.
+    pub reason: String,
 }

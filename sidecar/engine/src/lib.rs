@@ -62,8 +62,8 @@ pub use act::OperatorAct;
 pub use authority::{Asked, Authority, Signed, Unsigned, VerifySignature};
 pub use effect::{
     Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
-    Expired, Input, JobId, Now, PlaceReport, Precondition, PreviewDraft, Row, Standing, Submission,
-    Ticket, Work,
+    Expired, FoundHalt, Input, JobId, Now, PlaceReport, Precondition, PreviewDraft, Row, Standing,
+    Submission, Ticket, Work,
 };
 pub use evidence::Sought;
 pub use foreign::ForeignEntry;
@@ -75,8 +75,8 @@ pub use owner::{Owner, Whose, owner_of};
 pub use pending::{Batched, Durable, Payload, Pending, Proposed, Stage};
 pub use refusal::Refusal;
 pub use state::{
-    Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
-    OrderEntry, Preview, Restored, Speaker,
+    Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, LaterHalt,
+    OperatorKeyEntry, OrderEntry, Preview, Restored, Speaker,
 };
 pub use truth::{Fill, Finding, Incarnation};
 
@@ -169,7 +169,7 @@ enum After {
     /// Tell a ticket what happened; it happened whether or not the record could be written.
     Tell(Ticket, Answer),
     /// Place the order; `before` is what it was: nothing, or given back unsent.
-    Place { ticket: Ticket, legs: Vec<(ClientOrderId, Option<Box<OrderEntry>>)> },
+    Place { ticket: Ticket, legs: Vec<(ClientOrderId, Option<Box<OrderEntry>>)>, halts: u64 },
     /// Send the answer to a question, which nobody else can answer meanwhile.
     SendReply { ticket: Ticket, order: ClientOrderId, question: Box<Question> },
     /// Send the cancel.
@@ -189,8 +189,8 @@ enum After {
     TakeOver { ticket: Ticket },
     /// The halt is durable.
     Halt { ticket: Ticket, requester: Box<Requester> },
-    /// The resume is durable: open the latch.
-    Resume { ticket: Ticket, entry: Box<HaltEntry>, generation: u64 },
+    /// The resume is durable: take the halt's file away, then open the latch.
+    Resume { ticket: Ticket, requester: Box<Requester>, entry: Box<HaltEntry>, generation: u64 },
 }
 
 impl Engine {
@@ -205,13 +205,6 @@ impl Engine {
         for approval in &restored.approvals {
             high_water = high_water.max(approval.created_at);
         }
-        let never = HaltEntry {
-            halted: false,
-            since: now.wall,
-            by: "system".to_owned(),
-            reason: "never halted".to_owned(),
-            audit_event_id: None,
-        };
         let deadlines = restored.approvals.iter().map(|approval| {
             let left = approval.expires_at.since(high_water);
             (approval.id.clone(), now.monotonic.saturating_add(left))
@@ -230,7 +223,7 @@ impl Engine {
             orders: orders::Orders::restore(restored.orders),
             operator_keys: restored.operator_keys.into_iter().map(|k| (k.id.clone(), k)).collect(),
             admitted: restored.admitted.into_iter().map(|a| a.caller).collect(),
-            halt: restored.halt.unwrap_or(never),
+            halt: restored.halt.unwrap_or_else(|| HaltEntry::never(now.wall)),
             halt_generation: 0,
             audit_writable: true,
             budgets: limits::Budgets::default(),
@@ -317,6 +310,12 @@ impl Engine {
             Input::TakenOver { ticket, refused } => vec![self.taken_over(ticket, refused, now)],
             Input::EmergencyHalted { ticket, event } => {
                 vec![self.emergency_halted(ticket, event)]
+            }
+            Input::HaltsFound { requester, by, found } => {
+                self.halts_found(&requester, &by, found, now)
+            }
+            Input::Reopened { ticket, requester, entry, generation, cleared } => {
+                self.reopened(ticket, *requester, *entry, (generation, cleared), now)
             }
             Input::Evidence { account, orders, executions } => {
                 self.evidence(&account, &orders, &executions, now)
@@ -413,7 +412,9 @@ impl Engine {
             (After::Kept, _) => Vec::new(),
             (After::Forgotten, _) => self.forget_at_start(now).into_iter().collect(),
             (After::Tell(ticket, answer), _) => vec![Effect::Reply { ticket, answer, event }],
-            (After::Place { .. }, Pending::Place(permit)) => self.placeable(permit, now),
+            (After::Place { halts, .. }, Pending::Place(permit)) => {
+                self.placeable((permit, halts), now)
+            }
             (After::SendReply { ticket, order, .. }, Pending::Reply(permit)) => {
                 self.send_answer(ticket, &order, permit, event)
             }
@@ -433,13 +434,11 @@ impl Engine {
                 vec![Effect::Reply { ticket, answer: Answer::Done, event }]
             }
             (After::Resume { ticket, generation, .. }, _) if generation != self.halt_generation => {
-                vec![refuse(ticket, ErrorCode::KillSwitchClosed, "trading was halted again")]
+                vec![halt::halted_again(ticket)]
             }
-            (After::Resume { ticket, mut entry, .. }, _) => {
-                entry.audit_event_id.clone_from(&event);
-                self.halt = *entry;
-                let reply = Effect::Reply { ticket, answer: Answer::Done, event };
-                vec![Effect::SetLatch { halted: false }, reply]
+            (After::Resume { ticket, requester, mut entry, generation }, _) => {
+                entry.audit_event_id = event;
+                vec![Effect::Reopen { ticket, requester, entry, generation }]
             }
             // A commit gives the permit that it carried; anything else is a defect, and
             // nothing is sent.
@@ -469,7 +468,7 @@ impl Engine {
                 self.ask_again(&order, *question);
                 vec![refuse(ticket, code, sentence)]
             }
-            After::Place { ticket, legs } => self.place_not_recorded(ticket, legs, code),
+            After::Place { ticket, legs, .. } => self.place_not_recorded(ticket, legs, code),
             After::TakeOver { ticket } => vec![Self::not_taken_over(ticket)],
             After::SendCancel { ticket, request } => {
                 self.emergency_cancel(ticket, *request, now).into_iter().collect()

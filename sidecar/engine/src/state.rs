@@ -12,6 +12,7 @@ use ibkr_agent_domain::{
 use ibkr_agent_gates::Question;
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A stored preview. It can't be executed; it is what an approval refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,24 +259,79 @@ pub struct HaltEntry {
     pub reason: String,
     /// The audit record.
     pub audit_event_id: Option<String>,
+    /// Halts that came on top of it, oldest first.
+    pub later: Vec<LaterHalt>,
 }
 
+/// A halt on top of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaterHalt {
+    /// When.
+    pub since: Timestamp,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Most later halts that are kept; the log keeps every one.
+const MAX_LATER: usize = 20;
+/// Halts for the same reason within this time are one act that was told in two ways.
+const SAME_ACT: Duration = Duration::from_secs(60);
+
 impl HaltEntry {
+    /// Nobody ever halted.
+    #[must_use]
+    pub fn never(since: Timestamp) -> Self {
+        let (by, reason) = ("system".to_owned(), "never halted".to_owned());
+        Self { halted: false, since, by, reason, audit_event_id: None, later: Vec::new() }
+    }
+
     /// Whether the start halted, because the files of the state folder don't fit each other.
     #[must_use]
     pub fn is_of_state(&self) -> bool {
         self.halted && self.by == "system" && self.reason.starts_with("STATE_")
     }
 
-    /// A later halt. It never hides the cause of a halt of the start, which is what an operator
-    /// signs to end that.
+    /// The first halt and those on top of it, as one sentence: what an operator signs to accept a
+    /// state folder, so that nothing that came later is accepted unseen.
     #[must_use]
-    pub fn followed_by(self, later: Self) -> Self {
-        if !self.is_of_state() {
-            return later;
+    pub fn told(&self) -> String {
+        let mut told = self.reason.clone();
+        for later in &self.later {
+            told.push_str(&format!("; halted by {}: {}", later.by, later.reason));
         }
-        let reason = format!("{}; halted by {}: {}", self.reason, later.by, later.reason);
-        Self { reason, ..self }
+        told
+    }
+
+    /// A halt on top of this one: the first one stays the first, and both are kept.
+    #[must_use]
+    pub fn followed_by(mut self, next: Self) -> Self {
+        if !self.halted {
+            return next;
+        }
+        let Self { since, by, reason, later, .. } = next;
+        for note in core::iter::once(LaterHalt { since, by, reason }).chain(later) {
+            self.since = self.since.min(note.since);
+            if !self.knows(Some(note.since), &note.reason) {
+                if self.later.len() >= MAX_LATER {
+                    self.later.remove(0);
+                }
+                self.later.push(note);
+            }
+        }
+        self
+    }
+
+    /// Whether it holds a halt for this reason, of the same time where a time is given.
+    #[must_use]
+    pub fn knows(&self, since: Option<Timestamp>, reason: &str) -> bool {
+        let same = |when: Timestamp, why: &str| {
+            let apart = |since: Timestamp| when.since(since).max(since.since(when));
+            why == reason && since.is_none_or(|since| apart(since) < SAME_ACT)
+        };
+        let later = || self.later.iter().any(|later| same(later.since, &later.reason));
+        self.halted && (same(self.since, &self.reason) || later())
     }
 }
 

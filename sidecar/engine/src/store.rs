@@ -149,6 +149,7 @@ pub fn take_over(batch: &mut Batch<'_>, waiting: Vec<Entry>) -> Result<(), Store
                 by: entry.actor.clone(),
                 reason: "halted while the log could not be written".to_owned(),
                 audit_event_id: None,
+                later: Vec::new(),
             };
             write_halt(batch, halt)?;
         }
@@ -173,6 +174,7 @@ pub fn halt_at_start(
         by: record.actor.label(),
         reason: cause.to_owned(),
         audit_event_id: None,
+        later: Vec::new(),
     };
     let before = halt_row(batch)?.filter(|before| before.halted);
     let halt = match before {

@@ -34,6 +34,8 @@ pub(super) enum Flight {
         submission: Box<Submission>,
         /// Since when the facts are read.
         since: Timestamp,
+        /// How often trading was halted by then: what was asked before a halt isn't sent after it.
+        halts: u64,
     },
     /// Waits for the order's outcome.
     Waiting(ClientOrderId),
@@ -54,6 +56,7 @@ impl Engine {
                     caller: Box::new(caller),
                     submission: Box::new(submission),
                     since: now.wall,
+                    halts: self.halt_generation,
                 };
                 self.submissions.insert(ticket, flight);
                 vec![Effect::ReadFacts { ticket, plan }]
@@ -143,11 +146,12 @@ impl Engine {
         let Some(flight) = self.submissions.remove(&ticket) else {
             return Vec::new();
         };
-        let Flight::ReadingFacts { caller, submission, since } = flight else {
+        let Flight::ReadingFacts { caller, submission, since, halts } = flight else {
             self.submissions.insert(ticket, flight);
             return Vec::new();
         };
         let decided = match facts {
+            Ok(_) if halts != self.halt_generation => Err(halted_since()),
             Ok(facts) => self.decide(ticket, &caller, &submission, (*facts, since), now),
             Err(refusal) => Err(refusal),
         };
@@ -256,7 +260,7 @@ impl Engine {
             rows.push(Row::Order(Box::new(order)));
             legs.push((id, before.map(Box::new)));
         }
-        let after = After::Place { ticket, legs };
+        let after = After::Place { ticket, legs, halts: self.halt_generation };
         vec![self.commit(preconditions, rows, Payload::Place(permit), after, now)]
     }
 
@@ -428,6 +432,11 @@ fn new_orders(
 fn request_digest(submission: &Submission) -> Digest {
     let text = format!("submit\n{}\n{}\n", submission.account, submission.approval);
     Digest::of(text.as_bytes())
+}
+
+fn halted_since() -> Refusal {
+    let message = "trading was halted since this was asked: nothing was sent; ask again";
+    Refusal::new(ErrorCode::KillSwitchClosed, message)
 }
 
 fn denied(denials: &Denials) -> Refusal {

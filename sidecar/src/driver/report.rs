@@ -1,11 +1,13 @@
 //! What a broker's outcome is to the engine. Decides nothing.
 
-use crate::engine::{CancelReport, Refusal, Sought};
+use crate::engine::{CancelReport, FoundHalt, Input, OperatorAct, Refusal, Sought};
 use ibkr_agent_broker::{Broker, BrokerError, CancelHint, CancelOutcome, Prompt};
 use ibkr_agent_domain::{
-    AccountId, BrokerOrderId, BrokerOrderStatus, ErrorCode, SessionHealth, SessionState,
-    UnknownBecause, UnreadRow, Untrusted,
+    AccountId, Actor, BrokerOrderId, BrokerOrderStatus, Door, ErrorCode, SessionHealth,
+    SessionState, UnknownBecause, UnreadRow, Untrusted,
 };
+use ibkr_agent_gates::Requester;
+use ibkr_agent_protocol::service::fresh_call_id;
 use std::sync::Arc;
 
 pub(super) fn shown(text: Option<Untrusted>) -> String {
@@ -109,6 +111,30 @@ pub(super) async fn seen_through<T: Send + 'static>(
 ) -> Option<T> {
     let ended = tokio::spawn(effect).await;
     ended.inspect_err(|error| tracing::error!(error = %error, "engine.broker_client_broke")).ok()
+}
+
+/// A halt that came neither by a door nor from an agent: by the halt's file or a signal.
+pub(super) fn halted_by(what: &'static str, found: Vec<FoundHalt>) -> Input {
+    let actor = Actor::Operator { key: None };
+    let by = format!("{} ({what})", actor.label());
+    let requester =
+        Requester { call: fresh_call_id(), actor, door: Door::Internal, tool: "kill-switch close" };
+    Input::HaltsFound { requester: Box::new(requester), by, found }
+}
+
+/// A signal that halts.
+pub(super) fn signalled(name: &str) -> FoundHalt {
+    FoundHalt { since: None, reason: format!("signal {name}") }
+}
+
+/// Whether a request is decided by what halts just now: an order, and the end of a halt, which must
+/// know every halt that it ends.
+pub(super) const fn minds_halts(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Submit { .. }
+            | Input::Operator { act: OperatorAct::Resume { .. } | OperatorAct::Accept { .. }, .. }
+    )
 }
 
 #[cfg(test)]

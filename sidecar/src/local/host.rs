@@ -335,9 +335,10 @@ impl<F> Host<F> {
                         ErrorCode::StoreLocked,
                         format!(
                             "another process has held the store in {} for {} seconds without \
-                             serving agents",
+                             serving agents{}",
                             self.state.display(),
-                            PATIENCE.as_secs()
+                            PATIENCE.as_secs(),
+                            crate::folder::end_of(&self.state)
                         ),
                     ));
                 }

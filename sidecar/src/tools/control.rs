@@ -31,7 +31,14 @@ impl Asked<'_> {
             reason: Wire(Untrusted::bounded(&halt.reason, 200)),
             audit_event_id: halt.audit_event_id,
         };
-        let halts = if halt.halted { vec![entry] } else { Vec::new() };
+        let mut halts = if halt.halted { vec![entry] } else { Vec::new() };
+        halts.extend(halt.later.into_iter().filter(|_| halt.halted).map(|later| HaltOutput {
+            scope: "all accounts".to_owned(),
+            since: Some(Wire(later.since)),
+            by: Wire(Untrusted::bounded(&later.by, 128)),
+            reason: Wire(Untrusted::bounded(&later.reason, 200)),
+            audit_event_id: None,
+        }));
         Done::read(&KillSwitchStatusOutput { halted: halt.halted, halts }, None)
     }
 

@@ -7,13 +7,15 @@ use crate::support::{
 };
 use core::time::Duration;
 use ibkr_agent_broker::{
-    Asked, Broker, CancelHint, CancelOutcome, ClientPortal, HaltLatch, PlaceOutcome, TlsPolicy,
+    Asked, Broker, CancelHint, CancelOutcome, ClientPortal, HaltLatch, PlaceOutcome, Sentinel,
+    SystemClock, TlsPolicy, connect,
 };
 use ibkr_agent_domain::{BrokerOrderStatus, Mode, NotSent};
 use ibkr_agent_simulator::{
     Endpoint, Hold, Precautions, Question, Simulator, SimulatorConfig, TlsMode,
 };
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
@@ -155,28 +157,69 @@ async fn a_halted_latch_stops_orders_and_yeses_before_a_byte_is_written() {
     assert_eq!(world.requests().len(), before);
 }
 
-#[tokio::test]
-async fn the_latch_is_read_after_the_connection_stands() {
+/// Tries to place an order and does something while it waits for its TLS handshake.
+async fn not_sent_after(act: impl FnOnce(&HaltLatch, &Path)) {
     let tls = SimulatorConfig { tls: TlsMode::SelfSigned, ..SimulatorConfig::default() };
     let simulator = Simulator::start(tls).await.unwrap();
     let gate = Gate::before(simulator.local_addr()).await;
     let mut configuration = config(&format!("https://{}", gate.address), Mode::Simulated);
     configuration.tls = TlsPolicy::AcceptInvalidOnLoopback;
-    let (broker, latch) = client(configuration);
+    let state = tempfile::tempdir().unwrap();
+    let latch = HaltLatch::new(Some(Sentinel::beside(state.path(), "halt").unwrap()));
+    let broker = connect(configuration, latch.clone(), Arc::new(SystemClock)).unwrap();
     broker.renew().await.unwrap();
     latch.resume();
     gate.shut.store(true, Ordering::SeqCst);
     let permit = place_permit(&ledger(), order(PAPER, Mode::Simulated, dec!(100)), "ia-11").await;
     let placing = tokio::spawn(async move { broker.place(permit).await });
     gate.arrived.notified().await;
-    // The order waits for its TLS handshake. Halting now must still stop it.
-    latch.halt();
+    act(&latch, state.path());
     gate.open.notify_one();
     let outcome = placing.await.unwrap();
     assert!(matches!(outcome, PlaceOutcome::NotSent { why: NotSent::Halted }), "{outcome:?}");
     let is_post = |seen: &ibkr_agent_simulator::RequestLog| seen.path.ends_with("/orders");
     let posts = simulator.control().requests();
     assert_eq!(posts.iter().filter(|seen| seen.method == "POST" && is_post(seen)).count(), 0);
+}
+
+#[tokio::test]
+async fn the_latch_is_read_after_the_connection_stands() {
+    not_sent_after(|latch, _| latch.halt()).await;
+}
+
+#[tokio::test]
+async fn the_halts_file_is_read_after_the_connection_stands() {
+    not_sent_after(|_, state| std::fs::write(state.join("halt"), b"").unwrap()).await;
+}
+
+#[tokio::test]
+async fn an_order_that_waits_while_somebody_halts_and_resumes_is_not_sent() {
+    not_sent_after(|latch, _| {
+        latch.halt();
+        latch.resume();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_yes_to_a_question_is_stopped_by_the_halts_file() {
+    let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
+    let control = simulator.control();
+    let state = tempfile::tempdir().unwrap();
+    let latch = HaltLatch::new(Some(Sentinel::beside(state.path(), "halt").unwrap()));
+    let configuration = config(&simulator.base_url(), Mode::Simulated);
+    let broker = connect(configuration, latch.clone(), Arc::new(SystemClock)).unwrap();
+    broker.renew().await.unwrap();
+    latch.resume();
+    let world = World { control: control.clone(), simulator, broker, latch, ledger: ledger() };
+    control.set_precautions(Precautions::Off);
+    control.ask_question_next(question("Sure?"));
+    let first = asked(world.place("ia-21", dec!(100)).await);
+    std::fs::write(state.path().join("halt"), b"").unwrap();
+    let before = world.requests().len();
+    let outcome = world.reply(first, true).await;
+    assert!(matches!(outcome, PlaceOutcome::NotSent { why: NotSent::Halted }), "{outcome:?}");
+    assert_eq!(world.requests().len(), before);
 }
 
 /// A way to a server that can be held shut after a connection was accepted.

@@ -421,6 +421,28 @@ pub(super) struct Halt {
     since: i64,
     by: String,
     reason: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    later: Vec<LaterHalt>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LaterHalt {
+    since: i64,
+    by: String,
+    reason: String,
+}
+
+impl From<&crate::LaterHalt> for LaterHalt {
+    fn from(later: &crate::LaterHalt) -> Self {
+        Self { since: later.since.as_millis(), by: later.by.clone(), reason: later.reason.clone() }
+    }
+}
+
+impl From<LaterHalt> for crate::LaterHalt {
+    fn from(later: LaterHalt) -> Self {
+        let since = Timestamp::from_millis(later.since);
+        Self { since, by: later.by, reason: later.reason }
+    }
 }
 
 impl From<&HaltEntry> for Halt {
@@ -430,6 +452,7 @@ impl From<&HaltEntry> for Halt {
             since: entry.since.as_millis(),
             by: entry.by.clone(),
             reason: entry.reason.clone(),
+            later: entry.later.iter().map(LaterHalt::from).collect(),
         }
     }
 }
@@ -442,6 +465,7 @@ impl From<Halt> for HaltEntry {
             by: row.by,
             reason: row.reason,
             audit_event_id: None,
+            later: row.later.into_iter().map(crate::LaterHalt::from).collect(),
         }
     }
 }

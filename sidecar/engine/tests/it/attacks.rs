@@ -5,6 +5,7 @@
 mod authority;
 mod bench;
 mod chain;
+mod halts;
 mod history;
 mod holdings;
 mod left;

@@ -11,6 +11,7 @@ mod adversary;
 mod broker;
 mod checker;
 mod disk;
+mod file;
 mod random;
 mod restart;
 mod setting;
@@ -153,6 +154,8 @@ fn quarter(first: u64) {
         "questions",
         "questions answered",
         "stopped by the latch",
+        "stopped by the file",
+        "halted by the file",
         "crashes",
         "store failures",
         "emergency cancels",

@@ -38,8 +38,7 @@ fn what_really_happened_goes_back_to_signatures() {
     bench.operate(OperatorAct::Halt { reason: "now".to_owned() });
     bench.commit();
     assert!(bench.taken(|effect| matches!(effect, Effect::Place(_))).is_empty());
-    bench.operate(OperatorAct::Resume { reason: "again".to_owned() });
-    bench.commit();
+    bench.resumes(true);
     let facts = bench.facts();
     bench.submit_on(&held, facts);
     assert_eq!(bench.taken(|effect| matches!(effect, Effect::Place(_))).len(), 1);

@@ -245,7 +245,7 @@ impl World {
     /// An operator signs the cause that is shown, or, rarely, something else.
     fn accept_state(&mut self) -> Checked {
         let reason = "looked at the broker".to_owned();
-        let cause = self.engine.halt_entry().reason.clone();
+        let cause = self.engine.halt_entry().told();
         match self.random.below(4) {
             0 => self.operate(Asked::Other, OperatorAct::Resume { reason }),
             1 => {
@@ -261,6 +261,10 @@ impl World {
     }
 
     fn halt(&mut self) -> Checked {
+        if self.random.percent(25) {
+            self.write_file();
+            return Ok(());
+        }
         let reason = "simulated".to_owned();
         self.count("halts");
         let asked = Asked::Halt(self.checker.resumes);

@@ -55,6 +55,15 @@ impl World {
         for effect in effects {
             self.take(effect)?;
         }
+        // The driver's first look, before it takes anything in.
+        if let Some(input) = self.found() {
+            for effect in self.engine.handle(input, self.now()) {
+                self.take(effect)?;
+            }
+            rule(self.engine.halt_entry().halted, || {
+                "a start beside the halt's file isn't halted".to_owned()
+            })?;
+        }
         self.truthful()
     }
 

@@ -18,8 +18,8 @@ use ibkr_agent_domain::{
 };
 use ibkr_agent_engine::store;
 use ibkr_agent_engine::{
-    Answer, BrokerFacts, CancelReport, CommitError, CommitJob, Effect, Engine, Input, Now,
-    PlaceReport, Restored, Sought, Ticket,
+    Answer, BrokerFacts, CancelReport, CommitError, CommitJob, Effect, Engine, FoundHalt, Input,
+    Now, PlaceReport, Restored, Sought, Ticket,
 };
 use ibkr_agent_gates::{Cancel, Halt, Permit, Place, Reply};
 use std::collections::{BTreeMap, VecDeque};
@@ -71,6 +71,8 @@ pub(super) struct World {
     pub(super) commits: VecDeque<CommitJob>,
     pub(super) waiting: BTreeMap<ClientOrderId, String>,
     latch: bool,
+    /// The halt's file, which lies beside the store and survives every crash.
+    pub(super) file: Option<FoundHalt>,
     pub(super) store_failed: bool,
     pub(super) monotonic: Duration,
     pub(super) wall: i64,
@@ -115,6 +117,7 @@ impl World {
             commits: VecDeque::new(),
             waiting: BTreeMap::new(),
             latch: false,
+            file: None,
             store_failed: false,
             monotonic: Duration::ZERO,
             wall,
@@ -194,6 +197,11 @@ impl World {
         self.truthful()
     }
 
+    /// What is read last before an order is written.
+    const fn is_stopped(&self) -> bool {
+        self.latch || self.file.is_some()
+    }
+
     /// Writes a halt into the emergency file, unless that fails too.
     fn emergency_halt(&mut self, permit: Permit<Halt>) -> Option<String> {
         self.count("emergency halts");
@@ -246,6 +254,11 @@ impl World {
             Effect::EmergencyCancel { ticket, permit } => {
                 self.count("emergency cancels");
                 Pending::Cancel(ticket, permit)
+            }
+            Effect::Reopen { ticket, requester, entry, generation } => {
+                let cleared = self.take_file_away();
+                let input = Input::Reopened { ticket, requester, entry, generation, cleared };
+                Pending::Input(Box::new(input))
             }
             Effect::EmergencyHalt { ticket, permit } => {
                 let event = self.emergency_halt(permit);
@@ -312,7 +325,7 @@ impl World {
         Ok(true)
     }
 
-    fn deliver(&mut self, input: Input) {
+    pub(super) fn deliver(&mut self, input: Input) {
         self.pending.push(Pending::Input(Box::new(input)));
     }
 
@@ -385,8 +398,10 @@ impl World {
     fn place(&mut self, permit: &Permit<Place>) -> Checked {
         let sent = Sent::of(permit);
         let order = sent.reference.clone();
-        if self.latch && self.sabotage != Sabotage::OpenLatch {
-            self.count("stopped by the latch");
+        if self.is_stopped() && self.sabotage != Sabotage::OpenLatch {
+            self.count(if self.latch { "stopped by the latch" } else { "stopped by the file" });
+            self.latch = true;
+            self.look_for_file();
             let why = NotSent::Halted;
             self.report(&order, PlaceReport::NotSent { why });
             return Ok(());
@@ -465,7 +480,7 @@ impl World {
     fn answer_question(&mut self, permit: &Permit<Reply>) -> Checked {
         let reply = permit.action();
         let order = reply.client_order_id().clone();
-        let stopped = reply.confirmed() && self.latch;
+        let stopped = reply.confirmed() && self.is_stopped();
         let held = self.waiting.get(&order).map(String::as_str) == Some(reply.reply_id());
         if stopped || !held {
             let why = if stopped { NotSent::Halted } else { NotSent::AnotherQuestion };
