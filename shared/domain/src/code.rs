@@ -160,6 +160,7 @@ codes! {
     SignatureInvalid = "SIGNATURE_INVALID", Auth, false, "The signature does not match an enrolled key or what was shown.";
     OperatorOnly = "OPERATOR_ONLY", Auth, false, "Only an operator can do this, on the sidecar's own surfaces.";
     KillSwitchClosed = "KILL_SWITCH_CLOSED", Refused, false, "Trading is halted; an operator must resume it. Cancels still pass.";
+    HaltIncomplete = "HALT_INCOMPLETE", Backend, true, "Do what the answer names for each place that isn't halted, or log out at IBKR's gateway or stop it; then halt again.";
     SidecarPairingRequired = "SIDECAR_PAIRING_REQUIRED", Auth, false, "Pair the sidecar with a join token.";
     SidecarUnavailable = "SIDECAR_UNAVAILABLE", Backend, true, "The sidecar is not connected; start it and try again.";
     SidecarSessionInvalid = "SIDECAR_SESSION_INVALID", Auth, false, "The relay session was refused; pair the sidecar again.";

@@ -14,8 +14,8 @@ mod serve;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use gateway::{GatewayFolder, GatewayRunArgs, GatewayVerb};
 pub(crate) use operator::{
-    ApprovalsVerb, AuditVerb, CallersVerb, KillSwitchVerb, LimitsVerb, OperatorVerb, QuestionsVerb,
-    StateVerb, TailArgs, YesNo,
+    ApprovalsVerb, AuditVerb, CallersVerb, HaltArgs, HaltDomain, KillSwitchVerb, LimitsVerb,
+    OperatorVerb, QuestionsVerb, StateVerb, TailArgs, YesNo,
 };
 pub(crate) use orders::{
     CancelArgs, ExecutionsVerb, Finding, OrderFilter, OrdersVerb, OutcomeArgs, PreviewArgs,

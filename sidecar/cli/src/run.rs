@@ -1,8 +1,8 @@
 //! From arguments to an exit code: parse, set up logs, choose the verb.
 
 use crate::args::{
-    ApprovalsVerb, AuditVerb, Cli, ConfigVerb, DemoArgs, Global, LogFormat, OrdersVerb,
-    SessionVerb, SimulatorVerb, StateVerb, Verb,
+    ApprovalsVerb, AuditVerb, Cli, ConfigVerb, DemoArgs, Global, KillSwitchVerb, LogFormat,
+    OrdersVerb, SessionVerb, SimulatorVerb, StateVerb, Verb,
 };
 use crate::demo::{self, DemoOptions};
 use crate::failure::Failure;
@@ -10,8 +10,8 @@ use crate::home::{self, Environment};
 use crate::open;
 use crate::print::{Printer, Style};
 use crate::verbs::{
-    approvals, audit, doctor, gateway, local, mcp, operator, orders, sidecar, simulator, tool,
-    watch,
+    approvals, audit, doctor, gateway, halt, local, mcp, operator, orders, sidecar, simulator,
+    tool, watch,
 };
 use crate::world::{self, Taken};
 use clap::Parser;
@@ -62,18 +62,39 @@ pub fn main_with_args(
     // A refused verb swallows the rest of its line, and with it `--json`.
     let printer = printer(cli.global.json || wants_json);
     let environment: Environment<'_> = &|name| environment(name).filter(|value| !value.is_empty());
-    let outcome = log_to_stderr(&cli.global)
-        .and_then(|()| context(&cli.global, &cli.verb, printer, environment))
-        .and_then(|context| {
-            on_runtime(&context, cli.verb).map_err(|failure| failure.spelled(&context.invocation))
-        });
-    match outcome {
+    match perform(cli, printer, environment) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             printer.failure(&failure);
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// Runs the verb. Neither logs nor a configuration that can't be read stand before a halt.
+fn perform(cli: Cli, printer: Printer, environment: Environment<'_>) -> Result<(), Failure> {
+    let logs = log_to_stderr(&cli.global);
+    if let Verb::KillSwitch(KillSwitchVerb::Close(how)) = &cli.verb {
+        return runtime()?.block_on(halt::close(&cli.global, printer, environment, how));
+    }
+    if let Verb::KillSwitch(KillSwitchVerb::Open(how)) = &cli.verb
+        && let Some(domain) = how.domain
+    {
+        let opening = halt::open(&cli.global, printer, environment, (&how.why.reason, domain));
+        // Where no sidecar runs, one that lives as long as the verb resumes.
+        if runtime()?.block_on(opening)? {
+            return Ok(());
+        }
+    }
+    logs.and_then(|()| context(&cli.global, &cli.verb, printer, environment)).and_then(|context| {
+        on_runtime(&context, cli.verb).map_err(|failure| failure.spelled(&context.invocation))
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(
+        |error| Failure::because(ErrorCode::InternalError, "the runtime can't start", &error),
+    )
 }
 
 const fn printer(json: bool) -> Printer {
@@ -144,13 +165,7 @@ fn context<'a>(
 }
 
 fn on_runtime(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| {
-            Failure::because(ErrorCode::InternalError, "the runtime can't start", &error)
-        })?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(dispatch(context, verb));
     // A thread that reads standard input can't be stopped; everything else has ended by now.
     runtime.shutdown_timeout(LAST_TASKS);

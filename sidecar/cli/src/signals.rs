@@ -1,5 +1,6 @@
-//! When to stop: the first interrupt or termination asks for a drain.
+//! When to stop: the first interrupt or termination asks for a drain. When to halt: SIGUSR1.
 
+use ibkr_agent_gateway::driver::EngineHandle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -21,4 +22,24 @@ pub(crate) fn stop_token() -> CancellationToken {
         }
     }
     token
+}
+
+/// Halts trading at each SIGUSR1, until `stop`. Cancels nothing.
+pub(crate) async fn halt_on_signal(engine: EngineHandle, stop: CancellationToken) {
+    let mut halts = match signal(SignalKind::user_defined1()) {
+        Ok(halts) => halts,
+        Err(error) => {
+            tracing::warn!(error = %error, "SIGUSR1 can't be caught: it ends the process");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            came = halts.recv() => match came {
+                Some(()) => engine.halt_by_signal("SIGUSR1"),
+                None => return,
+            },
+        }
+    }
 }

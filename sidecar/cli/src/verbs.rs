@@ -4,6 +4,7 @@ pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod doctor;
 pub(crate) mod gateway;
+pub(crate) mod halt;
 pub(crate) mod local;
 pub(crate) mod mcp;
 pub(crate) mod operator;

@@ -103,10 +103,30 @@ pub(crate) enum YesNo {
 pub(crate) enum KillSwitchVerb {
     /// Whether trading is halted, since when, by whom and why
     Status(AccountArgs),
-    /// Stop trading now; cancels still pass
-    Close(ReasonArgs),
+    /// Stop trading now, wherever a state folder is found; cancels still pass. Needs no key and no
+    /// configuration, and works with the sidecar hung, gone or without its sockets
+    Close(HaltArgs),
     /// Allow trading again; signed
-    Open(ReasonArgs),
+    Open(HaltArgs),
+}
+
+/// Why, and where.
+#[derive(Debug, Args)]
+pub(crate) struct HaltArgs {
+    #[command(flatten)]
+    pub(crate) why: ReasonArgs,
+    /// Only this one.
+    #[arg(long, value_enum)]
+    pub(crate) domain: Option<HaltDomain>,
+}
+
+/// Which state folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HaltDomain {
+    /// The embedded simulator's.
+    Simulator,
+    /// A real broker's, paper or live.
+    Broker,
 }
 
 /// `state …`.

@@ -3,6 +3,7 @@
 
 use super::Plan;
 use crate::failure::Failure;
+use crate::signals;
 use ibkr_agent_domain::{Door, ErrorCode};
 use ibkr_agent_gateway::app::Sidecar;
 use ibkr_agent_gateway::desk::OperatorDesk;
@@ -88,6 +89,7 @@ impl Owned {
         };
         let stop = CancellationToken::new();
         let operators = tokio::spawn(serve_operators(door, sidecar.desk(), stop.clone()));
+        tokio::spawn(signals::halt_on_signal(sidecar.engine().clone(), stop.clone()));
         Ok(Self { sidecar, simulator, operators, stop })
     }
 

@@ -8,7 +8,9 @@ use crate::args::{CallersVerb, KillSwitchVerb, OperatorVerb, QuestionsVerb, YesN
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::{self, Opened, OwnError, Owned, Plan};
+use crate::print::Printer;
 use crate::run::{Context, mistaken};
+use crate::verbs::halt;
 use crate::world;
 use ibkr_agent_domain::ErrorCode;
 use ibkr_agent_gateway::app::demo_key_path;
@@ -19,7 +21,7 @@ use ibkr_agent_gateway::operator::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// The broker's operator key in the state folder.
@@ -33,20 +35,18 @@ pub(crate) async fn status(context: &Context<'_>, opened: &Opened) -> Result<(),
     context.printer.value(&opened.perform(Act::Status {}, None).await?)
 }
 
-/// `kill-switch …`: stopping needs no key, allowing again does.
+/// `kill-switch open`: allowing again is signed. Stopping is in `halt`.
 pub(crate) async fn kill_switch(
     context: &Context<'_>,
     opened: &Opened,
     verb: KillSwitchVerb,
 ) -> Result<(), Failure> {
     let answer = match verb {
-        KillSwitchVerb::Close(why) => {
-            opened.perform(Act::Halt { reason: why.reason }, None).await?
+        KillSwitchVerb::Open(how) => {
+            halt::only_here(opened.domain(), how.domain)?;
+            signed(context, opened, Act::Resume { reason: how.why.reason }).await?
         }
-        KillSwitchVerb::Open(why) => {
-            signed(context, opened, Act::Resume { reason: why.reason }).await?
-        }
-        KillSwitchVerb::Status(_) => return Err(mistaken()),
+        KillSwitchVerb::Close(_) | KillSwitchVerb::Status(_) => return Err(mistaken()),
     };
     context.printer.value(&answer)
 }
@@ -196,19 +196,26 @@ pub(crate) async fn ask_yes(
 
 /// Where the key of a domain lies.
 fn key_path(plan: &Plan) -> PathBuf {
-    match plan.settings.domain() {
-        OperatorDomain::Simulator => demo_key_path(&plan.state_dir),
-        OperatorDomain::Broker => plan.state_dir.join(KEY_FILE),
+    key_in(&plan.state_dir, plan.settings.domain())
+}
+
+fn key_in(state_dir: &Path, domain: OperatorDomain) -> PathBuf {
+    match domain {
+        OperatorDomain::Simulator => demo_key_path(state_dir),
+        OperatorDomain::Broker => state_dir.join(KEY_FILE),
     }
 }
 
 /// Refuses early where nobody could sign: no key, or a sealed one without a terminal.
 pub(crate) fn can_sign(opened: &Opened) -> Result<(), Failure> {
-    let path = key_path(opened.plan());
+    can_sign_with(&key_path(opened.plan()))
+}
+
+fn can_sign_with(path: &Path) -> Result<(), Failure> {
     if !path.exists() {
         return Err(no_key());
     }
-    let key = describe_key(&path).map_err(|error| Failure(error.into()))?;
+    let key = describe_key(path).map_err(|error| Failure(error.into()))?;
     if key.sealed && !has_terminal() {
         return Err(no_terminal());
     }
@@ -220,12 +227,27 @@ pub(crate) async fn signer(
     context: &Context<'_>,
     opened: &Opened,
 ) -> Result<OperatorSigner, Failure> {
-    can_sign(opened)?;
-    let path = key_path(opened.plan());
-    let domain = opened.domain();
+    unlocked(context.printer, key_path(opened.plan()), opened.domain()).await
+}
+
+/// The key of a state folder, whatever the configuration says.
+pub(crate) async fn signer_of(
+    printer: Printer,
+    state_dir: &Path,
+    domain: OperatorDomain,
+) -> Result<OperatorSigner, Failure> {
+    unlocked(printer, key_in(state_dir, domain), domain).await
+}
+
+async fn unlocked(
+    printer: Printer,
+    path: PathBuf,
+    domain: OperatorDomain,
+) -> Result<OperatorSigner, Failure> {
+    can_sign_with(&path)?;
     let key = describe_key(&path).map_err(|error| Failure(error.into()))?;
     let passphrase = if key.sealed {
-        context.printer.notice(&format!("Operator key {}", key.public_key.id()));
+        printer.notice(&format!("Operator key {}", key.public_key.id()));
         Some(typed("Passphrase of the operator key: ").await?)
     } else {
         None

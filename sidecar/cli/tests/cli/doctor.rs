@@ -75,6 +75,7 @@ fn without_a_configuration_everything_is_examined_on_the_simulator() {
 #[test]
 fn a_halt_is_told_and_is_no_failure() {
     let home = Home::new();
+    home.json("health").json();
     home.json("kill-switch close --reason drill").json();
     let ran = home.json("doctor");
     assert_eq!((ran.code, state(&ran, "kill_switch").as_str()), (0, "warn"), "{ran:?}");

@@ -12,6 +12,7 @@ mod approvals;
 mod doctor;
 mod elsewhere;
 mod gateway;
+mod halts;
 mod http;
 mod orders;
 mod owners;

@@ -149,6 +149,10 @@ impl Server {
         Self { child, lines }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next line on standard output, as JSON.
     pub(crate) fn line(&mut self) -> Value {
         let mut line = String::new();
