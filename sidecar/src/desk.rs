@@ -2,6 +2,7 @@
 //!
 //! The only way to an operator's act. Nothing that an agent or the remote can send leads here.
 
+mod callers;
 mod halts;
 mod log;
 
@@ -123,6 +124,8 @@ impl OperatorDesk {
             Verb::ApprovalProof { id } => self.approval_proof(id).await,
             Verb::Questions {} => self.questions().await,
             Verb::Orders {} => self.orders().await,
+            Verb::Callers {} => self.callers().await,
+            Verb::Caller { caller } => self.caller(caller).await,
             Verb::HaltStatus {} => self.halt_status().await,
             Verb::Limits {} => self.limits().await,
             Verb::AuditTail { limit, before } => self.audit_tail(*limit, *before).await,
@@ -137,6 +140,7 @@ impl OperatorDesk {
             | Verb::Settle { .. }
             | Verb::TakeOver { .. }
             | Verb::Admit { .. }
+            | Verb::Revoke { .. }
             | Verb::EnrolKey { .. } => {
                 Err(ErrorBody::new(ErrorCode::InternalError, "this verb isn't a read"))
             }
@@ -404,9 +408,8 @@ impl OperatorDesk {
             Verb::Settle { order, exists } => {
                 OperatorAct::Settle { order: parse(ClientOrderId::parse(order))?, exists: *exists }
             }
-            Verb::Admit { caller } => {
-                OperatorAct::Admit { caller: Untrusted::bounded(caller, MAX_LABEL).to_string() }
-            }
+            Verb::Admit { caller } => OperatorAct::Admit { caller: callers::label_of(caller) },
+            Verb::Revoke { caller } => OperatorAct::Revoke { caller: callers::label_of(caller) },
             Verb::EnrolKey { public_key, label } => self.enrolment(public_key, label)?,
             Verb::Status {}
             | Verb::Approvals { .. }
@@ -416,6 +419,8 @@ impl OperatorDesk {
             | Verb::HaltStatus {}
             | Verb::Limits {}
             | Verb::Orders {}
+            | Verb::Callers {}
+            | Verb::Caller { .. }
             | Verb::Cancel { .. }
             | Verb::AuditTail { .. }
             | Verb::AuditVerify {} => return Ok(None),
@@ -441,6 +446,9 @@ impl OperatorDoor for OperatorDesk {
         let requester = Self::requester(&verb, key);
         if let Verb::Cancel { account, order } = &verb {
             return self.cancel(requester, account, order).await;
+        }
+        if let Verb::Revoke { caller } = &verb {
+            return self.revoke(requester, caller).await;
         }
         match act {
             Some(act) => {

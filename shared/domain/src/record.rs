@@ -140,6 +140,8 @@ pub enum RecordKind {
     KeyEnrolled,
     /// A caller was admitted to writes.
     Admitted,
+    /// A caller's admission was taken back.
+    CallerRevoked,
     /// Policy in force.
     PolicySet,
     /// Something that an operator must know.
@@ -179,6 +181,7 @@ kind_names!(
     StateAccepted = "state_accepted",
     KeyEnrolled = "key_enrolled",
     Admitted = "admitted",
+    CallerRevoked = "caller_revoked",
     PolicySet = "policy_set",
     Notice = "notice",
     Forgotten = "forgotten",

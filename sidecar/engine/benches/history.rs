@@ -242,7 +242,7 @@ impl Case {
         let case = Self { ended, folder: tempfile::tempdir().unwrap() };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let ledger = ledger(&case.path(), templates.now.wall);
-        signing::with_key(&runtime, &ledger);
+        signing::with_key(&runtime, &ledger, &[]);
         let step = OLDEST / u32::try_from(ended.max(1)).unwrap();
         let age = |number: usize| HOUR + step * u32::try_from(ended - number).unwrap();
         let open = (0..OPEN).map(|number| templates.rows(number, None));

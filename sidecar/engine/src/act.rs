@@ -55,6 +55,11 @@ pub enum OperatorAct {
         /// The caller, as the log names it.
         caller: String,
     },
+    /// Take a caller's admission back. Needs no signature.
+    Revoke {
+        /// The caller, as the log names it.
+        caller: String,
+    },
     /// Enrol another operator key.
     Enrol(OperatorKeyEntry),
     /// Take the brokerage session from another platform.

@@ -48,11 +48,6 @@ impl Engine {
                 format!("this token is older than {} s, too old to submit", limit.as_secs());
             return Err(Refusal::new(ErrorCode::AuthTokenTooOld, message));
         }
-        let label = caller.requester.actor.label();
-        if !self.is_admitted(&label) {
-            let message = "this client may only read until an operator admits it";
-            return Err(Refusal::new(ErrorCode::AuthNotAdmitted, message));
-        }
-        Ok(())
+        self.check_admitted(caller)
     }
 }

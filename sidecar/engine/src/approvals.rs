@@ -8,7 +8,7 @@ use crate::{
 };
 use ibkr_agent_domain::{
     AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, OperatorSignature,
-    PreviewId, RecordKind, Reference, Untrusted,
+    PreviewId, RecordKind, Reference,
 };
 use ibkr_agent_gates::{Requester, Verdict, check_plan, mid_price};
 use std::time::Duration;
@@ -121,6 +121,7 @@ impl Engine {
         ttl: Option<Duration>,
         now: Now,
     ) -> Result<ApprovalEntry, Refusal> {
+        self.check_admitted(caller)?;
         let owner = owner_of(&caller.requester);
         let found = self.previews.get(preview).filter(|preview| preview.owner == owner);
         let not_found = || Refusal::new(ErrorCode::PreviewNotFound, "no such preview");
@@ -211,8 +212,9 @@ impl Engine {
                 vec![self.accept_state(ticket, &requester, &cause, reason, now)]
             }
             OperatorAct::Admit { caller } => {
-                vec![self.admit_caller(ticket, &requester, caller, now)]
+                vec![self.admit_caller(ticket, &requester, &caller, now)]
             }
+            OperatorAct::Revoke { caller } => self.revoke_caller(ticket, &requester, &caller, now),
             OperatorAct::Enrol(key) => vec![self.enrol(ticket, &requester, key, now)],
             OperatorAct::TakeOver { broker } => {
                 vec![self.take_over(ticket, requester, broker, now)]
@@ -262,7 +264,7 @@ impl Engine {
         self.decided(ticket, requester, yes, RecordKind::Approved, ApprovalStatus::Pending, now)
     }
 
-    fn deny(
+    pub(super) fn deny(
         &mut self,
         ticket: Ticket,
         requester: &Requester,
@@ -309,21 +311,6 @@ impl Engine {
         let after = After::Reply(ticket, answer, Some(changed));
         let rows = vec![Row::Approval(Box::new(entry))];
         self.commit(preconditions, rows, Payload::Record(record), after, now)
-    }
-
-    fn admit_caller(
-        &mut self,
-        ticket: Ticket,
-        requester: &Requester,
-        caller: String,
-        now: Now,
-    ) -> Effect {
-        self.admitted.insert(caller.clone());
-        let mut record = record_of(requester, RecordKind::Admitted, Decision::Permitted);
-        record.references.push(Reference::Caller(Untrusted::bounded(&caller, 2048)));
-        let row = Row::Admitted(crate::Admitted { caller });
-        let after = After::Reply(ticket, Answer::Done, None);
-        self.commit(Vec::new(), vec![row], Payload::Record(record), after, now)
     }
 
     fn enrol(

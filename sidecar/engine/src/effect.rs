@@ -435,6 +435,8 @@ pub enum Row {
     Halt(HaltEntry),
     /// An admitted caller.
     Admitted(Admitted),
+    /// Remove an admitted caller.
+    ForgetAdmitted(String),
     /// An enrolled operator key.
     OperatorKey(OperatorKeyEntry),
     /// An order that isn't ours, told of.

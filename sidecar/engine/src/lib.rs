@@ -33,6 +33,7 @@ mod act;
 mod admission;
 mod approvals;
 mod authority;
+mod callers;
 mod cancel;
 mod conversation;
 mod effect;
@@ -60,6 +61,7 @@ mod unsaid;
 
 pub use act::OperatorAct;
 pub use authority::{Asked, Authority, Signed, Unsigned, VerifySignature};
+pub use callers::Spent;
 pub use effect::{
     Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
     Expired, FoundHalt, Input, JobId, Now, PlaceReport, Precondition, PreviewDraft, Row, Standing,
@@ -130,7 +132,7 @@ pub struct Engine {
     logins: BTreeMap<AccountId, BrokerName>,
     keys: BTreeMap<(Owner, IdempotencyKey), KeyEntry>,
     orders: orders::Orders,
-    admitted: BTreeSet<String>,
+    admitted: BTreeMap<String, Admitted>,
     operator_keys: BTreeMap<OperatorKeyId, OperatorKeyEntry>,
     halt: HaltEntry,
     halt_generation: u64,
@@ -222,7 +224,7 @@ impl Engine {
                 .collect(),
             orders: orders::Orders::restore(restored.orders),
             operator_keys: restored.operator_keys.into_iter().map(|k| (k.id.clone(), k)).collect(),
-            admitted: restored.admitted.into_iter().map(|a| a.caller).collect(),
+            admitted: restored.admitted.into_iter().map(|a| (a.caller.clone(), a)).collect(),
             halt: restored.halt.unwrap_or_else(|| HaltEntry::never(now.wall)),
             halt_generation: 0,
             audit_writable: true,
@@ -527,12 +529,6 @@ impl Engine {
     #[must_use]
     pub fn accounts_to_watch(&self) -> BTreeSet<AccountId> {
         self.orders.open().map(|order| order.account().clone()).collect()
-    }
-
-    /// Whether a caller of this label was admitted to writes.
-    #[must_use]
-    pub fn is_admitted(&self, caller: &str) -> bool {
-        self.admitted.contains(caller)
     }
 
     /// Whether an approval or an order is a requester's own; of other resources nobody is.

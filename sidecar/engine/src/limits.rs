@@ -145,13 +145,19 @@ impl Default for CallBudget {
 }
 
 impl CallBudget {
-    const fn of(&self, work: Work) -> u32 {
+    pub(crate) const fn of(&self, work: Work) -> u32 {
         match work {
             Work::Read => self.reads_per_minute,
             Work::Preview => self.previews_per_minute,
             Work::Ask | Work::Submit | Work::Cancel => self.writes_per_minute,
         }
     }
+}
+
+/// Asks and submissions share one budget.
+fn key_of(caller: &str, work: Work) -> (String, Work) {
+    let purse = if work == Work::Submit { Work::Ask } else { work };
+    (caller.to_owned(), purse)
 }
 
 /// Fixed one-minute windows per caller and kind of work.
@@ -173,9 +179,7 @@ impl Budgets {
         work: Work,
         now: Duration,
     ) -> Result<(), Duration> {
-        // Asks and submissions share one.
-        let purse = if work == Work::Submit { Work::Ask } else { work };
-        let key = (caller.to_owned(), purse);
+        let key = key_of(caller, work);
         if !self.0.contains_key(&key) && self.0.len() >= MAX_CALLERS {
             self.forget_idlest();
         }
@@ -189,6 +193,13 @@ impl Budgets {
         }
         window.used = window.used.saturating_add(1);
         Ok(())
+    }
+
+    /// Calls that a caller made in the current minute.
+    pub(crate) fn used(&self, caller: &str, work: Work, now: Duration) -> u32 {
+        let window = self.0.get(&key_of(caller, work));
+        let current = window.filter(|window| now.saturating_sub(window.began) < MINUTE);
+        current.map_or(0, |window| window.used)
     }
 
     fn forget_idlest(&mut self) {

@@ -338,8 +338,12 @@ impl HaltEntry {
 /// A caller that an operator admitted to writes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Admitted {
-    /// `issuer|subject|client`, as the log names the caller.
+    /// `token:issuer|subject|client`, as the log names the caller.
     pub caller: String,
+    /// When; nothing in rows from before that was kept.
+    pub admitted_at: Option<Timestamp>,
+    /// By which operator's key; likewise.
+    pub admitted_by: Option<OperatorKeyId>,
 }
 
 /// An enrolled operator key.

@@ -6,6 +6,7 @@
 //! says.
 
 mod authority;
+mod callers;
 mod chain;
 mod evidence;
 mod holdings;
@@ -114,7 +115,10 @@ fn write(batch: &mut Batch<'_>, row: &Row) -> Result<(), StoreFailure> {
             batch.put(ORDERS, order.id.as_str().as_bytes(), &value)
         }
         Row::Halt(halt) => batch.put(HALT, b"now", &encode(&rows::Halt::from(halt))?),
-        Row::Admitted(admitted) => batch.put(ADMITTED, admitted.caller.as_bytes(), &[VERSION]),
+        Row::Admitted(admitted) => {
+            batch.put(ADMITTED, admitted.caller.as_bytes(), &callers::write(admitted)?)
+        }
+        Row::ForgetAdmitted(caller) => batch.delete(ADMITTED, caller.as_bytes()),
         Row::OperatorKey(key) => {
             // The one record of this job comes next.
             let value = encode(&rows::OperatorKey::enrolled(key, batch.next_index()))?;
@@ -249,9 +253,8 @@ pub fn restore(snapshot: &Snapshot) -> Result<Restored, StoreFailure> {
         let time = Timestamp::parse(&entry.time).map_err(|_| StoreFailure::Damaged)?;
         restored.newest_record = restored.newest_record.max(Some(time));
     }
-    for (caller, _) in snapshot.all(ADMITTED)? {
-        let caller = String::from_utf8(caller).map_err(|_| StoreFailure::Damaged)?;
-        restored.admitted.push(crate::Admitted { caller });
+    for (caller, value) in snapshot.all(ADMITTED)? {
+        restored.admitted.push(callers::read(caller, &value)?);
     }
     Ok(restored)
 }

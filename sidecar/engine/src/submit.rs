@@ -100,6 +100,7 @@ impl Engine {
         submission: &Submission,
         now: Now,
     ) -> Result<&ApprovalEntry, Refusal> {
+        self.check_admitted(caller)?;
         let owner = owner_of(&caller.requester);
         let found = self.approvals.get(&submission.approval).filter(|entry| entry.owner == owner);
         let not_found = || Refusal::new(ErrorCode::ApprovalNotFound, "no such approval");

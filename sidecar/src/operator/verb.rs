@@ -97,6 +97,18 @@ pub enum Verb {
         /// The caller's label, as the audit log shows it.
         caller: String,
     },
+    /// Callers that were admitted to writes.
+    Callers {},
+    /// One of them.
+    Caller {
+        /// Its label.
+        caller: String,
+    },
+    /// Take a caller's admission back, and deny what it asked for.
+    Revoke {
+        /// Its label.
+        caller: String,
+    },
     /// Records of the audit log, newest first.
     AuditTail {
         /// At most this many.
@@ -138,6 +150,9 @@ impl Verb {
             Self::TakeOver { .. } => "session take-over",
             Self::Settle { .. } => "orders settle",
             Self::Admit { .. } => "callers admit",
+            Self::Callers {} => "callers list",
+            Self::Caller { .. } => "callers show",
+            Self::Revoke { .. } => "callers revoke",
             Self::AuditTail { .. } => "audit tail",
             Self::AuditVerify {} => "audit verify",
             Self::EnrolKey { .. } => "keys enrol",

@@ -78,6 +78,8 @@ pub(super) const fn only_looks(verb: &Verb) -> bool {
             | Verb::HaltStatus {}
             | Verb::Limits {}
             | Verb::Orders {}
+            | Verb::Callers {}
+            | Verb::Caller { .. }
             | Verb::AuditTail { .. }
             | Verb::AuditVerify {}
     )

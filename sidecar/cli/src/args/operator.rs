@@ -154,6 +154,19 @@ pub(crate) enum LimitsVerb {
 /// `callers …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CallersVerb {
+    /// Callers that may write: admitted when, by which key, last seen when
+    List,
+    /// One of them, with what it asked for and what it has used of its budgets
+    Show {
+        /// The caller, as `callers list` shows it.
+        caller: String,
+    },
+    /// Take a caller's admission back at once; denies what it asked for and nobody has spent.
+    /// Needs no key, and cancels no order
+    Revoke {
+        /// The caller, as `callers list` shows it.
+        caller: String,
+    },
     /// Admit a caller to writes; signed
     Admit {
         /// The caller as the audit log names it: token:issuer|subject|client.

@@ -75,9 +75,26 @@ pub(crate) async fn callers(
     opened: &Opened,
     verb: CallersVerb,
 ) -> Result<(), Failure> {
-    let CallersVerb::Admit { caller } = verb;
-    check_caller(&caller)?;
-    context.printer.value(&signed(context, opened, Act::Admit { caller }).await?)
+    let unknown = |failure: Failure| match failure.0.error_code() {
+        Some(ErrorCode::InputInvalid) => {
+            failure.next_step("List the admitted ones with ibkr-agent callers list.")
+        }
+        _ => failure,
+    };
+    let answer = match verb {
+        CallersVerb::List => opened.perform(Act::Callers {}, None).await?,
+        CallersVerb::Show { caller } => {
+            opened.perform(Act::Caller { caller }, None).await.map_err(unknown)?
+        }
+        CallersVerb::Revoke { caller } => {
+            opened.perform(Act::Revoke { caller }, None).await.map_err(unknown)?
+        }
+        CallersVerb::Admit { caller } => {
+            check_caller(&caller)?;
+            signed(context, opened, Act::Admit { caller }).await?
+        }
+    };
+    context.printer.value(&answer)
 }
 
 /// `session take-over`: asks for the brokerage session whoever else holds it.

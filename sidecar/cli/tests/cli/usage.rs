@@ -150,6 +150,35 @@ fn a_caller_is_admitted_only_as_the_log_writes_it() {
 }
 
 #[test]
+fn an_admitted_caller_is_listed_shown_and_revoked_for_good() {
+    let home = Home::new();
+    let caller = "token:https://i.example|ann|app";
+    home.run(&["callers", "admit", caller, "--json"]).json();
+    let list = home.json("callers list").json();
+    let row = &list["callers"][0];
+    assert_eq!((&row["caller"], &row["last_seen"]), (&caller.into(), &serde_json::Value::Null));
+    let log = home.json("audit tail --kind admitted").json();
+    assert_eq!(row["admitted_at"], log["events"][0]["time"], "{row}");
+    assert!(row["admitted_by"].is_string(), "by the key that signed: {row}");
+    let shown = home.run(&["callers", "show", caller, "--json"]).json();
+    assert_eq!(shown["unspent_approvals"], serde_json::json!([]));
+    assert_eq!(shown["calls_this_minute"][2]["kind"], "asks_and_submissions", "{shown}");
+
+    let revoked = home.run(&["callers", "revoke", caller, "--json"]).json();
+    assert_eq!((&revoked["done"], &revoked["domain"]), (&true.into(), &"simulator".into()));
+    assert_eq!(revoked["denied_approvals"], serde_json::json!([]));
+    assert_eq!(home.json("callers list").json()["callers"], serde_json::json!([]));
+    let log = home.json("audit tail --kind caller_revoked").json();
+    let references = log["events"][0]["references"].as_array().unwrap();
+    assert!(references.contains(&format!("caller={caller}").into()), "{log}");
+    for verb in ["show", "revoke"] {
+        let again = home.run(&["callers", verb, caller, "--json"]);
+        assert_eq!(again.error(), (2, "INPUT_INVALID".to_owned()));
+        assert!(again.stderr.contains("callers list"), "{again:?}");
+    }
+}
+
+#[test]
 fn logs_go_to_standard_error_and_a_wrong_filter_is_refused() {
     let home = Home::new();
     let ran = home.run(&["health", "--json", "--log", "debug", "--log-format", "json"]);

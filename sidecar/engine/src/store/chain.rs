@@ -167,6 +167,7 @@ impl Walk {
                 | RecordKind::Previewed
                 | RecordKind::ApprovalAsked
                 | RecordKind::Admitted
+                | RecordKind::CallerRevoked
                 | RecordKind::PolicySet
                 | RecordKind::Notice
                 | RecordKind::Forgotten,

@@ -4,6 +4,7 @@
 
 mod authority;
 mod bench;
+mod callers;
 mod chain;
 mod halts;
 mod history;

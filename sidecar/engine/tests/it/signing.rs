@@ -7,8 +7,8 @@ use ibkr_agent_domain::{
     RecordKind, Reference, Timestamp, operator_key_id,
 };
 use ibkr_agent_engine::{
-    ApprovalEntry, Authority, CommitJob, JobId, OperatorAct, OperatorKeyEntry, Payload, Restored,
-    Row, store,
+    Admitted, ApprovalEntry, Authority, CommitJob, JobId, OperatorAct, OperatorKeyEntry, Payload,
+    Restored, Row, store,
 };
 
 /// The operator's public key.
@@ -60,13 +60,22 @@ pub(crate) fn entry_of(key: &[u8; 32]) -> OperatorKeyEntry {
     }
 }
 
-/// Enrols the operator's key in a new ledger, and reads back what a start finds then.
-pub(crate) fn with_key(runtime: &tokio::runtime::Runtime, ledger: &Ledger) -> Restored {
+/// Enrols the operator's key in a new ledger, admits callers, and reads back what a start finds.
+pub(crate) fn with_key(
+    runtime: &tokio::runtime::Runtime,
+    ledger: &Ledger,
+    admitted: &[String],
+) -> Restored {
     let mut record =
         Record::new(RecordKind::KeyEnrolled, Actor::System, Door::Internal, Decision::Permitted);
     record.references.push(Reference::OperatorKey(operator_key_id(&KEY)));
     record.references.push(Reference::PublicKey(KEY));
-    write(runtime, ledger, vec![Row::OperatorKey(entry_of(&KEY))], record);
+    let admits = |caller: &String| {
+        Row::Admitted(Admitted { caller: caller.clone(), admitted_at: None, admitted_by: None })
+    };
+    let mut rows = vec![Row::OperatorKey(entry_of(&KEY))];
+    rows.extend(admitted.iter().map(admits));
+    write(runtime, ledger, rows, record);
     let restored = store::restore(&ledger.snapshot().unwrap()).unwrap();
     assert_eq!(restored.operator_keys.len(), 1);
     restored

@@ -152,7 +152,7 @@ impl Bench {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let ledger = ledger(now.wall);
-        let restored = signing::with_key(&runtime, &ledger);
+        let restored = signing::with_key(&runtime, &ledger, &[]);
         let (engine, _) = Engine::restore(config, restored, now);
         Self {
             engine,

@@ -67,6 +67,7 @@ impl Summary {
                 | Row::ForgetOrder(_)
                 | Row::Halt(_)
                 | Row::Admitted(_)
+                | Row::ForgetAdmitted(_)
                 | Row::OperatorKey(_)
                 | Row::Foreign(_)
                 | Row::ForgetForeign(..)

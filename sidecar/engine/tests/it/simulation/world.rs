@@ -95,7 +95,8 @@ impl World {
         let disk = Disk::default();
         let ledger = setting::ledger(disk.clone(), Timestamp::from_millis(wall));
         let now = now_of(Duration::ZERO, wall);
-        let restored = crate::signing::with_key(&runtime, &ledger);
+        let admitted = setting::requester(Who::Token, "admitted").actor.label();
+        let restored = crate::signing::with_key(&runtime, &ledger, &[admitted]);
         // One that only reduces a position is free of the day's limit.
         let per_day = usize::try_from(setting::orders_a_day(sabotage)).expect("small") + 1;
         let limits = Limits { per_day, per_minute: 2 };
