@@ -10,7 +10,7 @@
 
 use crate::{
     AccountId, Actor, ApprovalId, BrokerName, Digest, Door, InvalidId, Mode, Money, OperatorKeyId,
-    PreviewId, SidecarId, Timestamp,
+    PreviewId, SidecarId, Timestamp, Untrusted,
 };
 use core::fmt;
 use rust_decimal::Decimal;
@@ -89,6 +89,8 @@ pub enum OnApproval {
     /// Nothing: whoever asked spends the approval.
     #[default]
     Hold,
+    /// The gateway reads the market anew, runs every gate and sends the order, once, at once.
+    Submit,
 }
 
 impl OnApproval {
@@ -97,13 +99,14 @@ impl OnApproval {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Hold => "hold",
+            Self::Submit => "submit",
         }
     }
 
     /// Parses our name.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Hold].into_iter().find(|what| what.as_str() == text)
+        [Self::Hold, Self::Submit].into_iter().find(|what| what.as_str() == text)
     }
 }
 
@@ -124,6 +127,8 @@ pub struct ApprovalTerms {
     pub account: AccountId,
     /// Who asked.
     pub requester: Actor,
+    /// Whose it is, where that isn't who asked: an operator took the preview of this caller.
+    pub owner: Option<String>,
     /// Through which door.
     pub door: Door,
     /// The approval.
@@ -148,6 +153,8 @@ pub struct ApprovalTerms {
     pub warnings: Vec<String>,
     /// What follows a yes.
     pub on_approval: OnApproval,
+    /// Why, in the words of who asked.
+    pub reason: Option<Untrusted>,
     /// A value of no meaning that no other approval has.
     pub nonce: Digest,
     /// When it was asked for.
@@ -167,6 +174,7 @@ impl ApprovalTerms {
             broker_mode,
             account,
             requester,
+            owner,
             door,
             approval,
             preview,
@@ -179,6 +187,7 @@ impl ApprovalTerms {
             exposure,
             warnings,
             on_approval,
+            reason,
             nonce,
             created_at,
             not_after,
@@ -197,6 +206,7 @@ impl ApprovalTerms {
             ("subject", subject),
             ("client", client),
             ("operator_key", key),
+            ("owner", owner.clone()),
             ("door", Some(door.as_str().to_owned())),
             ("approval", Some(approval.to_string())),
             ("preview", Some(preview.to_string())),
@@ -210,6 +220,7 @@ impl ApprovalTerms {
             ("exposure_currency", exposure.as_ref().map(|money| money.currency.to_string())),
             ("warnings", Some(warnings_digest(warnings).to_string())),
             ("on_approval", Some(on_approval.as_str().to_owned())),
+            ("reason", reason.as_ref().map(ToString::to_string)),
             ("nonce", Some(nonce.to_string())),
             ("created", Some(created_at.to_string())),
             ("not_after", Some(not_after.to_string())),

@@ -25,6 +25,7 @@ fn full() -> ApprovalTerms {
         broker_mode: Some(Mode::Paper),
         account: AccountId::parse("DU1234567").unwrap(),
         requester: Actor::token("https://issuer.example", "alice", Some("agent")),
+        owner: None,
         door: Door::Relay,
         approval: ApprovalId::parse("ap-1").unwrap(),
         preview: PreviewId::parse("pv-1").unwrap(),
@@ -37,9 +38,22 @@ fn full() -> ApprovalTerms {
         exposure: Some(Money::new(dec("2295.00"), Currency::USD)),
         warnings: vec!["the price is old".to_owned(), "an odd lot".to_owned()],
         on_approval: OnApproval::Hold,
+        reason: None,
         nonce: Digest::of(b"a nonce"),
         created_at: Timestamp::from_millis(1_795_000_001_000),
         not_after: Timestamp::from_millis(1_795_000_601_000),
+    }
+}
+
+/// What came later: the signature sends, for a reason, and an operator took another's preview.
+fn later() -> ApprovalTerms {
+    ApprovalTerms {
+        requester: Actor::Operator { key: None },
+        owner: Some("https://issuer.example|alice".to_owned()),
+        door: Door::Operator,
+        on_approval: OnApproval::Submit,
+        reason: Some(Untrusted::new("they said:\nmode=live")),
+        ..full()
     }
 }
 
@@ -74,6 +88,7 @@ fn golden(name: &str, terms: &ApprovalTerms) {
 fn approval_bytes_are_the_recorded_ones() {
     golden("approval-v1.txt", &full());
     golden("approval-bare-v1.txt", &bare());
+    golden("approval-submit-v1.txt", &later());
 }
 
 #[test]
@@ -111,6 +126,9 @@ fn changes() -> Vec<fn(&mut ApprovalTerms)> {
         |t| t.exposure = Some(Money::new(dec("2295"), Currency::parse("EUR").unwrap())),
         |t| t.warnings = vec!["the price is old\nan odd lot".to_owned()],
         |t| t.warnings.reverse(),
+        |t| t.on_approval = OnApproval::Submit,
+        |t| t.reason = Some(Untrusted::new("because")),
+        |t| t.owner = Some("local".to_owned()),
         |t| t.nonce = Digest::of(b"another nonce"),
         |t| t.created_at = Timestamp::from_millis(1_795_000_001_001),
         |t| t.not_after = Timestamp::from_millis(1_795_000_601_001),
