@@ -7,9 +7,9 @@
 use ibkr_agent_domain::{
     AccountId, AccountInfo, AccountSummary, ApprovalId, AssetClass, BrokerName, BrokerOrder,
     BrokerOrderId, BrokerOrderStatus, CanonicalOrder, ClientOrderId, Conid, Contract, Currency,
-    DataStatus, Digest, Execution, LedgerLine, Mode, Money, OrderState, OrderTarget, OrderTerms,
-    Position, PreviewId, Price, Pricing, Quantity, Quote, Reason, SessionHealth, SessionState,
-    Side, TimeInForce, Timestamp, Untrusted,
+    DataStatus, Digest, Execution, LedgerLine, Mode, Money, OnApproval, OrderState, OrderTarget,
+    OrderTerms, Position, PreviewId, Price, Pricing, Quantity, Quote, Reason, SessionHealth,
+    SessionState, Side, TimeInForce, Timestamp, Untrusted,
 };
 use ibkr_agent_protocol::catalogue::{
     Backend, BrokerText, Tool, ToolSpec, Wire, account, all, approvals, audit, catalogue_hash,
@@ -298,7 +298,13 @@ fn preview() -> approvals::OrderPreviewOutput {
 
 fn approval(state: approvals::ApprovalState) -> approvals::ApprovalOutput {
     let id = ApprovalId::parse("a1").unwrap();
-    approvals::ApprovalOutput::new(id, state, &order().into(), Backend::Simulator, NOW)
+    approvals::ApprovalOutput::new(
+        id,
+        state,
+        &order().into(),
+        Backend::Simulator,
+        (NOW, OnApproval::Hold),
+    )
 }
 
 fn session_sizes() -> Vec<(&'static str, usize)> {

@@ -57,7 +57,7 @@ fn names_are_unique_and_every_toolset_has_tools() {
 }
 
 #[test]
-fn the_default_set_is_these_22_tools_which_answer_most_questions_and_trade_on_paper() {
+fn the_default_set_is_these_21_tools_which_answer_most_questions_and_ask_for_orders() {
     let default: BTreeSet<&str> =
         all().iter().filter(|spec| spec.in_default).map(|spec| spec.name).collect();
     let expected = [
@@ -78,14 +78,22 @@ fn the_default_set_is_these_22_tools_which_answer_most_questions_and_trade_on_pa
         "ibkr_order_preview",
         "ibkr_approvals_create",
         "ibkr_approval_status",
-        "ibkr_paper_order_submit",
         "ibkr_paper_order_cancel",
         "ibkr_order_outcome",
         "ibkr_limits_status",
         "ibkr_kill_switch_status",
     ];
-    assert_eq!(expected.len(), 22, "clients get worse with more");
+    assert_eq!(expected.len(), 21, "clients get worse with more");
     assert_eq!(default, BTreeSet::from(expected));
+}
+
+#[test]
+fn no_listed_tool_that_leads_to_a_working_order_carries_a_destructive_hint() {
+    let listed = all().iter().filter(|spec| spec.in_default && spec.destructive);
+    let names: Vec<&str> = listed.map(|spec| spec.name).collect();
+    assert_eq!(names, ["ibkr_paper_order_cancel"], "hosts' models refuse to call them");
+    let asks = find("ibkr_approvals_create").unwrap();
+    assert!(!asks.read_only && !asks.destructive && asks.open_world, "it says what it leads to");
 }
 
 #[test]

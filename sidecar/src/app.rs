@@ -10,7 +10,7 @@ use crate::desk::OperatorDesk;
 use crate::driver::{self, DriverParts, EngineHandle};
 use crate::engine::{
     Answer, Authority, CallBudget, Engine, EngineConfig, HaltEntry, Input, Notice, OperatorAct,
-    OperatorKeyEntry,
+    OperatorKeyEntry, Sending,
 };
 use crate::folder::{DEMO_KEY_FILE, FolderError, StateFolder};
 use crate::invocation::Invocation;
@@ -446,6 +446,7 @@ fn engine_config(
         question_timeout: config.question_timeout,
         budget: config.budget,
         authority: Authority { verify: verify_signature, nonce_seed },
+        sending: if config.enabled.paper { Sending::On } else { Sending::Off },
     }
 }
 

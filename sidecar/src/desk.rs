@@ -2,13 +2,14 @@
 //!
 //! The only way to an operator's act. Nothing that an agent or the remote can send leads here.
 
+mod approvals;
 mod callers;
 mod halts;
 mod log;
 
 use crate::engine::{
-    Answer, ApprovalEntry, ApprovalStatus, Caller, Cancellation, Expired, Input, OperatorAct,
-    OperatorKeyEntry, OrderEntry, Scope, Standing, Used,
+    Answer, ApprovalStatus, Caller, Cancellation, Input, OperatorAct, OperatorKeyEntry, OrderEntry,
+    Scope, Standing, Used,
 };
 use crate::operator::{
     EnrolledKey, Keyring, OperatorDomain, OperatorDoor, OperatorPublicKey, Verb,
@@ -18,11 +19,10 @@ use arc_swap::ArcSwap;
 use ibkr_agent_broker::Broker;
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, BrokerName, BrokerOrderId, ClientOrderId, Decision, Digest, Door,
-    ErrorCode, Mode, OperatorKeyId, OperatorSignature, Reason, Record, RecordKind, ScopeSet,
-    SidecarId, Tier, Untrusted,
+    ErrorCode, Mode, OperatorKeyId, OperatorSignature, PreviewId, Reason, Record, RecordKind,
+    ScopeSet, SidecarId, Tier, Untrusted,
 };
 use ibkr_agent_gates::Requester;
-use ibkr_agent_protocol::catalogue::approvals::OrderOutput;
 use ibkr_agent_protocol::service::{ErrorBody, fresh_call_id};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -90,6 +90,7 @@ impl OperatorDesk {
     }
 
     async fn act(&self, requester: Requester, act: OperatorAct) -> Result<Value, ErrorBody> {
+        let asks_yes = matches!(act, OperatorAct::Approve { .. });
         let told = self.core.engine.ask(|ticket| Input::Operator { ticket, requester, act }).await;
         match &told.answer {
             Answer::Done => Ok(json!({
@@ -98,8 +99,11 @@ impl OperatorDesk {
                 "brokers": self.logins(),
                 "audit_event_id": told.event,
             })),
-            Answer::Approval(entry, expired) => {
-                let mut value = self.shown(entry, *expired);
+            Answer::Approval(entry, ..) if asks_yes => {
+                self.after_yes(&entry.id, told.event.as_ref()).await
+            }
+            Answer::Approval(entry, expired, followed) => {
+                let mut value = self.shown(entry, *expired, followed);
                 set(&mut value, "audit_event_id", json!(told.event));
                 Ok(value)
             }
@@ -131,6 +135,7 @@ impl OperatorDesk {
             Verb::AuditTail { limit, before } => self.audit_tail(*limit, *before).await,
             Verb::AuditVerify {} => self.audit_verify().await,
             Verb::Approve { .. }
+            | Verb::TakePreview { .. }
             | Verb::Deny { .. }
             | Verb::Answer { .. }
             | Verb::Halt { .. }
@@ -200,13 +205,6 @@ impl OperatorDesk {
         brokers.map(names).map(login).collect()
     }
 
-    /// An approval as it is shown alone.
-    fn shown(&self, entry: &ApprovalEntry, expired: Expired) -> Value {
-        let mut value = approval(entry, expired);
-        set(&mut value, "domain", json!(self.domain.as_str()));
-        value
-    }
-
     async fn look_halt(&self) -> Result<Value, ErrorBody> {
         let halt = self.core.engine.look(|engine, _| engine.halt_entry().clone()).await;
         let halt = halt.map_err(refusal_body)?;
@@ -222,43 +220,6 @@ impl OperatorDesk {
 
     async fn halt_status(&self) -> Result<Value, ErrorBody> {
         self.look_halt().await
-    }
-
-    async fn approvals(&self, all: bool) -> Result<Value, ErrorBody> {
-        let found = self.core.engine.look(move |engine, now| {
-            let mut rows: Vec<(ApprovalEntry, Expired)> = engine
-                .approvals()
-                .map(|entry| {
-                    let over = entry.expires_at <= now.wall;
-                    (entry.clone(), if over { Expired::Yes } else { Expired::No })
-                })
-                .filter(|(entry, expired)| {
-                    let open = entry.status == ApprovalStatus::Pending;
-                    all || (open && *expired == Expired::No)
-                })
-                .collect();
-            rows.sort_by_key(|(entry, _)| core::cmp::Reverse(entry.created_at));
-            rows.truncate(200);
-            rows
-        });
-        let rows = found.await.map_err(refusal_body)?;
-        let rows: Vec<Value> =
-            rows.iter().map(|(entry, expired)| approval(entry, *expired)).collect();
-        Ok(json!({ "approvals": rows }))
-    }
-
-    async fn approval(&self, id: &str) -> Result<Value, ErrorBody> {
-        let id = parse(ApprovalId::parse(id))?;
-        let found = self.core.engine.look(move |engine, now| {
-            engine.approvals().find(|entry| entry.id == id).cloned().map(|entry| {
-                let over = entry.expires_at <= now.wall;
-                (entry, if over { Expired::Yes } else { Expired::No })
-            })
-        });
-        match found.await.map_err(refusal_body)? {
-            Some((entry, expired)) => Ok(self.shown(&entry, expired)),
-            None => Err(ErrorBody::new(ErrorCode::ApprovalNotFound, "no such approval")),
-        }
     }
 
     async fn questions(&self) -> Result<Value, ErrorBody> {
@@ -391,6 +352,9 @@ impl OperatorDesk {
                     ErrorBody::new(ErrorCode::SignatureRequired, "an approval is signed")
                 })?,
             },
+            Verb::TakePreview { preview } => {
+                OperatorAct::Take { preview: parse(PreviewId::parse(preview))? }
+            }
             Verb::Deny { id } => OperatorAct::Deny { approval: parse(ApprovalId::parse(id))? },
             Verb::Answer { order, text, confirmed } => OperatorAct::Answer {
                 order: parse(ClientOrderId::parse(order))?,
@@ -484,34 +448,6 @@ fn set(value: &mut Value, key: &str, new: Value) {
     if let Some(object) = value.as_object_mut() {
         object.insert(key.to_owned(), new);
     }
-}
-
-/// An approval as the operator sees it: the whole order, and what is signed.
-fn approval(entry: &ApprovalEntry, expired: Expired) -> Value {
-    let counts = matches!(entry.status, ApprovalStatus::Pending | ApprovalStatus::Approved);
-    let status = if counts && expired == Expired::Yes { "expired" } else { entry.status.as_str() };
-    let terms = entry.terms();
-    let bytes = terms.as_ref().map(|t| String::from_utf8_lossy(&t.bytes()).into_owned());
-    json!({
-        "approval_id": entry.id.as_str(),
-        "status": status,
-        "broker": entry.plan.broker().as_str(),
-        "mode": entry.plan.mode().as_str(),
-        "account_id": entry.plan.account().as_str(),
-        "asked_by": Untrusted::bounded(&entry.asked_by, 300).as_str(),
-        "order_summary": entry.plan.summary(),
-        "orders": entry.plan.orders().iter().map(OrderOutput::from).collect::<Vec<_>>(),
-        "order_digest": entry.plan.digest().to_string(),
-        "canonical_order": String::from_utf8_lossy(&entry.plan.canonical_bytes()),
-        "approval_digest": terms.as_ref().map(|terms| terms.digest().to_string()),
-        "approval_bytes": bytes,
-        "reference_price": entry.reference_price.map(|price| price.to_string()),
-        "position": entry.position.to_string(),
-        "warnings": entry.warnings,
-        "created_at": entry.created_at.to_string(),
-        "expires_at": entry.expires_at.to_string(),
-        "approved_by": entry.approved_by.as_ref().map(OperatorKeyId::as_str),
-    })
 }
 
 /// What the limits have used in one of the narrowest scopes.

@@ -127,6 +127,9 @@ reasons! {
         /// No operator's signature covers the approval any more.
         ApprovalUnsigned = "approval_unsigned", ApprovalUnsigned,
             "no operator's signature covers the approval: preview and ask again";
+        /// It didn't leave soon enough after the operator's signature.
+        SignatureTooOld = "signature_too_old", OrderNotSent,
+            "it couldn't leave soon after the operator's signature: sign again, or submit it";
         /// The broker waits for an answer about another order of the login.
         AnotherAsks = "another_question_waits", OrderQuestionPending,
             "the broker asks about another order of this login: submit again when that is answered";

@@ -11,7 +11,7 @@ use crate::number::{InputInteger, OutputNumber};
 use crate::service::ErrorBody;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrder, BrokerOrderId, CallId, ClientOrderId, ErrorCode, Execution,
-    IdempotencyKey, Mode, OrderState, Reason, Scope, Side, Timestamp, Untrusted,
+    IdempotencyKey, Mode, OrderState, PreviewId, Reason, Scope, Side, Timestamp, Untrusted,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -297,8 +297,8 @@ impl Tool for PaperOrderSubmit {
     const DECLARATION: Declaration = Declaration {
         name: "ibkr_paper_order_submit",
         title: "Submit an approved paper order",
-        description: "Sends the order of an approval that a human has given, on a paper or \
-            simulated account. One approval makes at most one order. Position, quote and limits \
+        description: "Only for an approval that was asked with on_approval hold, or whose \
+            signature sent nothing: sends its order, on a paper or simulated account. One approval makes at most one order. Position, quote and limits \
             are checked anew; drift past what was approved refuses it. If the answer's status is \
             unknown, never submit again: ask ibkr_order_outcome until it is settled. Status \
             question means that the broker asks something that a human must answer.",
@@ -306,7 +306,7 @@ impl Tool for PaperOrderSubmit {
         risk: RiskClass::PaperWrite,
         toolset: Toolset::Orders,
         hints: Hints::ORDER_WRITE,
-        in_default: true,
+        in_default: false,
     };
     type Input = PaperOrderSubmitInput;
     type Output = OrderOutcomeOutput;
@@ -380,7 +380,7 @@ impl Tool for OrderOutcome {
         title: "What became of an order",
         description: "Tells what is known of an order or cancel that was asked for earlier, from \
             the gateway's own ledger, even when the answer was lost. Give exactly one of call_id, \
-            approval_id, idempotency_key and client_order_id. Looks at the broker first where the \
+            approval_id, preview_id, idempotency_key and client_order_id. Looks at the broker first where the \
             order may have changed; checked_at says when. Status unknown means that nobody knows \
             yet: ask again, never repeat the order.",
         scope: Scope::OrdersRead,
@@ -401,6 +401,8 @@ pub struct OrderOutcomeInput {
     pub call_id: Option<Wire<CallId>>,
     /// The approval that it used.
     pub approval_id: Option<Wire<ApprovalId>>,
+    /// The preview that its approval was made of, also when an operator took the preview himself.
+    pub preview_id: Option<Wire<PreviewId>>,
     /// Your own key for the request.
     pub idempotency_key: Option<Wire<IdempotencyKey>>,
     /// Our order reference.
@@ -414,6 +416,8 @@ pub enum OutcomeHandle {
     Call(CallId),
     /// By the approval.
     Approval(ApprovalId),
+    /// By the preview.
+    Preview(PreviewId),
     /// By the caller's key.
     Key(IdempotencyKey),
     /// By our order reference.
@@ -428,14 +432,16 @@ impl OrderOutcomeInput {
     pub fn handle(&self) -> Result<OutcomeHandle, ErrorBody> {
         let call = self.call_id.as_ref().map(|id| OutcomeHandle::Call(id.0.clone()));
         let approval = self.approval_id.as_ref().map(|id| OutcomeHandle::Approval(id.0.clone()));
+        let preview = self.preview_id.as_ref().map(|id| OutcomeHandle::Preview(id.0.clone()));
         let key = self.idempotency_key.as_ref().map(|key| OutcomeHandle::Key(key.0.clone()));
         let client = self.client_order_id.as_ref();
         let client = client.map(|id| OutcomeHandle::ClientOrder(id.0.clone()));
-        let mut given = [call, approval, key, client].into_iter().flatten();
+        let mut given = [call, approval, preview, key, client].into_iter().flatten();
         match (given.next(), given.next()) {
             (Some(handle), None) => Ok(handle),
             (None, _) | (Some(_), Some(_)) => Err(invalid(
-                "give exactly one of call_id, approval_id, idempotency_key and client_order_id",
+                "give exactly one of call_id, approval_id, preview_id, idempotency_key and \
+                 client_order_id",
             )),
         }
     }

@@ -7,8 +7,8 @@ use crate::number::{Scalar, scalar};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, AssetClass, BrokerName, BrokerOrderId, BrokerOrderStatus, CallId,
     ClientOrderId, Currency, DataStatus, Date, Digest, IdempotencyKey, Instrument, Mode,
-    OptionRight, OrderState, OrderType, PreviewId, Reason, SessionState, Side, TimeInForce,
-    Timestamp, Untrusted,
+    OnApproval, OptionRight, OrderState, OrderType, PreviewId, Reason, SessionState, Side,
+    TimeInForce, Timestamp, Untrusted,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
@@ -128,6 +128,7 @@ macro_rules! domain_names {
 
 domain_names! {
     Side { Buy, Sell }
+    OnApproval { Hold, Submit }
     Mode { Simulated, Paper, Live }
     SessionState { Unreachable, LoginRequired, BrokerageDown, Competing, Ready }
     DataStatus { RealTime, Delayed, Frozen, FrozenDelayed, NotSubscribed, Unknown }
@@ -309,6 +310,37 @@ impl TextForm for ShortText {
         let fits = !text.is_empty() && text.len() <= Self::MAX;
         if !fits || !text.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
             return Err(format!("must be 1 to {} printable ASCII characters", Self::MAX));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    fn to_text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// Why a caller wants something, in its own words for a human: 1 to 280 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why(String);
+
+impl Why {
+    /// Longest, in characters.
+    pub const CHARS: usize = 280;
+
+    /// The words as they are shown: data, with nothing in them that could deceive.
+    #[must_use]
+    pub fn shown(&self) -> Untrusted {
+        Untrusted::bounded(&self.0, Self::CHARS)
+    }
+}
+
+impl TextForm for Why {
+    const MAX: usize = Self::CHARS;
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.is_empty() || text.chars().count() > Self::CHARS {
+            return Err(format!("must be 1 to {} characters", Self::CHARS));
         }
         Ok(Self(text.to_owned()))
     }

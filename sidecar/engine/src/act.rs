@@ -2,7 +2,7 @@
 
 use crate::state::OperatorKeyEntry;
 use ibkr_agent_domain::{
-    ApprovalId, BrokerName, ClientOrderId, Digest, OperatorKeyId, OperatorSignature,
+    ApprovalId, BrokerName, ClientOrderId, Digest, OperatorKeyId, OperatorSignature, PreviewId,
 };
 
 /// An operator's act, its signature already verified where one is needed.
@@ -18,6 +18,11 @@ pub enum OperatorAct {
         key: OperatorKeyId,
         /// Its signature, which is kept.
         signature: OperatorSignature,
+    },
+    /// Make a caller's fresh preview an approval that the operator's own signature sends.
+    Take {
+        /// The preview.
+        preview: PreviewId,
     },
     /// Deny, or take back.
     Deny {

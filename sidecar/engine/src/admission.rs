@@ -48,6 +48,6 @@ impl Engine {
                 format!("this token is older than {} s, too old to submit", limit.as_secs());
             return Err(Refusal::new(ErrorCode::AuthTokenTooOld, message));
         }
-        self.check_admitted(caller)
+        self.check_admitted(caller.standing, &caller.requester)
     }
 }

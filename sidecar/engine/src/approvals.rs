@@ -1,17 +1,18 @@
 //! Previews, asking for an approval, and the operator's yes and no.
 
-use crate::submit::{VOID, complete_facts};
+use crate::sends::{By, Party};
+use crate::submit::complete_facts;
 use crate::{
-    After, Answer, ApprovalEntry, ApprovalStatus, Caller, Effect, Engine, Expired,
+    After, Answer, ApprovalEntry, ApprovalStatus, Asking, Caller, Effect, Engine, Expired,
     MAX_APPROVAL_TTL, Now, OperatorAct, OperatorKeyEntry, Payload, Precondition, Preview,
-    PreviewDraft, Refusal, Row, Ticket, derived_id, owner_of, record_of, refuse, system_record,
+    PreviewDraft, Refusal, Row, Standing, Ticket, derived_id, owner_of, record_of, refuse,
+    system_record,
 };
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, Decision, Digest, ErrorCode, OperatorKeyId, OperatorSignature,
+    ApprovalId, Decision, Digest, ErrorCode, OnApproval, OperatorKeyId, OperatorSignature,
     PreviewId, RecordKind, Reference,
 };
 use ibkr_agent_gates::{Requester, Verdict, check_plan, mid_price};
-use std::time::Duration;
 
 impl Engine {
     pub(super) fn preview(
@@ -77,24 +78,22 @@ impl Engine {
     pub(super) fn ask_approval(
         &mut self,
         ticket: Ticket,
-        caller: &Caller,
-        account: &AccountId,
-        preview: &PreviewId,
-        ttl: Option<Duration>,
+        party: &Party,
+        asking: &Asking,
         now: Now,
     ) -> Effect {
-        let entry = match self.new_approval(caller, account, preview, ttl, now) {
+        let entry = match self.new_approval(party, asking, now) {
             Ok(entry) => entry,
-            Err(refusal) => return self.refuse_recorded(ticket, &caller.requester, refusal, now),
+            Err(refusal) => return self.refuse_recorded(ticket, &party.requester, refusal, now),
         };
         // The same call asks once: what became of its approval is never written over.
         if let Some(asked) = self.approvals.get(&entry.id) {
-            let answer = Answer::Approval(Box::new(asked.clone()), self.has_expired(asked, now));
+            let answer = self.approval_answer(asked, now);
             return Effect::Reply { ticket, answer, event: None };
         }
-        let mut record = record_of(&caller.requester, RecordKind::ApprovalAsked, Decision::Stated);
-        record.account = Some(account.clone());
-        record.references.push(Reference::Preview(preview.clone()));
+        let mut record = record_of(&party.requester, RecordKind::ApprovalAsked, Decision::Stated);
+        record.account = Some(entry.account().clone());
+        record.references.push(Reference::Preview(entry.preview.clone()));
         record.references.push(Reference::Approval(entry.id.clone()));
         record.references.push(Reference::Order(entry.plan.digest()));
         self.ages.approvals.insert((entry.created_at, entry.id.clone()));
@@ -102,7 +101,7 @@ impl Engine {
         let life = entry.expires_at.since(entry.created_at);
         self.deadlines.insert(entry.id.clone(), now.monotonic.saturating_add(life));
         let changed = format!("ibkr://approvals/{}", entry.id);
-        let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
+        let answer = self.approval_answer(&entry, now);
         let after = After::Reply(ticket, answer, Some(changed));
         self.commit(
             Vec::new(),
@@ -115,21 +114,19 @@ impl Engine {
 
     fn new_approval(
         &self,
-        caller: &Caller,
-        account: &AccountId,
-        preview: &PreviewId,
-        ttl: Option<Duration>,
+        party: &Party,
+        asking: &Asking,
         now: Now,
     ) -> Result<ApprovalEntry, Refusal> {
-        self.check_admitted(caller)?;
-        let owner = owner_of(&caller.requester);
-        let found = self.previews.get(preview).filter(|preview| preview.owner == owner);
+        self.check_admitted(party.standing, &party.requester)?;
+        let found = self.previews.get(&asking.preview);
+        let found = found.filter(|preview| preview.owner == party.owner);
         let not_found = || Refusal::new(ErrorCode::PreviewNotFound, "no such preview");
         let preview = found.ok_or_else(not_found)?;
         if preview.expires_at <= now.wall {
             return Err(Refusal::new(ErrorCode::PreviewExpired, "the preview has expired"));
         }
-        if preview.plan.account() != account {
+        if *preview.plan.account() != asking.account {
             let message = "the preview is for another account";
             return Err(Refusal::new(ErrorCode::ApprovalPreviewMismatch, message));
         }
@@ -137,6 +134,37 @@ impl Engine {
             let message = "the preview's checks did not pass: there is nothing to approve";
             return Err(Refusal::new(ErrorCode::OrderPolicyRefused, message));
         }
+        if party.by == By::Caller {
+            self.room_for_another(now)?;
+        }
+        let ttl = asking.ttl.unwrap_or(self.config.approval_ttl).min(MAX_APPROVAL_TTL);
+        let call = party.requester.call.as_str();
+        let id = derived_id("ap", &[&party.owner.to_string(), call, preview.id.as_str()]);
+        let id = ApprovalId::parse(&id)
+            .map_err(|_| Refusal::new(ErrorCode::InternalError, "no approval id"))?;
+        let asked = self.asked_now(party, &id, preview, asking, now);
+        Ok(ApprovalEntry {
+            id,
+            owner: party.owner.clone(),
+            asked_by: party.requester.actor.label(),
+            preview: preview.id.clone(),
+            plan: preview.plan.clone(),
+            reference_price: preview.reference_price,
+            position: preview.position,
+            warnings: preview.warnings.clone(),
+            status: ApprovalStatus::Pending,
+            asked: Some(asked),
+            approved_by: None,
+            signed: None,
+            refusals: 0,
+            refused: None,
+            created_at: now.wall,
+            expires_at: now.wall.plus(ttl),
+        })
+    }
+
+    /// Callers can't fill a human's list.
+    fn room_for_another(&self, now: Now) -> Result<(), Refusal> {
         // None that is older than an approval can live is open.
         let young = self
             .ages
@@ -150,28 +178,33 @@ impl Engine {
         if open.take(self.config.max_open_approvals).count() >= self.config.max_open_approvals {
             return Err(Refusal::new(ErrorCode::ApprovalTooMany, "too many approvals are open"));
         }
-        let ttl = ttl.unwrap_or(self.config.approval_ttl).min(MAX_APPROVAL_TTL);
-        let call = caller.requester.call.as_str();
-        let id = derived_id("ap", &[&owner.to_string(), call, preview.id.as_str()]);
-        let id = ApprovalId::parse(&id)
-            .map_err(|_| Refusal::new(ErrorCode::InternalError, "no approval id"))?;
-        let asked = self.asked_now(caller, &id, preview, now);
-        Ok(ApprovalEntry {
-            id,
-            owner,
-            asked_by: caller.requester.actor.label(),
-            preview: preview.id.clone(),
-            plan: preview.plan.clone(),
-            reference_price: preview.reference_price,
-            position: preview.position,
-            warnings: preview.warnings.clone(),
-            status: ApprovalStatus::Pending,
-            asked: Some(asked),
-            approved_by: None,
-            signed: None,
-            created_at: now.wall,
-            expires_at: now.wall.plus(ttl),
-        })
+        Ok(())
+    }
+
+    /// An operator takes a caller's fresh preview: the approval is the caller's, asked for by the
+    /// operator, whose signature is still to come.
+    fn take_preview(
+        &mut self,
+        ticket: Ticket,
+        requester: Requester,
+        preview: PreviewId,
+        now: Now,
+    ) -> Effect {
+        let Some(found) = self.previews.get(&preview) else {
+            return refuse(ticket, ErrorCode::PreviewNotFound, "no such preview");
+        };
+        let standing = Standing::Operator;
+        let party = Party { owner: found.owner.clone(), requester, standing, by: By::Operator };
+        let account = found.plan.account().clone();
+        let on_approval = OnApproval::Submit;
+        let asking = Asking { account, preview, ttl: None, on_approval, reason: None };
+        self.ask_approval(ticket, &party, &asking, now)
+    }
+
+    /// An approval as it stands.
+    fn approval_answer(&self, entry: &ApprovalEntry, now: Now) -> Answer {
+        let (expired, followed) = (self.has_expired(entry, now), self.followed(entry));
+        Answer::Approval(Box::new(entry.clone()), expired, followed)
     }
 
     pub(super) fn approval_status(
@@ -186,8 +219,7 @@ impl Engine {
         let Some(entry) = found else {
             return refuse(ticket, ErrorCode::ApprovalNotFound, "no such approval");
         };
-        let answer = Answer::Approval(Box::new(entry.clone()), self.has_expired(entry, now));
-        Effect::Reply { ticket, answer, event: None }
+        Effect::Reply { ticket, answer: self.approval_answer(entry, now), event: None }
     }
 
     /// An operator's act. Its signature was verified where one is needed.
@@ -201,6 +233,9 @@ impl Engine {
         match act {
             OperatorAct::Approve { approval, digest, key, signature } => {
                 vec![self.approve(ticket, &requester, &approval, (digest, key, signature), now)]
+            }
+            OperatorAct::Take { preview } => {
+                vec![self.take_preview(ticket, requester, preview, now)]
             }
             OperatorAct::Deny { approval } => vec![self.deny(ticket, &requester, &approval, now)],
             OperatorAct::Answer { order, text, confirmed } => {
@@ -240,15 +275,22 @@ impl Engine {
             Ok(yes) => yes,
             Err(refusal) => return self.refuse_recorded(ticket, requester, refusal, now),
         };
+        let (before, sends) = (entry.status, entry.on_approval() == OnApproval::Submit);
         let problem = match entry.status {
             ApprovalStatus::Denied => Some((ErrorCode::ApprovalDenied, "it was denied")),
             ApprovalStatus::Consumed => Some((ErrorCode::ApprovalConsumed, "it was spent")),
-            ApprovalStatus::Void => Some((ErrorCode::ApprovalExpired, VOID)),
+            ApprovalStatus::Void => Some((ErrorCode::ApprovalExpired, entry.why_void())),
             ApprovalStatus::Pending | ApprovalStatus::Approved if self.is_over(entry, now) => {
                 Some((ErrorCode::ApprovalExpired, "the request has expired"))
             }
+            // Signed again, what wasn't sent is tried again.
+            ApprovalStatus::Approved
+                if sends && !self.is_sending(approval) && self.check_authority(entry).is_ok() =>
+            {
+                None
+            }
             ApprovalStatus::Approved if self.check_authority(entry).is_ok() => {
-                let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
+                let answer = self.approval_answer(entry, now);
                 return Effect::Reply { ticket, answer, event: None };
             }
             // Marked as approved, but not by an operator.
@@ -261,7 +303,10 @@ impl Engine {
             return refuse(ticket, code, message);
         }
         self.approvals.insert(yes.id.clone(), yes.clone());
-        self.decided(ticket, requester, yes, RecordKind::Approved, ApprovalStatus::Pending, now)
+        if sends {
+            self.signing(approval, requester, now);
+        }
+        self.decided(ticket, requester, yes, RecordKind::Approved, before, now)
     }
 
     pub(super) fn deny(
@@ -306,9 +351,12 @@ impl Engine {
             record.references.push(Reference::Signature(signed.signature));
         }
         let preconditions = vec![Precondition::ApprovalIs(entry.id.clone(), before)];
-        let changed = format!("ibkr://approvals/{}", entry.id);
-        let answer = Answer::Approval(Box::new(entry.clone()), Expired::No);
-        let after = After::Reply(ticket, answer, Some(changed));
+        let after = if self.is_sending(&entry.id) && kind == RecordKind::Approved {
+            After::Signed(ticket, Box::new(entry.clone()))
+        } else {
+            let changed = format!("ibkr://approvals/{}", entry.id);
+            After::Reply(ticket, self.approval_answer(&entry, now), Some(changed))
+        };
         let rows = vec![Row::Approval(Box::new(entry))];
         self.commit(preconditions, rows, Payload::Record(record), after, now)
     }

@@ -4,11 +4,12 @@
 //! A status alone is worth nothing: whoever can write the store can write `approved`. The engine
 //! does no cryptography; how a signature is checked is a value of its configuration.
 
-use crate::{ApprovalEntry, ApprovalStatus, Caller, Engine, Now, Owner, Preview, Refusal};
+use crate::sends::Party;
+use crate::{ApprovalEntry, ApprovalStatus, Asking, Engine, Now, Owner, Preview, Refusal};
 use core::fmt;
 use ibkr_agent_domain::{
     Actor, ApprovalId, ApprovalTerms, Digest, Door, ErrorCode, OnApproval, OperatorKeyId,
-    OperatorSignature, SidecarId, Timestamp, operator_key_id,
+    OperatorSignature, SidecarId, Timestamp, Untrusted, operator_key_id,
 };
 use rust_decimal::Decimal;
 
@@ -37,6 +38,8 @@ pub struct Asked {
     pub sidecar: SidecarId,
     /// Who asked.
     pub requester: Actor,
+    /// Whose it is, where that isn't who asked.
+    pub owner: Option<Owner>,
     /// Through which door.
     pub door: Door,
     /// The policy's name.
@@ -49,6 +52,8 @@ pub struct Asked {
     pub max_drift_percent: Decimal,
     /// What follows a yes.
     pub on_approval: OnApproval,
+    /// Why, in the words of who asked.
+    pub reason: Option<Untrusted>,
     /// Makes the bytes this approval's alone.
     pub nonce: Digest,
 }
@@ -104,6 +109,7 @@ impl ApprovalEntry {
             broker_mode: None,
             account: self.plan.account().clone(),
             requester: asked.requester.clone(),
+            owner: asked.owner.as_ref().map(ToString::to_string),
             door: asked.door,
             approval: self.id.clone(),
             preview: self.preview.clone(),
@@ -116,6 +122,7 @@ impl ApprovalEntry {
             exposure: self.plan.limit_value(),
             warnings: self.warnings.clone(),
             on_approval: asked.on_approval,
+            reason: asked.reason.clone(),
             nonce: asked.nonce,
             created_at: self.created_at,
             not_after: self.expires_at,
@@ -134,7 +141,11 @@ impl ApprovalEntry {
             return Err(Unsigned::Key);
         }
         let named = terms.requester.label() == self.asked_by;
-        if !named || Owner::of(&terms.requester) != self.owner {
+        let owner = match &terms.owner {
+            Some(text) => Owner::parse(text),
+            None => Some(Owner::of(&terms.requester)),
+        };
+        if !named || owner.as_ref() != Some(&self.owner) {
             return Err(Unsigned::Owner);
         }
         let text = ApprovalTerms::signed_text(&terms.digest());
@@ -170,23 +181,27 @@ impl Engine {
     /// What the bytes of an approval hold that is asked for now.
     pub(super) fn asked_now(
         &self,
-        caller: &Caller,
+        party: &Party,
         id: &ApprovalId,
         preview: &Preview,
+        asking: &Asking,
         now: Now,
     ) -> Asked {
+        let requester = &party.requester.actor;
         let limits = self.config.policy.limits();
         let seed = self.config.authority.nonce_seed;
         let turn = format!("\n{id}\n{}\n{}\n", self.next_job, now.wall);
         Asked {
             sidecar: self.config.sidecar.clone(),
-            requester: caller.requester.actor.clone(),
-            door: caller.requester.door,
+            requester: requester.clone(),
+            owner: (Owner::of(requester) != party.owner).then(|| party.owner.clone()),
+            door: party.requester.door,
             policy: limits.id.clone(),
             policy_hash: self.config.policy.hash(),
             reference_time: preview.reference_time,
             max_drift_percent: limits.max_drift_percent,
-            on_approval: OnApproval::Hold,
+            on_approval: asking.on_approval,
+            reason: asking.reason.clone(),
             nonce: Digest::of(&[seed.as_slice(), turn.as_bytes()].concat()),
         }
     }

@@ -4,8 +4,8 @@
 //! is out before the log has it, and what it asked for and nobody has spent is denied with it.
 
 use crate::{
-    Admitted, After, Answer, ApprovalEntry, ApprovalStatus, Caller, Effect, Engine, Now, Payload,
-    Refusal, Row, Standing, Ticket, Work, record_of, refuse,
+    Admitted, After, Answer, ApprovalEntry, ApprovalStatus, Effect, Engine, Now, Payload, Refusal,
+    Row, Standing, Ticket, Work, record_of, refuse,
 };
 use ibkr_agent_domain::{
     Actor, ApprovalId, Decision, ErrorCode, OperatorKeyId, RecordKind, Reference, Untrusted,
@@ -50,9 +50,13 @@ impl Engine {
     }
 
     /// A caller with a token may write only once an operator admitted it.
-    pub(super) fn check_admitted(&self, caller: &Caller) -> Result<(), Refusal> {
-        let by_token = matches!(caller.standing, Standing::Token { .. });
-        if by_token && !self.is_admitted(&caller.requester.actor.label()) {
+    pub(super) fn check_admitted(
+        &self,
+        standing: Standing,
+        requester: &Requester,
+    ) -> Result<(), Refusal> {
+        let by_token = matches!(standing, Standing::Token { .. });
+        if by_token && !self.is_admitted(&requester.actor.label()) {
             let message = "this client may only read until an operator admits it";
             return Err(Refusal::new(ErrorCode::AuthNotAdmitted, message));
         }

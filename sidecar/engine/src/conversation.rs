@@ -100,6 +100,7 @@ impl Engine {
                     effects.extend(self.hold_back(permit.get().action().references(), why, now));
                 }
                 None => {
+                    self.sends.end(permit.get().action().approval());
                     if let Some(talk) = self.talks.0.get_mut(broker) {
                         talk.about = permit.get().action().references().to_vec();
                     }
@@ -122,6 +123,9 @@ impl Engine {
         }
         if approval.is_none_or(|approval| self.is_over(approval, now)) {
             return Some(NotSent::ApprovalExpired);
+        }
+        if let Some(why) = self.too_late(permit.get().action().approval(), now) {
+            return Some(why);
         }
         let signed = approval.is_some_and(|approval| self.check_authority(approval).is_ok());
         (!signed).then_some(NotSent::ApprovalUnsigned)

@@ -9,6 +9,7 @@ use crate::outcomes::OutcomeQuery;
 use crate::owner::Owner;
 use crate::pending::{Durable, Payload, Pending};
 use crate::refusal::Refusal;
+use crate::sends::Followed;
 use crate::state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
     OrderEntry, Preview,
@@ -16,8 +17,8 @@ use crate::state::{
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, BrokerOrderStatus,
-    ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, NotSent, OrderPlan, OrderState,
-    Position, PreviewId, Record, ScopeSet, Timestamp, UnknownBecause,
+    ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, NotSent, OnApproval, OrderPlan,
+    OrderState, Position, PreviewId, Record, ScopeSet, Timestamp, UnknownBecause, Untrusted,
 };
 use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Question, Reply, Requester, TakeOver};
 use rust_decimal::Decimal;
@@ -34,9 +35,25 @@ pub struct Now {
     pub trading_day: i64,
 }
 
-/// The driver's handle of a call that waits for an answer.
+/// The driver's handle of a call that waits for an answer. The upper half of the numbers is the
+/// engine's own, for work that nobody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
+
+impl Ticket {
+    const FIRST_OWN: u64 = 1 << 63;
+
+    /// A ticket of the engine's own.
+    pub(crate) const fn own(number: u64) -> Self {
+        Self(number | Self::FIRST_OWN)
+    }
+
+    /// Whether it is the engine's own: no answer to it leaves the engine.
+    #[must_use]
+    pub const fn is_own(self) -> bool {
+        self.0 >= Self::FIRST_OWN
+    }
+}
 
 /// The engine's handle of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,6 +129,21 @@ pub struct BrokerFacts {
     pub policy_currency_rate: Option<Decimal>,
     /// When the oldest of them was asked for, where that was before their reading began.
     pub as_of: Option<Timestamp>,
+}
+
+/// A wish for an approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asking {
+    /// The account that the caller names; must be the preview's.
+    pub account: AccountId,
+    /// The preview.
+    pub preview: PreviewId,
+    /// How long the approval should live.
+    pub ttl: Option<Duration>,
+    /// What follows a yes.
+    pub on_approval: OnApproval,
+    /// Why, in the caller's words.
+    pub reason: Option<Untrusted>,
 }
 
 /// A wish to submit under an approval.
@@ -233,12 +265,8 @@ pub enum Input {
         ticket: Ticket,
         /// Who asks.
         caller: Caller,
-        /// The account that the caller names.
-        account: AccountId,
-        /// The preview.
-        preview: PreviewId,
-        /// How long the approval should live.
-        ttl: Option<Duration>,
+        /// For what.
+        asking: Asking,
     },
     /// Where does an approval stand?
     ApprovalStatus {
@@ -471,8 +499,8 @@ pub enum Answer {
     Recorded,
     /// A preview with its checks.
     Preview(Box<Preview>, Vec<Check>),
-    /// An approval; whether it has expired follows from the flag.
-    Approval(Box<ApprovalEntry>, Expired),
+    /// An approval, whether it has expired, and what followed a yes.
+    Approval(Box<ApprovalEntry>, Expired, Followed),
     /// An order.
     Order(Box<OrderEntry>),
     /// The cancel reached the broker, whose words are a hint only: the order's state decides.

@@ -8,6 +8,7 @@
 //! | `authority.rs` | what counts as an operator's yes, checked again before an order is sent |
 //! | `approvals.rs` | previews, asking, the operator's yes and no |
 //! | `submit.rs` | the order's way: screen, facts, decide, commit, place, commit |
+//! | `sends.rs` | what a signature sends, at once or never |
 //! | `outcomes.rs` | what the broker answered, what an operator states, what is told of an order |
 //! | `questions.rs` | the broker's questions and their one answer |
 //! | `evidence.rs` | what the broker's orders and trades show of ours |
@@ -21,6 +22,7 @@
 //! | `holdings.rs` | positions that moved by more than trades explain |
 //! | `notice.rs` | what a human must hear of |
 //! | `pending.rs` | what a commit records, before, in and after it |
+//! | `view.rs` | what others may look at |
 //! | `store.rs` | its journal: what is written in the ledger's one transaction, and read back |
 //!
 //! Invariants: an approval is reserved in the same step that makes the permit, and only if an
@@ -52,20 +54,22 @@ mod plan;
 mod questions;
 mod refusal;
 mod retention;
+mod sends;
 mod state;
 pub mod store;
 mod submit;
 mod takeover;
 mod truth;
 mod unsaid;
+mod view;
 
 pub use act::OperatorAct;
 pub use authority::{Asked, Authority, Signed, Unsigned, VerifySignature};
 pub use callers::Spent;
 pub use effect::{
-    Answer, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob, Effect,
-    Expired, FoundHalt, Input, JobId, Now, PlaceReport, Precondition, PreviewDraft, Row, Standing,
-    Submission, Ticket, Work,
+    Answer, Asking, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob,
+    Effect, Expired, FoundHalt, Input, JobId, Now, PlaceReport, Precondition, PreviewDraft, Row,
+    Standing, Submission, Ticket, Work,
 };
 pub use evidence::Sought;
 pub use foreign::ForeignEntry;
@@ -76,19 +80,20 @@ pub use outcomes::{OutcomeQuery, refusal_of};
 pub use owner::{Owner, Whose, owner_of};
 pub use pending::{Batched, Durable, Payload, Pending, Proposed, Stage};
 pub use refusal::Refusal;
+pub use sends::{Followed, REFUSALS_VOID, Sending};
 pub use state::{
-    Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, LaterHalt,
+    Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, LastRefusal, LaterHalt,
     OperatorKeyEntry, OrderEntry, Preview, Restored, Speaker,
 };
 pub use truth::{Fill, Finding, Incarnation};
 
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, BrokerName, BrokerOrderId, ClientOrderId, Decision, Digest, Door,
-    ErrorCode, IdempotencyKey, OperatorKeyId, OrderState, PreviewId, Record, RecordKind, Reference,
-    SidecarId, Timestamp,
+    ErrorCode, IdempotencyKey, OperatorKeyId, PreviewId, Record, RecordKind, Reference, SidecarId,
+    Timestamp,
 };
 use ibkr_agent_gates::{Policy, Question, Requester, Switches};
-use ibkr_agent_protocol::catalogue::resources::Resource;
+use sends::Party;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -118,6 +123,8 @@ pub struct EngineConfig {
     pub budget: CallBudget,
     /// How operators' signatures are checked.
     pub authority: Authority,
+    /// Whether they send.
+    pub sending: Sending,
 }
 
 /// The core. One owner; see the module documentation.
@@ -139,6 +146,7 @@ pub struct Engine {
     audit_writable: bool,
     budgets: limits::Budgets,
     submissions: BTreeMap<Ticket, submit::Flight>,
+    sends: sends::Sends,
     jobs: BTreeMap<JobId, After>,
     next_job: u64,
     high_water: Timestamp,
@@ -170,6 +178,10 @@ enum After {
     Reply(Ticket, Answer, Option<String>),
     /// Tell a ticket what happened; it happened whether or not the record could be written.
     Tell(Ticket, Answer),
+    /// The yes to an approval that sends by itself is durable: answer, and send.
+    Signed(Ticket, Box<ApprovalEntry>),
+    /// A refusal to send is durable: answer, and tell who watches the approval.
+    SendRefused(Ticket, Refusal, Change),
     /// Place the order; `before` is what it was: nothing, or given back unsent.
     Place { ticket: Ticket, legs: Vec<(ClientOrderId, Option<Box<OrderEntry>>)>, halts: u64 },
     /// Send the answer to a question, which nobody else can answer meanwhile.
@@ -230,6 +242,7 @@ impl Engine {
             audit_writable: true,
             budgets: limits::Budgets::default(),
             submissions: BTreeMap::new(),
+            sends: sends::Sends::default(),
             jobs: BTreeMap::new(),
             next_job: 1,
             high_water,
@@ -264,6 +277,7 @@ impl Engine {
         let mut effects = self.step(input, now);
         effects.extend(self.end_questions(now));
         effects.extend(self.take_turns(now));
+        effects.retain(|one| !matches!(one, Effect::Reply { ticket, .. } if ticket.is_own()));
         effects
     }
 
@@ -277,8 +291,8 @@ impl Engine {
             Input::Preview { ticket, caller, draft } => {
                 vec![self.preview(ticket, &caller, *draft, now)]
             }
-            Input::AskApproval { ticket, caller, account, preview, ttl } => {
-                vec![self.ask_approval(ticket, &caller, &account, &preview, ttl, now)]
+            Input::AskApproval { ticket, caller, asking } => {
+                vec![self.ask_approval(ticket, &Party::of(&caller), &asking, now)]
             }
             Input::ApprovalStatus { ticket, caller, approval } => {
                 vec![self.approval_status(ticket, &caller, &approval, now)]
@@ -387,13 +401,11 @@ impl Engine {
         match (after, recorded) {
             (After::Reply(ticket, answer, changed), _) => {
                 let mut effects = Vec::new();
-                if let (Answer::Approval(entry, _), Some(_)) = (&answer, &changed)
-                    && entry.status == ApprovalStatus::Pending
-                {
-                    effects.push(Effect::Notice(Box::new(Notice::asked(entry))));
+                if let (Answer::Approval(entry, ..), Some(_)) = (&answer, &changed) {
+                    effects.extend(Notice::asked(entry).map(|one| Effect::Notice(Box::new(one))));
                 }
                 let whose = match &answer {
-                    Answer::Approval(entry, _) => Some((&entry.owner, entry.account())),
+                    Answer::Approval(entry, ..) => Some((&entry.owner, entry.account())),
                     Answer::Order(entry) => Some((&entry.owner, entry.account())),
                     Answer::Admitted
                     | Answer::Recorded
@@ -410,6 +422,11 @@ impl Engine {
                 effects.push(Effect::Reply { ticket, answer, event });
                 effects.extend(change.map(Effect::Changed));
                 effects
+            }
+            (After::Signed(ticket, entry), _) => self.signed(ticket, entry, event, now),
+            (After::SendRefused(ticket, refusal, change), _) => {
+                let answer = Answer::Refused(refusal);
+                vec![Effect::Reply { ticket, answer, event }, Effect::Changed(change)]
             }
             (After::Kept, _) => Vec::new(),
             (After::Forgotten, _) => self.forget_at_start(now).into_iter().collect(),
@@ -466,6 +483,13 @@ impl Engine {
             After::Reply(ticket, _, _) | After::Resume { ticket, .. } => {
                 vec![refuse(ticket, code, sentence)]
             }
+            After::Signed(ticket, entry) => {
+                self.sends.end(&entry.id);
+                vec![refuse(ticket, code, sentence)]
+            }
+            After::SendRefused(ticket, _, change) => {
+                vec![refuse(ticket, code, sentence), Effect::Changed(change)]
+            }
             After::SendReply { ticket, order, question } => {
                 self.ask_again(&order, *question);
                 vec![refuse(ticket, code, sentence)]
@@ -479,69 +503,6 @@ impl Engine {
             After::Settled(order) => self.settled(&order, None),
             After::Notice(notice) => vec![Effect::Notice(notice)],
             After::HeldBack { entry, tickets } => outcomes::told(&entry, tickets, None),
-        }
-    }
-
-    /// Why trading is or isn't halted.
-    #[must_use]
-    pub const fn halt_entry(&self) -> &HaltEntry {
-        &self.halt
-    }
-
-    /// The limits in force.
-    #[must_use]
-    pub const fn policy(&self) -> &Policy {
-        &self.config.policy
-    }
-
-    /// The enrolled operator keys.
-    pub fn operator_keys(&self) -> impl Iterator<Item = &OperatorKeyEntry> {
-        self.operator_keys.values()
-    }
-
-    /// Every recorded order.
-    pub fn orders(&self) -> impl Iterator<Item = &OrderEntry> {
-        self.orders.values()
-    }
-
-    /// The order that the broker knows by an id of its own.
-    #[must_use]
-    pub fn order_at_broker(
-        &self,
-        account: &AccountId,
-        order: &BrokerOrderId,
-    ) -> Option<&OrderEntry> {
-        self.orders.at_broker(account, order)
-    }
-
-    /// Every approval.
-    pub fn approvals(&self) -> impl Iterator<Item = &ApprovalEntry> {
-        self.approvals.values()
-    }
-
-    /// Whether the log takes writes, as far as the engine has seen.
-    #[must_use]
-    pub const fn is_audit_writable(&self) -> bool {
-        self.audit_writable
-    }
-
-    /// Accounts that have an order whose state can still change.
-    #[must_use]
-    pub fn accounts_to_watch(&self) -> BTreeSet<AccountId> {
-        self.orders.open().map(|order| order.account().clone()).collect()
-    }
-
-    /// Whether an approval or an order is a requester's own; of other resources nobody is.
-    #[must_use]
-    pub fn is_owner(&self, requester: &Requester, resource: &Resource) -> bool {
-        let owner = owner_of(requester);
-        match resource {
-            Resource::Approval(id) => self.approvals.get(id).is_some_and(|a| a.owner == owner),
-            Resource::Order(id) => self.orders.get(id).is_some_and(|o| o.owner == owner),
-            Resource::Positions(_)
-            | Resource::Orders(_)
-            | Resource::ProfitAndLoss(_)
-            | Resource::Quote(_) => false,
         }
     }
 }
@@ -568,25 +529,4 @@ fn system_record(kind: RecordKind) -> Record {
 fn derived_id(prefix: &str, parts: &[&str]) -> String {
     let digest = Digest::of(parts.join("\n").as_bytes()).to_string();
     format!("{prefix}-{}", digest.get(..24).unwrap_or_default())
-}
-
-impl OrderEntry {
-    /// Applies an event to what we know; `false` when it can't happen.
-    pub(crate) fn apply(&mut self, event: ibkr_agent_domain::OrderEvent, now: Now) -> bool {
-        match ibkr_agent_domain::next(self.state, event) {
-            Ok(state) => {
-                if self.state != state {
-                    self.reason = None;
-                }
-                self.state = state;
-                self.said_by = Speaker::Gateway;
-                self.updated_at = now.wall;
-                if state != OrderState::Question {
-                    self.question = None;
-                }
-                true
-            }
-            Err(_) => false,
-        }
-    }
 }

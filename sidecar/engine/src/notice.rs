@@ -1,7 +1,7 @@
 //! What a human must hear of without asking. Telling is the driver's; a notice acts on nothing.
 
-use crate::{ApprovalEntry, Finding, Jump, OrderEntry};
-use ibkr_agent_domain::{AccountId, ApprovalId, ClientOrderId, Digest, Timestamp};
+use crate::{ApprovalEntry, ApprovalStatus, Finding, Jump, OrderEntry};
+use ibkr_agent_domain::{AccountId, Actor, ApprovalId, ClientOrderId, Digest, Timestamp};
 
 /// Something that an operator must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,14 +107,16 @@ impl Notice {
         }
     }
 
-    /// An approval that waits for a human.
-    pub(super) fn asked(entry: &ApprovalEntry) -> Self {
-        Self::ApprovalAsked {
+    /// An approval that waits for a human; one that an operator took himself needs no telling.
+    pub(super) fn asked(entry: &ApprovalEntry) -> Option<Self> {
+        let requester = entry.asked.as_ref().map(|asked| &asked.requester);
+        let is_own = matches!(requester, Some(Actor::Operator { .. }));
+        (entry.status == ApprovalStatus::Pending && !is_own).then(|| Self::ApprovalAsked {
             approval: entry.id.clone(),
             account: entry.account().clone(),
             order: entry.plan.digest(),
             asked_by: entry.asked_by.clone(),
             expires_at: entry.expires_at,
-        }
+        })
     }
 }

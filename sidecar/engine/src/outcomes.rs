@@ -9,7 +9,8 @@ use crate::{
 };
 use ibkr_agent_domain::{
     ApprovalId, BrokerOrderStatus, CallId, ClientOrderId, Decision, ErrorCode, IdempotencyKey,
-    NotSent, OrderEvent, OrderState, Reason, Record, RecordKind, Reference, UnknownBecause,
+    NotSent, OrderEvent, OrderState, PreviewId, Reason, Record, RecordKind, Reference,
+    UnknownBecause,
 };
 use ibkr_agent_gates::Requester;
 
@@ -24,6 +25,8 @@ pub enum OutcomeQuery {
     Key(IdempotencyKey),
     /// By our reference.
     Order(ClientOrderId),
+    /// By the preview that an approval was made of.
+    Preview(PreviewId),
 }
 
 impl Engine {
@@ -175,6 +178,11 @@ impl Engine {
                 kept.and_then(|kept| self.orders.get(&kept.order))
             }
             OutcomeQuery::Order(order) => self.orders.get(order),
+            OutcomeQuery::Preview(preview) => {
+                let made = self.approvals.values().filter(|one| one.preview == *preview);
+                let orders = made.filter_map(|one| self.orders.of_approval(&one.id));
+                orders.max_by_key(|order| order.created_at)
+            }
         };
         match found.filter(|entry| entry.owner == owner) {
             Some(entry) => {

@@ -2,12 +2,13 @@
 //!
 //! Plain values; the store writes them down and reads them back at start.
 
+use crate::sends::REFUSALS_VOID;
 use crate::truth::{Fill, Finding, Incarnation};
-use crate::{Asked, Owner, Signed};
+use crate::{Asked, Now, Owner, Signed};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerName, BrokerOrderId, CallId, CanonicalOrder, ClientOrderId,
-    Digest, Form, IdempotencyKey, Leg, OperatorKeyId, OrderPlan, OrderState, PreviewId, Reason,
-    Timestamp,
+    Digest, ErrorCode, Form, IdempotencyKey, Leg, OnApproval, OperatorKeyId, OrderEvent, OrderPlan,
+    OrderState, PreviewId, Reason, Timestamp, next,
 };
 use ibkr_agent_gates::Question;
 use rust_decimal::Decimal;
@@ -50,7 +51,8 @@ pub enum ApprovalStatus {
     Denied,
     /// It was spent.
     Consumed,
-    /// It was asked for before an upgrade changed the bytes that an approval covers.
+    /// It was asked for before an upgrade changed the bytes that an approval covers, or its sending
+    /// was refused too often.
     Void,
 }
 
@@ -103,13 +105,46 @@ pub struct ApprovalEntry {
     pub approved_by: Option<OperatorKeyId>,
     /// That key's signature.
     pub signed: Option<Signed>,
+    /// How often sending it was refused after the yes.
+    pub refusals: u8,
+    /// The last of those refusals.
+    pub refused: Option<LastRefusal>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// Until when it can be spent.
     pub expires_at: Timestamp,
 }
 
+/// Why an order wasn't sent although the operator said yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRefusal {
+    /// Why, as a code.
+    pub code: ErrorCode,
+    /// Why, in one sentence.
+    pub message: String,
+    /// Every check that refused.
+    pub details: Vec<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
 impl ApprovalEntry {
+    /// What follows a yes.
+    #[must_use]
+    pub fn on_approval(&self) -> OnApproval {
+        self.asked.as_ref().map(|asked| asked.on_approval).unwrap_or_default()
+    }
+
+    /// Why it can't be used any more, where it is void.
+    pub(crate) const fn why_void(&self) -> &'static str {
+        if self.refusals >= REFUSALS_VOID {
+            "sending it was refused too often after the yes: preview again and ask anew"
+        } else {
+            "the approval was asked for before an upgrade changed what an approval covers: preview \
+             again and ask anew"
+        }
+    }
+
     /// What it becomes when nothing was sent under it: an older form is approved no more.
     #[must_use]
     pub const fn given_back(&self) -> ApprovalStatus {
@@ -220,6 +255,25 @@ impl OrderEntry {
     #[must_use]
     pub const fn account(&self) -> &AccountId {
         self.order.account()
+    }
+
+    /// Applies an event to what we know; `false` when it can't happen.
+    pub(crate) fn apply(&mut self, event: OrderEvent, now: Now) -> bool {
+        match next(self.state, event) {
+            Ok(state) => {
+                if self.state != state {
+                    self.reason = None;
+                }
+                self.state = state;
+                self.said_by = Speaker::Gateway;
+                self.updated_at = now.wall;
+                if state != OrderState::Question {
+                    self.question = None;
+                }
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// Says why it is in the state that it came to.

@@ -3,33 +3,30 @@
 //! The approval, the key and the limits are reserved in the step that makes the permit, so of any
 //! number of racing submissions one gets it. Until that step nothing has changed.
 
+use crate::sends::{Party, change_of};
 use crate::{
     After, Answer, ApprovalEntry, ApprovalStatus, BrokerFacts, Caller, Effect, Engine, KeyEntry,
     Now, OrderEntry, Payload, Precondition, Refusal, Row, Speaker, Submission, Ticket, Used,
-    owner_of, refuse,
+    refuse,
 };
 use ibkr_agent_domain::{
     CanonicalOrder, ClientOrderId, Digest, ErrorCode, NotSent, OrderEvent, OrderPlan, OrderState,
     Reason, RecordKind, Reference, Timestamp,
 };
 use ibkr_agent_gates::{
-    Approval, Denials, Facts, Permit, Place, PlaceIntent, Switches, decide_place, exposure,
-    screen_place,
+    Approval, Denials, Facts, Permit, Place, PlaceIntent, Requester, Switches, decide_place,
+    exposure, screen_place,
 };
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Why an approval of an older version is refused.
-pub(super) const VOID: &str = "the approval was asked for before an upgrade changed what an \
-                               approval covers: preview again and ask anew";
 
 /// A submission on its way.
 #[derive(Debug)]
 pub(super) enum Flight {
     /// Waits for the broker's facts.
     ReadingFacts {
-        /// Who asks.
-        caller: Box<Caller>,
+        /// Who sends, and for whom.
+        party: Box<Party>,
         /// What.
         submission: Box<Submission>,
         /// Since when the facts are read.
@@ -49,11 +46,25 @@ impl Engine {
         submission: Submission,
         now: Now,
     ) -> Vec<Effect> {
-        match self.begin(&caller, &submission, now) {
-            Ok(Begin::Replay(order)) => self.replay(ticket, &order),
+        self.send(ticket, Party::of(&caller), submission, now)
+    }
+
+    /// The one way on which an order is sent, whoever began it.
+    pub(super) fn send(
+        &mut self,
+        ticket: Ticket,
+        party: Party,
+        submission: Submission,
+        now: Now,
+    ) -> Vec<Effect> {
+        match self.begin(&party, &submission, now) {
+            Ok(Begin::Replay(order)) => {
+                self.sends.end(&submission.approval);
+                self.replay(ticket, &order)
+            }
             Ok(Begin::Read(plan)) => {
                 let flight = Flight::ReadingFacts {
-                    caller: Box::new(caller),
+                    party: Box::new(party),
                     submission: Box::new(submission),
                     since: now.wall,
                     halts: self.halt_generation,
@@ -61,31 +72,33 @@ impl Engine {
                 self.submissions.insert(ticket, flight);
                 vec![Effect::ReadFacts { ticket, plan }]
             }
-            Err(refusal) => vec![self.refuse_recorded(ticket, &caller.requester, refusal, now)],
+            Err(refusal) => vec![self.refuse_send(ticket, &party, &submission, refusal, now)],
         }
     }
 
     /// What can be said without broker traffic.
-    fn begin(&self, caller: &Caller, submission: &Submission, now: Now) -> Result<Begin, Refusal> {
-        if let Some(order) = self.used_key(caller, submission)? {
+    fn begin(&self, party: &Party, submission: &Submission, now: Now) -> Result<Begin, Refusal> {
+        if let Some(order) = self.sent_before(party, submission)? {
             return Ok(Begin::Replay(order));
         }
-        let approval = self.spendable(caller, submission, now)?;
+        let approval = self.spendable(party, submission, now)?;
+        self.at_once(party, &approval.id, now)?;
         self.not_while_asked(&approval.plan)?;
         screen_place(&self.config.policy, &approval.plan, self.switches())
             .map_err(|d| denied(&d))?;
         Ok(Begin::Read(Box::new(approval.plan.clone())))
     }
 
-    /// The order that the same request made before under the same key.
-    fn used_key(
+    /// The order that the same request made before under the same key, or that the operator's
+    /// signature sent under the same approval.
+    fn sent_before(
         &self,
-        caller: &Caller,
+        party: &Party,
         submission: &Submission,
     ) -> Result<Option<ClientOrderId>, Refusal> {
-        let key = (owner_of(&caller.requester), submission.key.clone());
+        let key = (party.owner.clone(), submission.key.clone());
         let Some(entry) = self.keys.get(&key) else {
-            return Ok(None);
+            return Ok(self.sent_by_signature(party, submission).map(|order| order.id.clone()));
         };
         if entry.request != request_digest(submission) {
             let message = "this idempotency key was used for a different request";
@@ -96,13 +109,13 @@ impl Engine {
 
     fn spendable(
         &self,
-        caller: &Caller,
+        party: &Party,
         submission: &Submission,
         now: Now,
     ) -> Result<&ApprovalEntry, Refusal> {
-        self.check_admitted(caller)?;
-        let owner = owner_of(&caller.requester);
-        let found = self.approvals.get(&submission.approval).filter(|entry| entry.owner == owner);
+        self.check_admitted(party.standing, &party.requester)?;
+        let found = self.approvals.get(&submission.approval);
+        let found = found.filter(|entry| entry.owner == party.owner);
         let not_found = || Refusal::new(ErrorCode::ApprovalNotFound, "no such approval");
         let entry = found.ok_or_else(not_found)?;
         if *entry.plan.account() != submission.account {
@@ -121,7 +134,7 @@ impl Engine {
             ApprovalStatus::Pending => (ErrorCode::ApprovalExpired, "nobody decided in time"),
             ApprovalStatus::Denied => (ErrorCode::ApprovalDenied, "the operator said no"),
             ApprovalStatus::Consumed => (ErrorCode::ApprovalConsumed, "the approval was spent"),
-            ApprovalStatus::Void => (ErrorCode::ApprovalExpired, VOID),
+            ApprovalStatus::Void => (ErrorCode::ApprovalExpired, entry.why_void()),
         };
         Err(Refusal::new(code, message))
     }
@@ -147,18 +160,18 @@ impl Engine {
         let Some(flight) = self.submissions.remove(&ticket) else {
             return Vec::new();
         };
-        let Flight::ReadingFacts { caller, submission, since, halts } = flight else {
+        let Flight::ReadingFacts { party, submission, since, halts } = flight else {
             self.submissions.insert(ticket, flight);
             return Vec::new();
         };
         let decided = match facts {
             Ok(_) if halts != self.halt_generation => Err(halted_since()),
-            Ok(facts) => self.decide(ticket, &caller, &submission, (*facts, since), now),
+            Ok(facts) => self.decide(ticket, &party, &submission, (*facts, since), now),
             Err(refusal) => Err(refusal),
         };
         match decided {
             Ok(effects) => effects,
-            Err(refusal) => vec![self.refuse_recorded(ticket, &caller.requester, refusal, now)],
+            Err(refusal) => vec![self.refuse_send(ticket, &party, &submission, refusal, now)],
         }
     }
 
@@ -167,15 +180,17 @@ impl Engine {
     fn decide(
         &mut self,
         ticket: Ticket,
-        caller: &Caller,
+        party: &Party,
         submission: &Submission,
         (facts, since): (BrokerFacts, Timestamp),
         now: Now,
     ) -> Result<Vec<Effect>, Refusal> {
-        if let Some(order) = self.used_key(caller, submission)? {
+        if let Some(order) = self.sent_before(party, submission)? {
+            self.sends.end(&submission.approval);
             return Ok(self.replay(ticket, &order));
         }
-        let approval = self.spendable(caller, submission, now)?.clone();
+        let approval = self.spendable(party, submission, now)?.clone();
+        self.at_once(party, &approval.id, now)?;
         let plan = approval.plan.clone();
         self.not_while_asked(&plan)?;
         let references = self.references(&plan, &approval.id)?;
@@ -214,11 +229,11 @@ impl Engine {
                 reference_price: approval.reference_price,
                 position: approval.position,
             },
-            requester: caller.requester.clone(),
+            requester: party.requester.clone(),
         };
         let permit = decide_place(&self.config.policy, &facts, intent, now.wall)
             .map_err(|denials| denied(&denials))?;
-        let entries = new_orders(caller, submission, &approval, references, counts, now);
+        let entries = new_orders(&party.requester, submission, &approval, references, counts, now);
         Ok(self.reserve(ticket, submission, approval, entries, permit, now))
     }
 
@@ -288,6 +303,7 @@ impl Engine {
         };
         let mut rows = vec![Row::ForgetKey(first.owner.clone(), first.key.clone())];
         self.keys.remove(&(first.owner.clone(), first.key.clone()));
+        self.sends.end(&first.approval);
         let record = self.return_approval(&first.approval, &mut rows);
         let mut record =
             record.unwrap_or_else(|| super::system_record(RecordKind::ApprovalReturned));
@@ -311,16 +327,18 @@ impl Engine {
         legs: Vec<(ClientOrderId, Option<Box<OrderEntry>>)>,
         code: ErrorCode,
     ) -> Vec<Effect> {
-        let mut tickets = Vec::new();
+        let (mut tickets, mut effects) = (Vec::new(), Vec::new());
         for (order, before) in legs {
             let reserved = self.orders.remove(&order);
             if let Some(before) = before {
                 self.orders.insert(*before);
             }
             if let Some(entry) = reserved {
+                self.sends.end(&entry.approval);
                 self.keys.remove(&(entry.owner.clone(), entry.key.clone()));
                 if let Some(approval) = self.approvals.get_mut(&entry.approval) {
                     approval.status = approval.given_back();
+                    effects.push(Effect::Changed(change_of(approval)));
                     self.ages.approvals.insert((approval.created_at, approval.id.clone()));
                 }
             }
@@ -330,7 +348,8 @@ impl Engine {
             tickets.push(ticket);
         }
         let refusal = |ticket| refuse(ticket, code, "nothing was sent: no record could be written");
-        tickets.into_iter().map(refusal).collect()
+        effects.extend(tickets.into_iter().map(refusal));
+        effects
     }
 
     /// At start: an approval under which an order was sent, or may have been, is spent, whatever
@@ -392,7 +411,7 @@ struct Counts {
 
 /// An entry for each order of the approval's plan.
 fn new_orders(
-    caller: &Caller,
+    requester: &Requester,
     submission: &Submission,
     approval: &ApprovalEntry,
     references: Vec<ClientOrderId>,
@@ -403,7 +422,7 @@ fn new_orders(
     each.map(|(((leg, order), id), counts)| OrderEntry {
         id,
         owner: approval.owner.clone(),
-        call: caller.requester.call.clone(),
+        call: requester.call.clone(),
         approval: approval.id.clone(),
         key: submission.key.clone(),
         order: order.clone(),

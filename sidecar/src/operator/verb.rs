@@ -34,6 +34,12 @@ pub enum Verb {
         /// Hexadecimal signature of the same key over that digest.
         signature: String,
     },
+    /// Make a caller's fresh preview an approval, which is then shown and approved like any. It
+    /// allows nothing, so it needs no signature.
+    TakePreview {
+        /// The preview.
+        preview: String,
+    },
     /// Deny, or take an unspent yes back.
     Deny {
         /// The approval.
@@ -137,6 +143,7 @@ impl Verb {
             Self::Approval { .. } => "approvals show",
             Self::ApprovalProof { .. } => "approvals verify",
             Self::Approve { .. } => "approvals approve",
+            Self::TakePreview { .. } => "approvals take",
             Self::Deny { .. } => "approvals deny",
             Self::Questions {} => "questions list",
             Self::Answer { .. } => "questions answer",

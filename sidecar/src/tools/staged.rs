@@ -6,19 +6,20 @@
 use super::{Asked, Done, refused};
 use crate::brokers::account_mode;
 use crate::engine::{
-    Answer, ApprovalEntry, ApprovalStatus as Stored, Cancellation, Expired, Input, OrderEntry,
-    OutcomeQuery, Preview, PreviewDraft, Submission, refusal_of,
+    Answer, ApprovalEntry, ApprovalStatus as Stored, Asking, Cancellation, Expired, Followed,
+    Input, OrderEntry, OutcomeQuery, Preview, PreviewDraft, REFUSALS_VOID, Submission, refusal_of,
 };
 use crate::facts;
 use ibkr_agent_broker::BrokerError;
 use ibkr_agent_domain::{
-    AccountId, AssetClass, BrokerOrderId, CanonicalOrder, ErrorCode, OrderPlan, OrderState,
-    OrderTarget, SessionState, Untrusted, WhatIf, WhatIfChange,
+    AccountId, AssetClass, BrokerOrderId, CanonicalOrder, ErrorCode, OnApproval, OrderPlan,
+    OrderState, OrderTarget, SessionState, Untrusted, WhatIf, WhatIfChange,
 };
 use ibkr_agent_gates::{Check, Verdict};
 use ibkr_agent_protocol::catalogue::approvals::{
-    ApprovalOutput, ApprovalState, ApprovalStatus, ApprovalsCreate, CheckOutput, OrderOutput,
-    OrderPreview, OrderPreviewOutput, WhatIfChangeOutput, WhatIfOutput, WhatIfStatus,
+    ApprovalOutcomeOutput, ApprovalOutput, ApprovalState, ApprovalStatus, ApprovalsCreate,
+    CheckOutput, OrderOutput, OrderPreview, OrderPreviewOutput, RefusedOutput, WhatIfChangeOutput,
+    WhatIfOutput, WhatIfStatus,
 };
 use ibkr_agent_protocol::catalogue::orders::{
     OrderOutcome, OrderOutcomeOutput, OutcomeHandle, PaperOrderCancel, PaperOrderSubmit,
@@ -118,15 +119,26 @@ impl Asked<'_> {
                 Some(Duration::from_secs(seconds))
             }
         };
+        let on_approval = match input.on_approval {
+            Some(Wire(OnApproval::Submit)) => {
+                self.check_paper()?;
+                OnApproval::Submit
+            }
+            Some(Wire(OnApproval::Hold)) => OnApproval::Hold,
+            // Where nothing can be sent there is nothing to promise.
+            None if self.core.enabled.paper => OnApproval::Submit,
+            None => OnApproval::Hold,
+        };
         let caller = self.caller.clone();
+        let reason = input.reason.map(|Wire(why)| why.shown());
         let (account, preview) = (input.account_id.0, input.preview_id.0);
-        let told = self
-            .core
-            .engine
-            .ask(|ticket| Input::AskApproval { ticket, caller, account, preview, ttl })
-            .await;
-        let Answer::Approval(entry, expired) = told.answer else { return Err(refused(told)) };
-        Done::staged(&self.approval_output(&entry, expired), told.event)
+        let asking = Asking { account, preview, ttl, on_approval, reason };
+        let told =
+            self.core.engine.ask(|ticket| Input::AskApproval { ticket, caller, asking }).await;
+        let Answer::Approval(entry, expired, followed) = told.answer else {
+            return Err(refused(told));
+        };
+        Done::staged(&self.approval_output(&entry, expired, &followed), told.event)
     }
 
     pub(super) async fn approval_status(&self) -> Result<Done, ErrorBody> {
@@ -136,7 +148,6 @@ impl Asked<'_> {
         // Subscribed before the first look, so that no decision falls between.
         let mut changes = self.core.engine.changes();
         let deadline = tokio::time::Instant::now() + wait;
-        let resource = format!("ibkr://approvals/{id}");
         loop {
             let (caller, approval) = (self.caller.clone(), id.clone());
             let told = self
@@ -144,16 +155,20 @@ impl Asked<'_> {
                 .engine
                 .ask(|ticket| Input::ApprovalStatus { ticket, caller, approval })
                 .await;
-            let Answer::Approval(entry, expired) = told.answer else { return Err(refused(told)) };
+            let Answer::Approval(entry, expired, followed) = told.answer else {
+                return Err(refused(told));
+            };
             let undecided = entry.status == Stored::Pending && expired == Expired::No;
-            if !undecided || tokio::time::Instant::now() >= deadline {
+            let under_way = undecided || followed.is_under_way();
+            if !under_way || tokio::time::Instant::now() >= deadline {
                 let account = Some(entry.account().clone());
-                return Done::read(&self.approval_output(&entry, expired), account);
+                return Done::read(&self.approval_output(&entry, expired, &followed), account);
             }
             let changed = async {
                 loop {
                     match changes.recv().await {
-                        Ok(changed) if changed.resource == resource => return,
+                        // The approval itself, or the order that it made.
+                        Ok(changed) if changed.owner == entry.owner => return,
                         Ok(_) => {}
                         Err(RecvError::Lagged(_) | RecvError::Closed) => return,
                     }
@@ -170,21 +185,42 @@ impl Asked<'_> {
         }
     }
 
-    fn approval_output(&self, entry: &ApprovalEntry, expired: Expired) -> ApprovalOutput {
+    fn approval_output(
+        &self,
+        entry: &ApprovalEntry,
+        expired: Expired,
+        followed: &Followed,
+    ) -> ApprovalOutput {
         let state = match (entry.status, expired) {
+            (Stored::Approved, _) if *followed == Followed::Sending => ApprovalState::Sending,
             (Stored::Pending | Stored::Approved, Expired::Yes) => ApprovalState::Expired,
             (Stored::Pending, Expired::No) => ApprovalState::Pending,
             (Stored::Approved, Expired::No) => ApprovalState::Approved,
             (Stored::Denied, _) if entry.approved_by.is_some() => ApprovalState::Revoked,
             (Stored::Denied, _) => ApprovalState::Denied,
             (Stored::Consumed, _) => ApprovalState::Consumed,
-            (Stored::Void, _) => ApprovalState::Expired,
+            (Stored::Void, _) => ApprovalState::Void,
         };
         let backend = self.core.backend;
-        let expires = entry.expires_at;
-        let mut output =
-            ApprovalOutput::new(entry.id.clone(), state, &entry.plan, backend, expires);
-        if entry.status == Stored::Void {
+        let terms = (entry.expires_at, entry.on_approval());
+        let mut output = ApprovalOutput::new(entry.id.clone(), state, &entry.plan, backend, terms);
+        let asked = entry.asked.as_ref();
+        output.reason = asked.and_then(|asked| asked.reason.clone()).map(Wire);
+        output.refused = entry.refused.as_ref().map(|refused| RefusedOutput {
+            code: refused.code.as_str().to_owned(),
+            message: refused.message.clone(),
+            checks: refused.details.clone(),
+            at: Wire(refused.at),
+            count: entry.refusals,
+            void_at: REFUSALS_VOID,
+        });
+        if let Followed::Order(order) = followed {
+            output.outcome = Some(outcome_output(order));
+            if entry.status == Stored::Consumed {
+                next_step(order.state).clone_into(&mut output.next_step);
+            }
+        }
+        if entry.status == Stored::Void && entry.refused.is_none() {
             output.next_step =
                 "It was asked for before an upgrade changed what an approval covers. \
                                 Preview again if the order is still wanted."
@@ -305,6 +341,7 @@ impl Asked<'_> {
         let query = match input.handle()? {
             OutcomeHandle::Call(call) => OutcomeQuery::Call(call.to_string()),
             OutcomeHandle::Approval(approval) => OutcomeQuery::Approval(approval),
+            OutcomeHandle::Preview(preview) => OutcomeQuery::Preview(preview),
             OutcomeHandle::Key(key) => OutcomeQuery::Key(key),
             OutcomeHandle::ClientOrder(order) => OutcomeQuery::Order(order),
         };
@@ -367,6 +404,20 @@ impl Asked<'_> {
             checked_at: None,
             next_step: next_step(entry.state).to_owned(),
         }
+    }
+}
+
+/// What an approval tells of its order.
+fn outcome_output(order: &OrderEntry) -> ApprovalOutcomeOutput {
+    ApprovalOutcomeOutput {
+        status: Wire(order.state),
+        client_order_id: Wire(order.id.clone()),
+        broker_order_id: order.broker_order_id.clone().map(Wire),
+        filled: order.filled.map(OutputNumber),
+        average_price: order.average_price.map(OutputNumber),
+        reason: order.reason.map(Wire),
+        message: order.words(),
+        broker_message: order.broker_words().and_then(broker_text),
     }
 }
 

@@ -6,11 +6,11 @@
 
 use super::rows::{self, damaged, decimal};
 use super::{OPERATOR_KEYS, all};
-use crate::{Asked, OperatorKeyEntry, Signed};
+use crate::{Asked, LastRefusal, OperatorKeyEntry, Signed};
 use ibkr_agent_audit::{Entry, Snapshot, StoreFailure};
 use ibkr_agent_domain::{
-    Actor, Digest, Door, OnApproval, OperatorKeyId, OperatorSignature, RecordKind, SidecarId,
-    Timestamp, Untrusted, operator_key_id,
+    Actor, Digest, Door, ErrorCode, OnApproval, OperatorKeyId, OperatorSignature, RecordKind,
+    SidecarId, Timestamp, Untrusted, operator_key_id,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +21,16 @@ const CHUNK: usize = 500;
 pub(super) struct StoredAsked {
     sidecar: String,
     requester: StoredActor,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
     door: String,
     policy: String,
     policy_hash: String,
     reference_time: Option<i64>,
     max_drift_percent: String,
     on_approval: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     nonce: String,
 }
 
@@ -99,12 +103,14 @@ impl From<&Asked> for StoredAsked {
         Self {
             sidecar: asked.sidecar.to_string(),
             requester: StoredActor::from(&asked.requester),
+            owner: asked.owner.as_ref().map(ToString::to_string),
             door: asked.door.as_str().to_owned(),
             policy: asked.policy.clone(),
             policy_hash: asked.policy_hash.to_string(),
             reference_time: asked.reference_time.map(Timestamp::as_millis),
             max_drift_percent: asked.max_drift_percent.to_string(),
             on_approval: asked.on_approval.as_str().to_owned(),
+            reason: asked.reason.as_ref().map(ToString::to_string),
             nonce: asked.nonce.to_string(),
         }
     }
@@ -117,12 +123,15 @@ impl TryFrom<StoredAsked> for Asked {
         Ok(Self {
             sidecar: SidecarId::parse(&row.sidecar).map_err(damaged)?,
             requester: row.requester.try_into()?,
+            owner: row.owner.as_deref().map(rows::owner).transpose()?,
             door: Door::parse(&row.door).ok_or(StoreFailure::Damaged)?,
             policy: row.policy,
             policy_hash: Digest::parse(&row.policy_hash).map_err(damaged)?,
             reference_time: row.reference_time.map(Timestamp::from_millis),
             max_drift_percent: decimal(&row.max_drift_percent)?,
             on_approval: OnApproval::parse(&row.on_approval).ok_or(StoreFailure::Damaged)?,
+            // It was escaped and bounded before it was stored.
+            reason: row.reason.map(|text| Untrusted::bounded(&text, usize::MAX)),
             nonce: Digest::parse(&row.nonce).map_err(damaged)?,
         })
     }
@@ -150,6 +159,38 @@ impl TryFrom<StoredSigned> for Signed {
         Ok(Self {
             public_key: *Digest::parse(&row.public_key).map_err(damaged)?.as_bytes(),
             signature: OperatorSignature::parse(&row.signature).map_err(damaged)?,
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredRefusal {
+    code: String,
+    message: String,
+    details: Vec<String>,
+    at: i64,
+}
+
+impl From<&LastRefusal> for StoredRefusal {
+    fn from(refusal: &LastRefusal) -> Self {
+        Self {
+            code: refusal.code.as_str().to_owned(),
+            message: refusal.message.clone(),
+            details: refusal.details.clone(),
+            at: refusal.at.as_millis(),
+        }
+    }
+}
+
+impl TryFrom<StoredRefusal> for LastRefusal {
+    type Error = StoreFailure;
+
+    fn try_from(row: StoredRefusal) -> Result<Self, StoreFailure> {
+        Ok(Self {
+            code: ErrorCode::parse(&row.code).ok_or(StoreFailure::Damaged)?,
+            message: row.message,
+            details: row.details,
+            at: Timestamp::from_millis(row.at),
         })
     }
 }

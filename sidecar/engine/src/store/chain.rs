@@ -6,6 +6,7 @@
 //! what was written, which [`Snapshot::verify`] answers first.
 
 use super::{APPROVALS, HALT, OPERATOR_KEYS, ORDERS, all, authority, rows};
+use crate::sends::{REFUSED_AFTER_YES, VOID_AFTER_REFUSALS};
 use crate::{ApprovalEntry, ApprovalStatus, OperatorKeyEntry, OrderEntry, VerifySignature};
 use ibkr_agent_audit::{Entry, Snapshot, StoreFailure};
 use ibkr_agent_domain::{
@@ -47,6 +48,8 @@ enum Stand {
     Approved,
     Denied,
     Spent,
+    /// Sending it was refused too often.
+    Void,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,8 @@ struct Known {
     order: Option<String>,
     /// The digest of the signed bytes; none from before signatures were kept.
     signed: Option<Digest>,
+    /// How often sending it was refused after the yes.
+    refusals: u8,
 }
 
 /// The public keys that the log enrolled; none for one that it knows by its id alone.
@@ -157,13 +162,13 @@ impl Walk {
             Some(RecordKind::ApprovalReturned) => self.stands(entry, Stand::Approved),
             Some(RecordKind::Intent) => self.intent(entry),
             Some(RecordKind::Outcome) => self.outcome(entry),
+            Some(RecordKind::Refused) => self.refused(entry),
             Some(RecordKind::Halted) => self.halted = true,
             Some(RecordKind::Resumed | RecordKind::StateAccepted) => self.halted = false,
             Some(
                 RecordKind::Genesis
                 | RecordKind::Started
                 | RecordKind::Read
-                | RecordKind::Refused
                 | RecordKind::Previewed
                 | RecordKind::ApprovalAsked
                 | RecordKind::Admitted
@@ -204,7 +209,16 @@ impl Walk {
             }
         };
         let order = reference(entry, "order_digest").map(str::to_owned);
-        self.approvals.insert(id.to_owned(), Known { stand: Stand::Approved, order, signed });
+        // What was signed and not sent may be signed again, and keeps what was refused.
+        let before = self.approvals.get(id);
+        let refusals = before.map_or(0, |known| known.refusals);
+        if before.is_some_and(|known| known.stand != Stand::Approved) {
+            let index = entry.index;
+            self.report
+                .broken(format!("approval {id}: approved when it was over (record {index})"));
+        }
+        let known = Known { stand: Stand::Approved, order, signed, refusals };
+        self.approvals.insert(id.to_owned(), known);
     }
 
     /// The digest that an approval's record proves to be signed; none if it is older.
@@ -235,16 +249,33 @@ impl Walk {
         Ok(Some(digest))
     }
 
+    /// A refusal after the yes counts; the last one ends the approval.
+    fn refused(&mut self, entry: &Entry) {
+        let says = |word| entry.details.iter().any(|detail| detail == word);
+        if !says(REFUSED_AFTER_YES) {
+            return;
+        }
+        let Some(id) = reference(entry, "approval_id") else { return };
+        let Some(known) = self.approvals.get_mut(id) else {
+            self.report.broken(format!("approval {id}: refused, and no record approves it"));
+            return;
+        };
+        known.refusals = known.refusals.saturating_add(1);
+        if says(VOID_AFTER_REFUSALS) {
+            known.stand = Stand::Void;
+        }
+    }
+
     fn stands(&mut self, entry: &Entry, stand: Stand) {
         let Some(id) = reference(entry, "approval_id") else { return };
         match (self.approvals.get_mut(id), stand) {
             (Some(known), stand) => known.stand = stand,
             // Denied without ever having been approved.
             (None, Stand::Denied) => {
-                let known = Known { stand, order: None, signed: None };
+                let known = Known { stand, order: None, signed: None, refusals: 0 };
                 self.approvals.insert(id.to_owned(), known);
             }
-            (None, Stand::Approved | Stand::Spent) => {
+            (None, Stand::Approved | Stand::Spent | Stand::Void) => {
                 let sentence = format!("approval {id}: given back, and no record approves it");
                 self.report.broken(sentence);
             }
@@ -260,6 +291,9 @@ impl Walk {
             None => Some("an order was intended, and no record approves it"),
             Some(known) if known.stand == Stand::Denied => {
                 Some("an order was intended after it was denied")
+            }
+            Some(known) if known.stand == Stand::Void => {
+                Some("an order was intended after it was refused too often")
             }
             Some(known) if known.stand == Stand::Spent => {
                 Some("a second order was intended under it")
@@ -309,7 +343,9 @@ impl Walk {
             ApprovalStatus::Denied => stand == Some(Stand::Denied),
             ApprovalStatus::Consumed => stand == Some(Stand::Spent),
             // An upgrade ends what nobody decided, or nobody spent.
-            ApprovalStatus::Void => stand.is_none_or(|stand| stand == Stand::Approved),
+            ApprovalStatus::Void => {
+                matches!(stand, None | Some(Stand::Approved | Stand::Void))
+            }
         };
         let id = &row.id;
         if !fits {
@@ -318,9 +354,18 @@ impl Walk {
                 Some(Stand::Approved) => "the log says approved",
                 Some(Stand::Denied) => "the log says denied",
                 Some(Stand::Spent) => "the log says consumed",
+                Some(Stand::Void) => "the log says void",
             };
             let status = row.status.as_str();
             self.report.broken(format!("approval {id}: its row says {status}, and {says}"));
+            return;
+        }
+        let refusals = known.map_or(0, |known| known.refusals);
+        if refusals != row.refusals {
+            let counts = row.refusals;
+            self.report.broken(format!(
+                "approval {id}: its row counts {counts} refusals, the log {refusals}"
+            ));
             return;
         }
         let Some(signed) = known.and_then(|known| known.signed) else { return };

@@ -1,7 +1,7 @@
 //! The stored form of the engine's entries: texts and integers, so that the format doesn't follow
 //! changes of the types by accident. Fields are only added, with a default.
 
-use super::authority::{StoredAsked, StoredSigned};
+use super::authority::{StoredAsked, StoredRefusal, StoredSigned};
 use super::shown::{Shown, StoredFill};
 use crate::{
     ApprovalEntry, ApprovalStatus, Finding, ForeignEntry, HaltEntry, KeyEntry, OperatorKeyEntry,
@@ -30,7 +30,7 @@ pub(super) fn decimal_option(text: Option<&String>) -> Result<Option<Decimal>, S
 }
 
 /// An owner that can't be read is nobody's: better not to start than to give an order away.
-fn owner(text: &str) -> Result<Owner, StoreFailure> {
+pub(super) fn owner(text: &str) -> Result<Owner, StoreFailure> {
     Owner::parse(text).ok_or(StoreFailure::Damaged)
 }
 
@@ -167,8 +167,17 @@ pub(super) struct Approval {
     approved_by: Option<String>,
     #[serde(default)]
     signed: Option<StoredSigned>,
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    refusals: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<StoredRefusal>,
     created_at: i64,
     expires_at: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_none_yet(count: &u8) -> bool {
+    *count == 0
 }
 
 impl Approval {
@@ -192,6 +201,8 @@ impl From<&ApprovalEntry> for Approval {
             asked: entry.asked.as_ref().map(StoredAsked::from),
             approved_by: entry.approved_by.as_ref().map(OperatorKeyId::to_string),
             signed: entry.signed.as_ref().map(StoredSigned::from),
+            refusals: entry.refusals,
+            refused: entry.refused.as_ref().map(StoredRefusal::from),
             created_at: entry.created_at.as_millis(),
             expires_at: entry.expires_at.as_millis(),
         }
@@ -216,6 +227,8 @@ impl TryFrom<Approval> for ApprovalEntry {
             asked: row.asked.map(TryInto::try_into).transpose()?,
             approved_by: approved_by.map_err(damaged)?,
             signed: row.signed.map(TryInto::try_into).transpose()?,
+            refusals: row.refusals,
+            refused: row.refused.map(TryInto::try_into).transpose()?,
             created_at: Timestamp::from_millis(row.created_at),
             expires_at: Timestamp::from_millis(row.expires_at),
         })

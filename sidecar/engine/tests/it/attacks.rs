@@ -12,6 +12,7 @@ mod holdings;
 mod left;
 mod reasons;
 mod scopes;
+mod sends;
 mod talk;
 mod truth;
 mod unsaid;

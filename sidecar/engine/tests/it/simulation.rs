@@ -65,6 +65,10 @@ enum Sabotage {
     TwoAnswers,
     /// The driver sends no cancel.
     DroppedCancels,
+    /// What was let go before a halt leaves after it, once trading is resumed.
+    ReopenedLatch,
+    /// After a restart every signature from before counts as made anew.
+    RepeatedSignatures,
 }
 
 impl Sabotage {
@@ -88,7 +92,9 @@ impl Sabotage {
             | Self::BlindChain
             | Self::AcceptedByItself
             | Self::ForgottenDoubt
-            | Self::DroppedCancels => true,
+            | Self::DroppedCancels
+            | Self::ReopenedLatch
+            | Self::RepeatedSignatures => true,
         }
     }
 }
@@ -182,6 +188,9 @@ fn quarter(first: u64) {
         "taken back",
         "left the day's list",
         "filled after its end",
+        "sent by a signature",
+        "refused after the yes",
+        "void after refusals",
     ];
     for what in reached {
         let count = tally.get(what).copied().unwrap_or_default();
@@ -306,6 +315,16 @@ fn sabotage_by_answering_a_question_twice_is_seen() {
 #[test]
 fn sabotage_by_sending_no_cancel_is_seen() {
     is_seen(Sabotage::DroppedCancels, "nobody answered");
+}
+
+#[test]
+fn sabotage_by_letting_go_after_a_resume_what_was_signed_before_the_halt_is_seen() {
+    is_seen(Sabotage::ReopenedLatch, "by a signature from before a halt");
+}
+
+#[test]
+fn sabotage_by_sending_after_a_restart_what_was_signed_before_is_seen() {
+    is_seen(Sabotage::RepeatedSignatures, "by a signature from before a restart");
 }
 
 #[test]

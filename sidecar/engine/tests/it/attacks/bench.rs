@@ -5,14 +5,14 @@ use ibkr_agent_audit::{Entry, Ledger, LedgerConfig, TailQuery, TransactError};
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
     ClientOrderId, Conid, Contract, Currency, DataStatus, Door, ErrorCode, IdempotencyKey, Mode,
-    Money, OrderState, OrderTarget, OrderTerms, PreviewId, Price, Pricing, Quantity, Quote, Record,
-    ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
+    Money, OnApproval, OrderState, OrderTarget, OrderTerms, PreviewId, Price, Pricing, Quantity,
+    Quote, Record, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
 };
 use ibkr_agent_engine::store;
 use ibkr_agent_engine::{
-    Answer, ApprovalEntry, BrokerFacts, CallBudget, Caller, Cancellation, CommitError, CommitJob,
-    Effect, Engine, EngineConfig, Input, Now, OperatorAct, OrderEntry, PreviewDraft, Row, Standing,
-    Submission, Ticket,
+    Answer, ApprovalEntry, Asking, BrokerFacts, CallBudget, Caller, Cancellation, CommitError,
+    CommitJob, Effect, Engine, EngineConfig, Input, Now, OperatorAct, OrderEntry, PreviewDraft,
+    Row, Sending, Standing, Submission, Ticket,
 };
 use ibkr_agent_gates::{Policy, PolicyLimits, Requester};
 use rust_decimal::Decimal;
@@ -70,6 +70,7 @@ pub(super) fn config(default_broker: Option<&str>) -> EngineConfig {
         question_timeout: Duration::from_secs(60),
         budget: CallBudget::default(),
         authority: signing::authority(),
+        sending: Sending::On,
     }
 }
 
@@ -141,6 +142,11 @@ impl Bench {
     /// With more than one broker login.
     pub(super) fn with_brokers() -> Self {
         Self::start(config(None))
+    }
+
+    /// Where operators' signatures send nothing.
+    pub(super) fn switched_off() -> Self {
+        Self::start(EngineConfig { sending: Sending::Off, ..config(Some("paper")) })
     }
 
     fn start(config: EngineConfig) -> Self {
@@ -371,13 +377,25 @@ impl Bench {
     }
 
     pub(super) fn ask(&mut self, preview: &PreviewId, account: &AccountId) -> ApprovalId {
-        let account = account.clone();
-        let (ticket, caller) = (self.ticket(), self.caller(LOCAL));
-        let preview = preview.clone();
-        self.feed(Input::AskApproval { ticket, caller, account, preview, ttl: None });
+        let caller = self.caller(LOCAL);
+        self.ask_to(caller, preview, account, OnApproval::Hold)
+    }
+
+    /// Asks, and says what shall follow a yes.
+    pub(super) fn ask_to(
+        &mut self,
+        caller: Caller,
+        preview: &PreviewId,
+        account: &AccountId,
+        on_approval: OnApproval,
+    ) -> ApprovalId {
+        let (account, preview) = (account.clone(), preview.clone());
+        let ticket = self.ticket();
+        let asking = Asking { account, preview, ttl: None, on_approval, reason: None };
+        self.feed(Input::AskApproval { ticket, caller, asking });
         self.commit();
         match self.answer(ticket) {
-            Some(Answer::Approval(entry, _)) => entry.id.clone(),
+            Some(Answer::Approval(entry, ..)) => entry.id.clone(),
             other => panic!("{other:?}"),
         }
     }

@@ -5,10 +5,11 @@ use super::setting::{self, Who};
 use super::world::{Pending, World};
 use crate::signing;
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, IdempotencyKey, OrderState,
+    AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, IdempotencyKey, OnApproval,
+    OrderState,
 };
 use ibkr_agent_engine::{
-    ApprovalStatus, Cancellation, Input, OperatorAct, OutcomeQuery, Owner, PreviewDraft,
+    ApprovalStatus, Asking, Cancellation, Input, OperatorAct, OutcomeQuery, Owner, PreviewDraft,
     Submission, Ticket,
 };
 
@@ -24,7 +25,7 @@ struct Known {
 impl World {
     /// Somebody does something.
     pub(super) fn act(&mut self) -> Checked {
-        let sending = self.pending.iter().any(|pending| matches!(pending, Pending::Place(_)));
+        let sending = self.pending.iter().any(|pending| matches!(pending, Pending::Place(..)));
         if sending && self.random.percent(8) {
             return self.halt();
         }
@@ -109,7 +110,10 @@ impl World {
         let (call, preview, account, who) = asking;
         let caller = setting::caller(who, &call, self.now().wall);
         let ticket = self.ticket(Asked::Other);
-        self.feed(Input::AskApproval { ticket, caller, account, preview, ttl: None })
+        let sends = self.random.percent(50);
+        let on_approval = if sends { OnApproval::Submit } else { OnApproval::Hold };
+        let asking = Asking { account, preview, ttl: None, on_approval, reason: None };
+        self.feed(Input::AskApproval { ticket, caller, asking })
     }
 
     /// Approvals of one status, or of any.
@@ -195,21 +199,37 @@ impl World {
         self.feed(Input::Operator { ticket, requester, act })
     }
 
-    /// An operator signs what is shown, or, rarely, something else.
+    /// An operator takes a caller's preview; it is signed like any other.
+    fn take_preview(&mut self) -> Checked {
+        let Some((preview, ..)) = self.random.pick(&self.previews).cloned() else {
+            return Ok(());
+        };
+        self.operate(Asked::Other, OperatorAct::Take { preview })
+    }
+
+    /// An operator signs what is shown, or, rarely, something else; now and then what was signed
+    /// before, and wasn't sent.
     fn decide(&mut self) -> Checked {
-        let pending = self.approvals(Some(ApprovalStatus::Pending));
+        if self.random.percent(15) {
+            return self.take_preview();
+        }
+        let again = self.random.percent(20);
+        let wanted = if again { ApprovalStatus::Approved } else { ApprovalStatus::Pending };
+        let pending = self.approvals(Some(wanted));
         let Some(Known { approval, shown, .. }) = self.random.pick(&pending).cloned() else {
             return Ok(());
         };
         let Some(entry) = self.engine.approvals().find(|entry| entry.id == approval) else {
             return Ok(());
         };
-        let digest = entry.terms().expect("a new approval").digest();
+        let terms = entry.terms().expect("a new approval");
+        let digest = terms.digest();
         let act = match self.random.below(20) {
             0 => signing::approve(&approval, Digest::of(b"another order"), &signing::KEY),
             1 => signing::approve(&approval, digest, &[6; 32]),
             _ => {
                 self.checker.signed.insert(approval.clone(), shown);
+                self.checker.signs(&approval, terms.on_approval, self.monotonic);
                 signing::approve(&approval, digest, &signing::KEY)
             }
         };
@@ -267,6 +287,7 @@ impl World {
         }
         let reason = "simulated".to_owned();
         self.count("halts");
+        self.checker.halts += 1;
         let asked = Asked::Halt(self.checker.resumes);
         self.operate(asked, OperatorAct::Halt { reason })
     }
@@ -298,7 +319,7 @@ impl World {
         };
         let on_its_way = self.pending.iter().any(|pending| match pending {
             Pending::Arrive(sent) => sent.reference == order,
-            Pending::Place(permit) => permit.get().action().is_of(&order),
+            Pending::Place(permit, _) => permit.get().action().is_of(&order),
             Pending::Reply(permit) => *permit.get().action().client_order_id() == order,
             Pending::Input(_)
             | Pending::Read(_)

@@ -58,7 +58,9 @@ impl World {
             | Sabotage::DeafToAnswers
             | Sabotage::ForgottenDoubt
             | Sabotage::TwoAnswers
-            | Sabotage::DroppedCancels => false,
+            | Sabotage::DroppedCancels
+            | Sabotage::ReopenedLatch
+            | Sabotage::RepeatedSignatures => false,
         }
     }
 

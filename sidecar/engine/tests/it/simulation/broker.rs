@@ -5,7 +5,7 @@
 
 use super::random::Random;
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, BrokerOrderType,
+    AccountId, Actor, ApprovalId, BrokerOrder, BrokerOrderId, BrokerOrderStatus, BrokerOrderType,
     CanonicalOrder, ClientOrderId, Execution, SignedPrice, Timestamp, Untrusted,
 };
 use ibkr_agent_gates::{Permit, Place, Question};
@@ -21,6 +21,8 @@ pub(super) struct Sent {
     pub(super) reference: ClientOrderId,
     pub(super) approval: ApprovalId,
     pub(super) order: CanonicalOrder,
+    /// Whether an operator's signature sent it.
+    pub(super) by_signature: bool,
 }
 
 impl Sent {
@@ -30,6 +32,7 @@ impl Sent {
             reference: place.references()[0].clone(),
             approval: place.approval().clone(),
             order: place.plan().orders()[0].clone(),
+            by_signature: matches!(permit.requester().actor, Actor::Operator { .. }),
         }
     }
 }

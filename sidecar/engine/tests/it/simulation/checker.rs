@@ -6,13 +6,15 @@
 use super::broker::{Broker, Entry, Fate, Sent, Shown};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, ErrorCode, IdempotencyKey,
-    OrderState, Timestamp,
+    OnApproval, OrderState, Timestamp,
 };
 use ibkr_agent_engine::{
-    Answer, ApprovalStatus, CommitJob, Engine, Finding, OrderEntry, Owner, Payload, Row, Ticket,
+    Answer, ApprovalStatus, CommitJob, Engine, Finding, Followed, OrderEntry, Owner, Payload, Row,
+    Ticket,
 };
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A rule that was broken, in one sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,20 @@ impl Summary {
     }
 }
 
+/// The last signature over an approval that sends by itself.
+#[derive(Debug, Clone, Copy)]
+struct Signature {
+    /// How often the process had started.
+    starts: u64,
+    /// How often trading had been halted.
+    halts: u64,
+    /// When, since the start.
+    at: Duration,
+}
+
+/// Longest from a signature until the engine lets its order go.
+const AT_ONCE: Duration = Duration::from_secs(60);
+
 /// The limits that the checker holds the engine to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -125,6 +141,10 @@ pub(super) struct Checker {
     answered: BTreeSet<String>,
     /// What operators signed.
     pub(super) signed: BTreeMap<ApprovalId, Digest>,
+    /// The signatures that send, and how often halts and starts ended what they began.
+    sending: BTreeMap<ApprovalId, Signature>,
+    pub(super) halts: u64,
+    starts: u64,
     pub(super) books: Books,
     left: BTreeMap<ClientOrderId, Left>,
     /// What the looks that were taken in since the start showed of each order at the broker.
@@ -144,6 +164,9 @@ impl Checker {
             limits,
             answered: BTreeSet::new(),
             signed: BTreeMap::new(),
+            sending: BTreeMap::new(),
+            halts: 0,
+            starts: 0,
             books: Books::default(),
             left: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -241,8 +264,38 @@ impl Checker {
         })
     }
 
+    /// An operator signs.
+    pub(super) fn signs(&mut self, approval: &ApprovalId, sends: OnApproval, at: Duration) {
+        if sends == OnApproval::Submit {
+            let (starts, halts) = (self.starts, self.halts);
+            self.sending.insert(approval.clone(), Signature { starts, halts, at });
+        }
+    }
+
+    /// What a signature sends goes out at once or never.
+    fn at_once(&self, sent: &Sent) -> Result<Option<Signature>, Violation> {
+        if !sent.by_signature {
+            return Ok(None);
+        }
+        let id = &sent.reference;
+        let Some(signature) = self.sending.get(&sent.approval) else {
+            return Err(Violation(format!("{id} was sent by a signature that sends nothing")));
+        };
+        rule(signature.starts == self.starts, || {
+            format!("{id} was sent by a signature from before a restart")
+        })?;
+        rule(signature.halts == self.halts, || {
+            format!("{id} was sent by a signature from before a halt")
+        })?;
+        Ok(Some(*signature))
+    }
+
     /// The engine lets an order go.
-    pub(super) fn releasing(&self, sent: &Sent, engine: &Engine) -> Checked {
+    pub(super) fn releasing(&self, sent: &Sent, engine: &Engine, now: Duration) -> Checked {
+        let signature = self.at_once(sent)?;
+        rule(signature.is_none_or(|one| now.saturating_sub(one.at) <= AT_ONCE), || {
+            format!("{} was sent long after its signature", sent.reference)
+        })?;
         let approval = engine.approvals().find(|entry| entry.id == sent.approval);
         let expires = approval.map(|entry| entry.expires_at);
         rule(expires > self.books.newest_record, || {
@@ -253,6 +306,7 @@ impl Checker {
     /// An order goes out on the wire.
     pub(super) fn leaving(&mut self, sent: &Sent, engine: &Engine) -> Checked {
         let id = &sent.reference;
+        self.at_once(sent)?;
         rule(!engine.halt_entry().halted, || format!("{id} left although trading is halted"))?;
         rule(!self.state_doubt, || format!("{id} left although the state folder is in doubt"))?;
         rule(self.signed.get(&sent.approval) == Some(&sent.order.digest()), || {
@@ -301,7 +355,7 @@ impl Checker {
         rule(today.count() < self.limits.per_day, || {
             "more orders left in a day than the policy permits".to_owned()
         })?;
-        let minute = std::time::Duration::from_secs(60);
+        let minute = Duration::from_secs(60);
         let near = |left: &&Left| {
             !left.absent && left.decided <= new.decided && new.decided.since(left.decided) < minute
         };
@@ -367,7 +421,8 @@ impl Checker {
         };
         match asked {
             Asked::Submit { owner, key, approval, sent_before } => {
-                same_answer(&owner, &key, &approval, sent_before, answer)
+                let sends = self.sending.contains_key(&approval);
+                same_answer(&owner, &key, (&approval, sends), sent_before, answer)
             }
             Asked::Halt(resumes) => {
                 if matches!(answer, Answer::Done) && resumes == self.resumes {
@@ -442,6 +497,7 @@ impl Checker {
 
     /// The engine was rebuilt from the store.
     pub(super) fn restored(&mut self, engine: &Engine) -> Checked {
+        self.starts += 1;
         self.open.clear();
         self.withdrawn.clear();
         // What a look showed may not have been written down.
@@ -482,6 +538,9 @@ impl Checker {
     /// Nothing is in flight any more and the broker's orders and trades were read.
     pub(super) fn at_rest(&self, engine: &Engine, broker: &Broker) -> Checked {
         rule(self.open.is_empty(), || format!("nobody answered {:?}", self.open))?;
+        let mut approvals = engine.approvals();
+        let sending = approvals.find(|entry| engine.followed(entry) == Followed::Sending);
+        rule(sending.is_none(), || format!("{sending:?} is told as being sent at rest"))?;
         let references = broker.orders.keys().map(|(reference, _)| reference);
         let references: BTreeSet<&ClientOrderId> = references.collect();
         for id in references {
@@ -543,13 +602,14 @@ fn filled_up(all: &[&Entry]) -> bool {
 fn same_answer(
     owner: &Owner,
     key: &IdempotencyKey,
-    approval: &ApprovalId,
+    (approval, sends): (&ApprovalId, bool),
     sent_before: Option<(ClientOrderId, ApprovalId)>,
     answer: &Answer,
 ) -> Checked {
     if let Answer::Order(entry) = answer {
         rule(entry.owner == *owner, || format!("{} was shown to {owner:?}", entry.id))?;
-        rule(entry.key == *key && entry.approval == *approval, || {
+        // What a signature sent is every submission's answer, whatever its key.
+        rule((entry.key == *key || sends) && entry.approval == *approval, || {
             format!("{} answers another request", entry.id)
         })?;
     }

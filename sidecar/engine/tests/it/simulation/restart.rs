@@ -2,11 +2,13 @@
 
 use super::Sabotage;
 use super::checker::{Checked, rule};
-use super::setting;
+use super::setting::{self, Who};
 use super::world::{Pending, World};
 use ibkr_agent_audit::Emergency;
 use ibkr_agent_domain::OrderState;
-use ibkr_agent_engine::{Engine, OrderEntry, Restored, store};
+use ibkr_agent_engine::{
+    ApprovalStatus, Engine, Input, OperatorAct, OrderEntry, REFUSALS_VOID, Restored, Ticket, store,
+};
 use std::time::Duration;
 
 /// Looks at rest: two without an order before it is asked for, and two that show less of it.
@@ -64,7 +66,21 @@ impl World {
                 "a start beside the halt's file isn't halted".to_owned()
             })?;
         }
+        if self.sabotage == Sabotage::RepeatedSignatures {
+            self.repeat_signatures();
+        }
         self.truthful()
+    }
+
+    /// What was signed before comes in again, as if somebody tried it anew.
+    fn repeat_signatures(&mut self) {
+        let entries = self.engine.approvals().filter(|one| one.status == ApprovalStatus::Approved);
+        let acts: Vec<OperatorAct> = entries.map(crate::signing::yes_to).collect();
+        for act in acts {
+            let requester = setting::requester(Who::Operator, "call-again");
+            let input = Input::Operator { ticket: Ticket(0), requester, act };
+            self.pending.push(Pending::Input(Box::new(input)));
+        }
     }
 
     fn sabotaged(&mut self, mut restored: Restored) -> Restored {
@@ -82,7 +98,9 @@ impl World {
             | Sabotage::BlindChain
             | Sabotage::AcceptedByItself
             | Sabotage::TwoAnswers
-            | Sabotage::DroppedCancels => restored,
+            | Sabotage::DroppedCancels
+            | Sabotage::ReopenedLatch
+            | Sabotage::RepeatedSignatures => restored,
             Sabotage::ForgottenDoubt => {
                 let unknown = |order: &&mut OrderEntry| order.state == OrderState::Unknown;
                 for order in restored.orders.iter_mut().filter(unknown) {
@@ -140,6 +158,13 @@ impl World {
         let states: Vec<OrderState> = self.engine.orders().map(|order| order.state).collect();
         for state in states {
             self.count(state.as_str());
+        }
+        let refusals: Vec<u8> = self.engine.approvals().map(|one| one.refusals).collect();
+        for refusals in refusals.into_iter().filter(|refusals| *refusals > 0) {
+            self.count("refused after the yes");
+            if refusals == REFUSALS_VOID {
+                self.count("void after refusals");
+            }
         }
         let snapshot = self.ledger.snapshot().expect("a snapshot");
         let verified = snapshot.verify(self.ledger.verifier());

@@ -9,7 +9,7 @@ use ibkr_agent_domain::{
     DataStatus, Digest, Door, Mode, Money, OrderTarget, OrderTerms, Price, Pricing, Quantity,
     Quote, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
 };
-use ibkr_agent_engine::{BrokerFacts, CallBudget, Caller, EngineConfig, Owner, Standing};
+use ibkr_agent_engine::{BrokerFacts, CallBudget, Caller, EngineConfig, Owner, Sending, Standing};
 use ibkr_agent_gates::{KnownQuestion, Policy, PolicyLimits, Requester};
 use rust_decimal::Decimal;
 use std::collections::BTreeSet;
@@ -47,6 +47,7 @@ pub(super) fn config(sabotage: Sabotage) -> EngineConfig {
         question_timeout: Duration::from_secs(60),
         budget: CallBudget::default(),
         authority,
+        sending: Sending::On,
     }
 }
 

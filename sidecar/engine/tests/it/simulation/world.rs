@@ -30,7 +30,8 @@ use std::time::Duration;
 pub(super) enum Pending {
     Input(Box<Input>),
     Read(Ticket),
-    Place(Recorded<Permit<Place>>),
+    /// With how often trading had been halted when it was let go.
+    Place(Recorded<Permit<Place>>, u64),
     Reply(Recorded<Permit<Reply>>),
     Cancel(Ticket, Permit<Cancel>),
     RecordedCancel(Ticket, Recorded<Permit<Cancel>>),
@@ -73,6 +74,8 @@ pub(super) struct World {
     latch: bool,
     /// The halt's file, which lies beside the store and survives every crash.
     pub(super) file: Option<FoundHalt>,
+    /// How often the latch was shut.
+    halts: u64,
     pub(super) store_failed: bool,
     pub(super) monotonic: Duration,
     pub(super) wall: i64,
@@ -119,6 +122,7 @@ impl World {
             waiting: BTreeMap::new(),
             latch: false,
             file: None,
+            halts: 0,
             store_failed: false,
             monotonic: Duration::ZERO,
             wall,
@@ -146,7 +150,7 @@ impl World {
             Pending::Arrive(sent) => Some(sent.clone()),
             Pending::Input(_)
             | Pending::Read(_)
-            | Pending::Place(_)
+            | Pending::Place(..)
             | Pending::Reply(_)
             | Pending::Cancel(..)
             | Pending::RecordedCancel(..)
@@ -236,14 +240,15 @@ impl World {
             Effect::Reply { ticket, answer, .. } => return self.reply(ticket, &answer),
             Effect::SetLatch { halted } => {
                 self.latch = halted;
+                self.halts += u64::from(halted);
                 return Ok(());
             }
             Effect::Changed(_) | Effect::Notice(_) => return Ok(()),
             Effect::ReadFacts { ticket, .. } => Pending::Read(ticket),
             Effect::Place(permit) => {
                 let sent = Sent::of(permit.get());
-                self.checker.releasing(&sent, &self.engine)?;
-                Pending::Place(permit)
+                self.checker.releasing(&sent, &self.engine, self.monotonic)?;
+                Pending::Place(permit, self.halts)
             }
             Effect::SendReply(permit) => Pending::Reply(permit),
             Effect::SendCancel { .. } if self.sabotage == Sabotage::DroppedCancels => return Ok(()),
@@ -301,7 +306,7 @@ impl World {
                 let facts = Ok(Box::new(self.facts()));
                 self.deliver(Input::FactsRead { ticket, facts });
             }
-            Pending::Place(permit) => self.place(permit.get())?,
+            Pending::Place(permit, halts) => self.place(permit.get(), halts)?,
             Pending::Reply(permit) => {
                 self.answer_question(permit.get())?;
                 if self.sabotage == Sabotage::TwoAnswers {
@@ -396,12 +401,17 @@ impl World {
         Ok(inputs)
     }
 
-    fn place(&mut self, permit: &Permit<Place>) -> Checked {
+    fn place(&mut self, permit: &Permit<Place>, halts: u64) -> Checked {
         let sent = Sent::of(permit);
         let order = sent.reference.clone();
-        if self.is_stopped() && self.sabotage != Sabotage::OpenLatch {
-            self.count(if self.latch { "stopped by the latch" } else { "stopped by the file" });
-            self.latch = true;
+        // Shut meanwhile, it stays shut for what was let go before.
+        let was_shut = halts != self.halts && self.sabotage != Sabotage::ReopenedLatch;
+        if (self.is_stopped() || was_shut) && self.sabotage != Sabotage::OpenLatch {
+            let by_latch = self.latch || !self.is_stopped();
+            self.count(if by_latch { "stopped by the latch" } else { "stopped by the file" });
+            if self.is_stopped() {
+                self.latch = true;
+            }
             self.look_for_file();
             let why = NotSent::Halted;
             self.report(&order, PlaceReport::NotSent { why });
@@ -409,6 +419,9 @@ impl World {
         }
         self.checker.leaving(&sent, &self.engine)?;
         self.count("orders sent");
+        if sent.by_signature {
+            self.count("sent by a signature");
+        }
         match self.random.below(10) {
             0 => {
                 drop(self.broker.place(sent, &mut self.random));
@@ -447,7 +460,11 @@ impl World {
             | Sabotage::AcceptedByItself
             | Sabotage::ForgottenDoubt
             | Sabotage::TwoAnswers
-            | Sabotage::DroppedCancels => PlaceReport::Unknown { why: UnknownBecause::TimedOut },
+            | Sabotage::DroppedCancels
+            | Sabotage::ReopenedLatch
+            | Sabotage::RepeatedSignatures => {
+                PlaceReport::Unknown { why: UnknownBecause::TimedOut }
+            }
         };
         self.report(order, report);
     }
@@ -553,7 +570,9 @@ impl World {
             | Sabotage::AcceptedByItself
             | Sabotage::ForgottenDoubt
             | Sabotage::TwoAnswers
-            | Sabotage::DroppedCancels => {}
+            | Sabotage::DroppedCancels
+            | Sabotage::ReopenedLatch
+            | Sabotage::RepeatedSignatures => {}
         }
         self.looks.0 += 1;
         let number = self.looks.0;
