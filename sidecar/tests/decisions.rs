@@ -55,7 +55,7 @@ async fn yes_to(sidecar: &Sidecar, state: &Path, id: &str) -> Verb {
 /// A human's yes to a preview; gives the approval's id.
 async fn approve(sidecar: &Sidecar, state: &Path, preview: &Value) -> String {
     let asked = json!({"account_id": preview["order"]["account_id"],
-                       "preview_id": preview["preview_id"]});
+                       "preview_id": preview["preview_id"], "on_approval": "hold"});
     let asked = ask(sidecar, "ibkr_approvals_create", asked).await.unwrap();
     let text = |name: &str| asked[name].as_str().unwrap().to_owned();
     let verb = yes_to(sidecar, state, &text("approval_id")).await;

@@ -65,7 +65,8 @@ async fn approved(sidecar: &Sidecar, state: &Path, limit: &str) -> String {
     let asked = ask(
         sidecar,
         "ibkr_approvals_create",
-        json!({"account_id": "DU1234567", "preview_id": preview["preview_id"]}),
+        json!({"account_id": "DU1234567", "preview_id": preview["preview_id"],
+               "on_approval": "hold"}),
     )
     .await
     .unwrap();
@@ -202,7 +203,8 @@ async fn an_order_leaves_for_smart_unless_its_caller_names_another_exchange() {
     ] {
         let shown = preview(named.clone()).await.unwrap();
         assert_eq!(shown["order"]["exchange"], wanted, "{named}");
-        let asked = json!({"account_id": "DU1234567", "preview_id": shown["preview_id"]});
+        let asked = json!({"account_id": "DU1234567", "preview_id": shown["preview_id"],
+                           "on_approval": "hold"});
         let asked = ask(&sidecar, "ibkr_approvals_create", asked).await.unwrap();
         let id = asked["approval_id"].as_str().unwrap().to_owned();
         let signed = asked["order_summary"].as_str().unwrap();

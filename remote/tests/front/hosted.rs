@@ -1,8 +1,9 @@
 //! The hosted service behind the front end: routing by issuer and subject, the token that goes
 //! along, what is answered without a sidecar.
 
-use crate::world::{Door, READS, World, body};
+use crate::world::{Door, READS, Setup, World, body};
 use ibkr_agent_domain::SidecarId;
+use ibkr_agent_protocol::catalogue::Listing;
 use ibkr_agent_protocol::service::{Progress, ToolCall, ToolReply};
 use ibkr_agent_remote::relay::{RouteError, SidecarRoute};
 use ibkr_agent_remote::service::HostedService;
@@ -48,7 +49,8 @@ impl SidecarRoute for OneSidecar {
 }
 
 async fn world() -> World {
-    World::over(|_| {}, |door, allowed| Arc::new(HostedService::new(OneSidecar(door), allowed)))
+    let lists_all = |setup: &mut Setup| setup.front.listing = Listing::everything();
+    World::over(lists_all, |door, allowed| Arc::new(HostedService::new(OneSidecar(door), allowed)))
         .await
 }
 

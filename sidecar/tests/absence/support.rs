@@ -153,7 +153,8 @@ pub(crate) async fn approved(sidecar: &Sidecar, state: &Path) -> String {
     let order = json!({"account_id": "DU1234567", "symbol": "AAPL", "side": "buy", "quantity": 1,
                        "order_type": "limit", "limit_price": "100"});
     let preview = ask(sidecar, "ibkr_order_preview", order).await.unwrap();
-    let asked = json!({"account_id": "DU1234567", "preview_id": preview["preview_id"]});
+    let asked = json!({"account_id": "DU1234567", "preview_id": preview["preview_id"],
+                       "on_approval": "hold"});
     let asked = ask(sidecar, "ibkr_approvals_create", asked).await.unwrap();
     let text = |key: &str| asked[key].as_str().unwrap().to_owned();
     let verb = yes_to(sidecar, state, &text("approval_id")).await;

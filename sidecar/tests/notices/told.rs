@@ -74,7 +74,8 @@ impl World {
         let order = json!({"account_id": "DU1234567", "symbol": "AAPL", "side": "buy",
                            "quantity": 1, "order_type": "limit", "limit_price": "100"});
         let preview = self.ask("ibkr_order_preview", order).await.unwrap();
-        let preview = json!({"account_id": "DU1234567", "preview_id": preview["preview_id"]});
+        let preview = json!({"account_id": "DU1234567", "preview_id": preview["preview_id"],
+                             "on_approval": "hold"});
         self.ask("ibkr_approvals_create", preview).await.unwrap()
     }
 

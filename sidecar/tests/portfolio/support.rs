@@ -96,7 +96,8 @@ impl World {
             "order_type": "limit", "limit_price": limit, "currency": "USD"});
         let preview = self.get("ibkr_order_preview", order).await;
         assert_eq!(preview["would_pass"], true, "{preview:#}");
-        let ask = json!({"account_id": DU, "preview_id": preview["preview_id"]});
+        let ask = json!({"account_id": DU, "preview_id": preview["preview_id"],
+            "on_approval": "hold"});
         let asked = self.get("ibkr_approvals_create", ask).await;
         let text = |key: &str| asked[key].as_str().unwrap().to_owned();
         (text("approval_id"), text("order_digest"))

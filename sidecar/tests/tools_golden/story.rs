@@ -89,9 +89,8 @@ pub(crate) async fn tell(bench: &Bench) -> Vec<Told> {
 async fn order(bench: &Bench, told: &mut Vec<Told>) {
     let quote = bench.call("ibkr_market_snapshot", &json!({"instrument": "AAPL"})).await.unwrap();
     let ask = quote["quotes"][0]["ask"].as_str().unwrap().to_owned();
+    // The signature sends it.
     let filled = approved(bench, &ask, &mut Vec::new()).await;
-    let submit = json!({"account_id": ACCOUNT, "approval_id": filled});
-    bench.call("ibkr_paper_order_submit", &submit).await.unwrap();
     let named = json!({"approval_id": filled});
     let mut looks = 0;
     while bench.call("ibkr_order_outcome", &named).await.unwrap()["status"] != "filled" {
@@ -103,7 +102,6 @@ async fn order(bench: &Bench, told: &mut Vec<Told>) {
     step(bench, told, "ibkr_approval_status", json!({"approval_id": approval})).await;
     let submit =
         json!({"account_id": ACCOUNT, "approval_id": approval, "idempotency_key": "example-1"});
-    bench.call("ibkr_paper_order_submit", &submit).await.unwrap();
     // Whether a look at the broker overtakes the answer is chance: the same request again tells the
     // order as it was seen.
     let named = json!({"approval_id": approval});
@@ -135,7 +133,8 @@ async fn approved(bench: &Bench, limit: &str, told: &mut Vec<Told>) -> String {
     let order = json!({"account_id": ACCOUNT, "symbol": "AAPL", "side": "buy", "quantity": 1,
         "order_type": "limit", "limit_price": limit});
     let preview = step(bench, told, "ibkr_order_preview", order).await;
-    let ask = json!({"account_id": ACCOUNT, "preview_id": preview["preview_id"]});
+    let ask = json!({"account_id": ACCOUNT, "preview_id": preview["preview_id"],
+        "reason": "The user wants one share more."});
     let asked = step(bench, told, "ibkr_approvals_create", ask).await;
     let id = asked["approval_id"].as_str().unwrap().to_owned();
     bench.approve(&id, asked["order_digest"].as_str().unwrap()).await;

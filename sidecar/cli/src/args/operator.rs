@@ -21,6 +21,14 @@ pub(crate) enum ApprovalsVerb {
         /// Only ask; somebody approves it later.
         #[arg(long)]
         ask_only: bool,
+        /// What the signature does: allow one `orders submit`, or send the order at once.
+        #[arg(long, value_enum, default_value_t = OnYes::Hold)]
+        on_approval: OnYes,
+    },
+    /// Take a caller's fresh preview yourself: show the whole order, sign it, send it
+    Take {
+        /// The preview.
+        preview_id: String,
     },
     /// Where an approval stands, as its caller sees it
     Status {
@@ -41,7 +49,7 @@ pub(crate) enum ApprovalsVerb {
         /// Which approval.
         approval_id: String,
     },
-    /// Say yes to exactly this order; signed
+    /// Say yes to exactly this order; signed. Where the approval says submit, this sends it
     Approve {
         /// Which approval.
         approval_id: String,
@@ -72,6 +80,25 @@ pub(crate) enum ApprovalsVerb {
         /// Which approval.
         approval_id: String,
     },
+}
+
+/// What a signature does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnYes {
+    /// Allow one submit.
+    Hold,
+    /// Send the order at once.
+    Submit,
+}
+
+impl OnYes {
+    /// As the tool names it.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Submit => "submit",
+        }
+    }
 }
 
 /// `questions …`.

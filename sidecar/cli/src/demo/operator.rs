@@ -66,12 +66,20 @@ impl Operator {
         self.sign(Verb::Admit { caller: caller.to_owned() }).await.map(drop)
     }
 
-    /// Reads the whole order of an approval and signs what it covers; gives summary and digest of
-    /// the order.
+    /// Reads the whole order of an approval and signs what it covers, which sends it where the
+    /// approval says so; gives summary and digest of the order.
     ///
     /// # Errors
     /// [`Unexpected`] with the sidecar's refusal, or if it isn't approved after.
     pub async fn approve(&mut self, id: &str) -> Result<(String, String), Unexpected> {
+        self.sign_yes(id).await.map(|(summary, digest, _)| (summary, digest))
+    }
+
+    /// As [`Operator::approve`]; gives also what followed the signature.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn sign_yes(&mut self, id: &str) -> Result<(String, String, Value), Unexpected> {
         let shown = self.look(Verb::Approval { id: id.to_owned() }).await?;
         let summary = text(&shown, "/order_summary")?.to_owned();
         let digest = text(&shown, "/order_digest")?.to_owned();
@@ -80,7 +88,7 @@ impl Operator {
         let verb = self.signer.approve(id, &covered).map_err(ErrorBody::from)?;
         let done = self.sign(verb).await?;
         match text(&done, "/status")? {
-            "approved" => Ok((summary, digest)),
+            "approved" | "consumed" => Ok((summary, digest, done)),
             other => Err(Unexpected::new(format!("the approval is {other}"))),
         }
     }

@@ -27,6 +27,10 @@ const MARKET: u32 = 230;
 const NEAR_LIMIT: &str = "230.5";
 /// A limit that rests.
 const FAR_LIMIT: &str = "100";
+/// The human's signature sends the order.
+const SUBMIT: &str = "submit";
+/// The human's signature allows one submit.
+const HOLD: &str = "hold";
 /// How long a fill or cancel may take to show.
 const SETTLING: Duration = Duration::from_secs(20);
 /// Pause between two looks.
@@ -87,18 +91,30 @@ pub(super) async fn tell(
     let preview = teller.step("Preview: buy 1 AAPL", previewed(&agent, NEAR_LIMIT)).await?;
     teller.step("A client that nobody admitted asks", not_admitted(&agent, &preview)).await?;
     teller.step("The operator admits the client", admit(operator, scene.issuer)).await?;
-    let approval = teller.step("The client asks again", ask(&agent, &preview)).await?;
-    teller.step("The operator looks and approves", approve(operator, &approval)).await?;
+    sent(scene, &agent, operator, teller, &preview).await?;
+    halted(&agent, operator, teller).await?;
+    teller.step("The audit log is verified", verify(operator)).await
+}
+
+/// The client asks, the human's signature sends, and the client learns what became of it: it calls
+/// nothing that sends.
+async fn sent(
+    scene: &Scene<'_>,
+    agent: &McpClient,
+    operator: &mut Operator,
+    teller: &mut Teller,
+    preview: &str,
+) -> Result<(), Failure> {
+    let approval = teller.step("The client asks again", ask(agent, preview, SUBMIT)).await?;
     scene.market.ask_question_next(Question {
         message_id: "o163".to_owned(),
         text: "The price exceeds the percentage constraint of 3%. Submit it anyway?".to_owned(),
     });
-    let asked = submitted(&agent, &approval, "question");
-    teller.step("Submit: the broker has a question", asked).await?;
+    let signed = signed(operator, &approval, "question");
+    teller.step("The operator looks and signs: it is sent", signed).await?;
+    teller.step("The client waits: the broker asks", followed(agent, &approval)).await?;
     teller.step("The human answers it", answer(operator)).await?;
-    teller.step("The order fills", until(&agent, &approval, "filled")).await?;
-    halted(&agent, operator, teller).await?;
-    teller.step("The audit log is verified", verify(operator)).await
+    teller.step("The order fills", until(agent, &approval, "filled")).await.map(drop)
 }
 
 async fn log_in(scene: &Scene<'_>, teller: &mut Teller) -> Result<(McpClient, McpClient), Failure> {
@@ -240,30 +256,37 @@ async fn admit(operator: &mut Operator, issuer: &str) -> Told<()> {
     Ok(((), "signed with the operator's key".to_owned()))
 }
 
-async fn ask(agent: &McpClient, preview: &str) -> Told<String> {
-    let arguments = json!({"account_id": ACCOUNT, "preview_id": preview});
+async fn ask(agent: &McpClient, preview: &str, on_approval: &str) -> Told<String> {
+    let arguments = json!({
+        "account_id": ACCOUNT,
+        "preview_id": preview,
+        "on_approval": on_approval,
+        "reason": "The demo buys one share.",
+    });
     let answer = agent.call("ibkr_approvals_create", arguments).await?;
     expect(&answer, "/status", "pending")?;
-    let said = "pending: a human decides".to_owned();
-    Ok((text(&answer, "/approval_id")?.to_owned(), said))
-}
-
-async fn approve(operator: &mut Operator, approval: &str) -> Told<()> {
-    let (summary, digest) = operator.approve(approval).await?;
-    let short: String = digest.chars().take(12).collect();
-    Ok(((), format!("signed {short}…, the digest of\n{summary}")))
-}
-
-async fn submitted(agent: &McpClient, approval: &str, status: &str) -> Told<Value> {
-    let key = format!("demo-{approval}");
-    let arguments = json!({"account_id": ACCOUNT, "approval_id": approval, "idempotency_key": key});
-    let answer = agent.call("ibkr_paper_order_submit", arguments).await?;
-    expect(&answer, "/status", status)?;
-    let said = match answer.pointer("/question/text/text").and_then(Value::as_str) {
-        Some(question) => format!("{status}: it waits for a human\n\"{question}\""),
-        None => format!("{status}, broker order {}", text(&answer, "/broker_order_id")?),
+    let said = match on_approval {
+        SUBMIT => "pending: a human's signature would send it",
+        _ => "pending: a human decides",
     };
-    Ok((answer, said))
+    Ok((text(&answer, "/approval_id")?.to_owned(), said.to_owned()))
+}
+
+/// The operator signs an approval that sends; gives what followed.
+async fn signed(operator: &mut Operator, approval: &str, status: &str) -> Told<Value> {
+    let (summary, digest, done) = operator.sign_yes(approval).await?;
+    expect(&done, "/outcome/status", status)?;
+    let short: String = digest.chars().take(12).collect();
+    Ok((done, format!("signed {short}…, the digest of\n{summary}")))
+}
+
+/// One waiting call of the client: what was decided, and what became of the order.
+async fn followed(agent: &McpClient, approval: &str) -> Told<()> {
+    let arguments = json!({"approval_id": approval, "wait_seconds": 20});
+    let answer = agent.call("ibkr_approval_status", arguments).await?;
+    expect(&answer, "/status", "consumed")?;
+    let status = text(&answer, "/outcome/status")?;
+    Ok(((), format!("sent; the order is at {status}: it waits for a human")))
 }
 
 async fn answer(operator: &mut Operator) -> Told<()> {
@@ -300,22 +323,29 @@ async fn halted(
     operator: &mut Operator,
     teller: &mut Teller,
 ) -> Result<(), Failure> {
-    let resting =
-        teller.step("Another order, far from the market", approved(agent, operator, FAR_LIMIT));
-    let resting = resting.await?;
-    let placed = teller.step("Submit: it rests", submitted(agent, &resting, "working")).await?;
+    let resting = teller.step("Another order, far from the market", rests(agent, operator));
+    let (resting, order) = resting.await?;
     let spare =
         teller.step("A third one is approved", approved(agent, operator, NEAR_LIMIT)).await?;
     teller.step("The operator halts trading", halt(operator)).await?;
     teller.step("The approved order is refused", refused_by_halt(agent, &spare)).await?;
-    let order = placed.pointer("/broker_order_id").and_then(Value::as_str).unwrap_or_default();
-    teller.step("Cancelling still passes", cancelled(agent, order, &resting)).await?;
+    teller.step("Cancelling still passes", cancelled(agent, &order, &resting)).await?;
     teller.step("The operator resumes", resume(operator)).await
+}
+
+/// An order that a signature sent and that rests: its approval and its id at the broker.
+async fn rests(agent: &McpClient, operator: &mut Operator) -> Told<(String, String)> {
+    let (preview, _) = previewed(agent, FAR_LIMIT).await?;
+    let (approval, _) = ask(agent, &preview, SUBMIT).await?;
+    let (done, _) = signed(operator, &approval, "working").await?;
+    let order = text(&done, "/outcome/broker_order_id")?.to_owned();
+    let said = format!("limit {FAR_LIMIT}: signed and sent, it rests as broker order {order}");
+    Ok(((approval, order), said))
 }
 
 async fn approved(agent: &McpClient, operator: &mut Operator, limit: &str) -> Told<String> {
     let (preview, _) = previewed(agent, limit).await?;
-    let (approval, _) = ask(agent, &preview).await?;
+    let (approval, _) = ask(agent, &preview, HOLD).await?;
     operator.approve(&approval).await?;
     Ok((approval, format!("limit {limit}: previewed, asked, approved")))
 }

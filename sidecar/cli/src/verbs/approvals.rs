@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::open::{self, Opened};
 use crate::run::{Context, mistaken};
 use crate::verbs::operator::{can_sign, shows, signer};
+use crate::verbs::orders::settle_questions;
 use ibkr_agent_domain::{ApprovalId, Digest, ErrorCode};
 use ibkr_agent_gateway::operator::{
     OperatorClient, OperatorConnectError, OperatorPublicKey, Verb as Act,
@@ -22,11 +23,15 @@ const BRIEF: &[&str] = &[
     "domain",
     "broker",
     "mode",
+    "on_approval",
     "order_summary",
     "asked_by",
     "expires_at",
     "approved_by",
     "audit_event_id",
+    "outcome",
+    "refused",
+    "what_followed",
 ];
 
 /// Runs a verb of `approvals …`.
@@ -43,14 +48,16 @@ pub(crate) async fn run(
         ApprovalsVerb::Approve { approval_id, order_digest } => {
             approve(context, opened, approval_id, order_digest.as_deref()).await?
         }
+        ApprovalsVerb::Take { preview_id } => take(context, opened, preview_id).await?,
         ApprovalsVerb::Deny { approval_id: id } | ApprovalsVerb::Revoke { approval_id: id } => {
             opened.perform(Act::Deny { id }, None).await?
         }
-        ApprovalsVerb::Create { account, preview_id, ttl_seconds, ask_only } => {
+        ApprovalsVerb::Create { account, preview_id, ttl_seconds, ask_only, on_approval } => {
             let arguments = Arguments::new()
                 .text("account_id", Some(&account))
                 .text("preview_id", Some(&preview_id))
-                .number("ttl_seconds", ttl_seconds);
+                .number("ttl_seconds", ttl_seconds)
+                .text("on_approval", Some(on_approval.as_str()));
             return create(context, opened, arguments, ask_only).await;
         }
         ApprovalsVerb::Status { .. } | ApprovalsVerb::Verify { .. } => {
@@ -97,6 +104,13 @@ async fn create(
     context.printer.value(&if context.printer.is_json() { approved } else { in_brief(approved) })
 }
 
+/// Makes a caller's preview an approval, and says yes as the operator who sits here.
+async fn take(context: &Context<'_>, opened: &Opened, preview: String) -> Result<Value, Failure> {
+    can_sign(opened)?;
+    let taken = opened.perform(Act::TakePreview { preview }, None).await?;
+    approve(context, opened, text_of(&taken, "approval_id")?, None).await
+}
+
 async fn show(opened: &Opened, id: String) -> Result<Value, Failure> {
     opened.perform(Act::Approval { id }, None).await
 }
@@ -115,13 +129,26 @@ async fn approve(
         return Err(Failure::new(ErrorCode::ApprovalPreviewMismatch, message));
     }
     if shows(context, opened) {
-        context.printer.notice("You are about to sign exactly this order:");
+        context.printer.notice(match shown.get("on_approval").and_then(Value::as_str) {
+            Some("submit") => "Your signature sends exactly this order at once:",
+            _ => "You are about to sign exactly this order:",
+        });
         context.printer.show_approval(&shown);
     }
     let covered = covered(&shown, &digest)?;
     let signer = signer(context, opened).await?;
     let yes = signer.approve(&id, &covered).map_err(|error| Failure(error.into()))?;
-    opened.perform(yes, Some(&signer)).await
+    let answer = opened.perform(yes, Some(&signer)).await?;
+    // The broker's question waits for the human who is here.
+    let at = |pointer| answer.pointer(pointer).and_then(Value::as_str);
+    match (at("/outcome/status"), at("/outcome/client_order_id")) {
+        (Some("question"), Some(order)) => {
+            let order = order.to_owned();
+            Box::pin(settle_questions(context, opened, &order)).await?;
+            show(opened, id).await
+        }
+        (_, _) => Ok(answer),
+    }
 }
 
 /// The digest that is signed: of the bytes that were shown, which are about the order that was

@@ -62,7 +62,8 @@ fn three_clients_share_one_owner_and_outlive_it() {
     let order = json!({ "account_id": "DU1234567", "symbol": "AAPL", "side": "buy",
         "quantity": 1, "order_type": "limit", "limit_price": 100 });
     let preview = second.tool("ibkr_order_preview", &order);
-    let asked = json!({ "account_id": "DU1234567", "preview_id": preview["preview_id"] });
+    let asked = json!({ "account_id": "DU1234567", "preview_id": preview["preview_id"],
+        "on_approval": "hold" });
     let approval = second.tool("ibkr_approvals_create", &asked)["approval_id"].clone();
     // A fourth process, the operator's, attaches to the same owner.
     let line = format!("approvals approve {}", approval.as_str().unwrap());
