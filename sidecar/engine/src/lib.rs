@@ -298,7 +298,7 @@ impl Engine {
                 vec![self.approval_status(ticket, &caller, &approval, now)]
             }
             Input::Submit { ticket, caller, submission } => {
-                self.submit(ticket, caller, submission, now)
+                self.submit(ticket, &caller, submission, now)
             }
             Input::FactsRead { ticket, facts } => self.facts_read(ticket, facts, now),
             Input::Cancel { ticket, caller, cancellation } => {

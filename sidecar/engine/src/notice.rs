@@ -1,7 +1,9 @@
 //! What a human must hear of without asking. Telling is the driver's; a notice acts on nothing.
 
 use crate::{ApprovalEntry, ApprovalStatus, Finding, Jump, OrderEntry};
-use ibkr_agent_domain::{AccountId, Actor, ApprovalId, ClientOrderId, Digest, Timestamp};
+use ibkr_agent_domain::{
+    AccountId, Actor, ApprovalId, ClientOrderId, Digest, OnApproval, Timestamp, Untrusted,
+};
 
 /// Something that an operator must know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,10 @@ pub enum Notice {
         asked_by: String,
         /// When the question ends by itself.
         expires_at: Timestamp,
+        /// What follows a yes.
+        on_approval: OnApproval,
+        /// Why, in the caller's words.
+        reason: Option<Untrusted>,
     },
     /// The broker asks something about an order, and a human must answer.
     QuestionAsked {
@@ -117,6 +123,8 @@ impl Notice {
             order: entry.plan.digest(),
             asked_by: entry.asked_by.clone(),
             expires_at: entry.expires_at,
+            on_approval: entry.on_approval(),
+            reason: entry.asked.as_ref().and_then(|asked| asked.reason.clone()),
         })
     }
 }

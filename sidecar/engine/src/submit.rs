@@ -42,11 +42,11 @@ impl Engine {
     pub(super) fn submit(
         &mut self,
         ticket: Ticket,
-        caller: Caller,
+        caller: &Caller,
         submission: Submission,
         now: Now,
     ) -> Vec<Effect> {
-        self.send(ticket, Party::of(&caller), submission, now)
+        self.send(ticket, Party::of(caller), submission, now)
     }
 
     /// The one way on which an order is sent, whoever began it.

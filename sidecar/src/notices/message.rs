@@ -189,16 +189,31 @@ impl Message {
 
     pub(super) fn of_engine(notice: Notice) -> Self {
         match notice {
-            Notice::ApprovalAsked { approval, account, order, asked_by, expires_at } => Self::new(
-                Kind::ApprovalAsked,
-                Urgency::Act,
-                format!("An order on account {} waits for your approval.", masked(&account)),
-                "Look at it on the sidecar's machine: ibkr-agent approvals list",
-            )
-            .detail("approval_id", &approval)
-            .detail("order_digest", &order)
-            .detail("asked_by", &Untrusted::bounded(&asked_by, 200))
-            .detail("expires_at", &expires_at),
+            Notice::ApprovalAsked {
+                approval,
+                account,
+                order,
+                asked_by,
+                expires_at,
+                on_approval,
+                reason,
+            } => {
+                let told = Self::new(
+                    Kind::ApprovalAsked,
+                    Urgency::Act,
+                    format!("An order on account {} waits for your approval.", masked(&account)),
+                    "Look at it on the sidecar's machine: ibkr-agent approvals list",
+                )
+                .detail("approval_id", &approval)
+                .detail("order_digest", &order)
+                .detail("asked_by", &Untrusted::bounded(&asked_by, 200))
+                .detail("expires_at", &expires_at)
+                .detail("on_approval", &on_approval.as_str());
+                match reason {
+                    Some(words) => told.detail("reason_in_their_words", &words),
+                    None => told,
+                }
+            }
             Notice::QuestionAsked { order, account } => Self::new(
                 Kind::QuestionAsked,
                 Urgency::Act,

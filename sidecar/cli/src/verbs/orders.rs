@@ -1,7 +1,6 @@
 //! Order verbs that are more than one tool call.
 
 use crate::args::{CancelArgs, Finding, OrdersVerb, YesNo};
-use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::Opened;
 use crate::run::{Context, mistaken};

@@ -30,12 +30,13 @@ fn asked_by(bench: &mut Bench, call: &str) -> ApprovalId {
 
 /// The tickets for which the engine reads facts.
 fn reads(bench: &mut Bench) -> Vec<Ticket> {
-    let reads = bench.taken(|effect| matches!(effect, Effect::ReadFacts { .. })).into_iter();
-    let ticket = |effect| match effect {
-        Effect::ReadFacts { ticket, .. } => Some(ticket),
-        _ => None,
-    };
-    reads.filter_map(ticket).collect()
+    let mut tickets = Vec::new();
+    for effect in bench.taken(|effect| matches!(effect, Effect::ReadFacts { .. })) {
+        if let Effect::ReadFacts { ticket, .. } = effect {
+            tickets.push(ticket);
+        }
+    }
+    tickets
 }
 
 fn placed(bench: &mut Bench) -> usize {
@@ -349,9 +350,8 @@ fn what_an_operator_took_is_nobody_elses_by_editing_the_store() {
     let mut bench = Bench::new();
     let (_, approval) = taken(&mut bench);
     bench.approve(&approval);
-    let signed = approval_of(&bench, &approval);
+    let mut stolen = approval_of(&bench, &approval);
     bench.restart();
-    let mut stolen = signed.clone();
     stolen.owner = Owner::Local;
     let mut renamed = stolen.clone();
     if let Some(asked) = &mut renamed.asked {
