@@ -298,10 +298,11 @@ impl Tool for PaperOrderSubmit {
         name: "ibkr_paper_order_submit",
         title: "Submit an approved paper order",
         description: "Only for an approval that was asked with on_approval hold, or whose \
-            signature sent nothing: sends its order, on a paper or simulated account. One approval makes at most one order. Position, quote and limits \
-            are checked anew; drift past what was approved refuses it. If the answer's status is \
-            unknown, never submit again: ask ibkr_order_outcome until it is settled. Status \
-            question means that the broker asks something that a human must answer.",
+            signature sent nothing: sends its order, on a paper or simulated account. One approval \
+            makes at most one order. Position, quote and limits are checked anew; drift past what \
+            was approved refuses it. If the answer's status is unknown, never submit again: ask \
+            ibkr_order_outcome until it is settled. Status question means that the broker asks \
+            something that a human must answer.",
         scope: Scope::OrdersPaperSubmit,
         risk: RiskClass::PaperWrite,
         toolset: Toolset::Orders,
@@ -380,9 +381,9 @@ impl Tool for OrderOutcome {
         title: "What became of an order",
         description: "Tells what is known of an order or cancel that was asked for earlier, from \
             the gateway's own ledger, even when the answer was lost. Give exactly one of call_id, \
-            approval_id, preview_id, idempotency_key and client_order_id. Looks at the broker first where the \
-            order may have changed; checked_at says when. Status unknown means that nobody knows \
-            yet: ask again, never repeat the order.",
+            approval_id, preview_id, idempotency_key and client_order_id. Looks at the broker \
+            first where the order may have changed; checked_at says when. Status unknown means \
+            that nobody knows yet: ask again, never repeat the order.",
         scope: Scope::OrdersRead,
         risk: RiskClass::Read,
         toolset: Toolset::Orders,

@@ -1,11 +1,11 @@
 //! What an operator's signature sends: one fresh run of facts and gates and one order, at once or
 //! never.
 //!
-//! An approval that says `submit` is sent when its yes is durable: the engine begins a submission of
-//! its own on the one way in `submit.rs`, for the approval's owner, in the operator's name. What is
-//! under way is in memory only, so a restart begins nothing; a halt ends it, whoever resumes; and
-//! time ends it. What wasn't sent then needs another signature, or a submission. A refusal stands
-//! with the approval; the last of a few makes it void.
+//! An approval that says `submit` is sent when its yes is durable: the engine begins a submission
+//! of its own on the one way in `submit.rs`, for the approval's owner, in the operator's name. What
+//! is under way is in memory only, so a restart begins nothing; a halt ends it, whoever resumes;
+//! and time ends it. What wasn't sent then needs another signature, or a submission. A refusal
+//! stands with the approval; the last of a few makes it void.
 
 use crate::{
     After, Answer, ApprovalEntry, ApprovalStatus, Caller, Change, Effect, Engine, Expired,
@@ -172,7 +172,7 @@ impl Engine {
         else {
             return Vec::new();
         };
-        // What a caller's own submission uses where it names no key: either finds the other's order.
+        // What a caller's own submission uses where it names no key: each finds the other's order.
         let Ok(key) = IdempotencyKey::parse(&format!("approval:{id}")) else {
             return Vec::new();
         };

@@ -73,7 +73,21 @@ impl OperatorDesk {
 
     pub(super) async fn approval(&self, id: &str) -> Result<Value, ErrorBody> {
         let id = parse(ApprovalId::parse(id))?;
-        Ok(self.row_shown(&self.row(&id).await?))
+        let row = self.row(&id).await?;
+        let mut value = self.row_shown(&row);
+        let decided = match row.entry.status {
+            ApprovalStatus::Approved | ApprovalStatus::Consumed | ApprovalStatus::Void => true,
+            ApprovalStatus::Pending | ApprovalStatus::Denied => false,
+        };
+        if decided && row.entry.approved_by.is_some() {
+            set(&mut value, "what_followed", self.said(&row).into());
+        }
+        Ok(value)
+    }
+
+    /// What followed, with commands that work in any terminal.
+    fn said(&self, row: &Row) -> String {
+        self.core.invocation.spell(&what_followed(row))
     }
 
     async fn row(&self, id: &ApprovalId) -> Result<Row, ErrorBody> {
@@ -101,7 +115,7 @@ impl OperatorDesk {
             if !row.followed.is_under_way() || tokio::time::Instant::now() >= deadline {
                 let mut value = self.row_shown(&row);
                 set(&mut value, "audit_event_id", json!(event));
-                set(&mut value, "what_followed", what_followed(&row).into());
+                set(&mut value, "what_followed", self.said(&row).into());
                 return Ok(value);
             }
             tokio::select! {

@@ -187,6 +187,24 @@ impl Message {
         Self::new(Kind::PositionJumped, Urgency::Act, sentence, next).detail("count", &count)
     }
 
+    fn asked(account: &AccountId, reason: Option<Untrusted>) -> Self {
+        let sentence = format!("An order on account {} waits for your approval.", masked(account));
+        let next = "Look at it on the sidecar's machine: ibkr-agent approvals list";
+        let told = Self::new(Kind::ApprovalAsked, Urgency::Act, sentence, next);
+        match reason {
+            Some(words) => told.detail("reason_in_their_words", &words),
+            None => told,
+        }
+    }
+
+    fn held(account: &AccountId) -> Self {
+        let sentence =
+            format!("The broker holds an order on account {} inactive.", masked(account));
+        let next = "Look at it in IBKR's own platform: it may come to life by itself; cancel it if \
+                    it must not.";
+        Self::new(Kind::OrderHeld, Urgency::Act, sentence, next)
+    }
+
     pub(super) fn of_engine(notice: Notice) -> Self {
         match notice {
             Notice::ApprovalAsked {
@@ -197,23 +215,12 @@ impl Message {
                 expires_at,
                 on_approval,
                 reason,
-            } => {
-                let told = Self::new(
-                    Kind::ApprovalAsked,
-                    Urgency::Act,
-                    format!("An order on account {} waits for your approval.", masked(&account)),
-                    "Look at it on the sidecar's machine: ibkr-agent approvals list",
-                )
+            } => Self::asked(&account, reason)
                 .detail("approval_id", &approval)
                 .detail("order_digest", &order)
                 .detail("asked_by", &Untrusted::bounded(&asked_by, 200))
                 .detail("expires_at", &expires_at)
-                .detail("on_approval", &on_approval.as_str());
-                match reason {
-                    Some(words) => told.detail("reason_in_their_words", &words),
-                    None => told,
-                }
-            }
+                .detail("on_approval", &on_approval.as_str()),
             Notice::QuestionAsked { order, account } => Self::new(
                 Kind::QuestionAsked,
                 Urgency::Act,
@@ -232,14 +239,9 @@ impl Message {
             Notice::Differs { finding, order, account, difference } => {
                 Self::differs(finding, &account, &difference).detail("client_order_id", &order)
             }
-            Notice::Held { order, account, .. } => Self::new(
-                Kind::OrderHeld,
-                Urgency::Act,
-                format!("The broker holds an order on account {} inactive.", masked(&account)),
-                "Look at it in IBKR's own platform: it may come to life by itself; cancel it if \
-                 it must not.",
-            )
-            .detail("client_order_id", &order),
+            Notice::Held { order, account, .. } => {
+                Self::held(&account).detail("client_order_id", &order)
+            }
             Notice::Vanished { order, account } => Self::new(
                 Kind::OrderVanished,
                 Urgency::Know,

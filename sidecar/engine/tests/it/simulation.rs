@@ -8,6 +8,7 @@
 
 mod actors;
 mod adversary;
+mod answers;
 mod broker;
 mod checker;
 mod disk;

@@ -3,6 +3,7 @@
 //!
 //! The checker trusts nothing that the engine says of itself; it keeps its own books.
 
+use super::answers::{refuses_for_risk, same_answer};
 use super::broker::{Broker, Entry, Fate, Sent, Shown};
 use ibkr_agent_domain::{
     AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, ErrorCode, IdempotencyKey,
@@ -597,48 +598,4 @@ fn left_the_list(entry: &OrderEntry, all: &[&Entry], expected: OrderState) -> Ch
 fn filled_up(all: &[&Entry]) -> bool {
     let filled: Decimal = all.iter().map(|one| one.filled).sum();
     all.first().is_some_and(|one| filled >= one.sent.order.terms().quantity.get())
-}
-
-fn same_answer(
-    owner: &Owner,
-    key: &IdempotencyKey,
-    (approval, sends): (&ApprovalId, bool),
-    sent_before: Option<(ClientOrderId, ApprovalId)>,
-    answer: &Answer,
-) -> Checked {
-    if let Answer::Order(entry) = answer {
-        rule(entry.owner == *owner, || format!("{} was shown to {owner:?}", entry.id))?;
-        // What a signature sent is every submission's answer, whatever its key.
-        rule((entry.key == *key || sends) && entry.approval == *approval, || {
-            format!("{} answers another request", entry.id)
-        })?;
-    }
-    let Some((order, spent)) = sent_before else {
-        return Ok(());
-    };
-    let same = match answer {
-        Answer::Order(entry) => entry.id == order,
-        // A refusal that can't be recorded is told as just that.
-        Answer::Refused(refusal) => {
-            let codes = [ErrorCode::PaperIdempotencyConflict, ErrorCode::AuditWriteFailed];
-            spent != *approval && codes.contains(&refusal.code)
-        }
-        Answer::Admitted
-        | Answer::Recorded
-        | Answer::Preview(..)
-        | Answer::Approval(..)
-        | Answer::CancelRequested { .. }
-        | Answer::Done => false,
-    };
-    rule(same, || format!("the same key made {order} and now {answer:?}"))
-}
-
-fn refuses_for_risk(answer: &Answer) -> bool {
-    let Answer::Refused(refusal) = answer else {
-        return false;
-    };
-    !matches!(
-        refusal.code,
-        ErrorCode::OrderNotOurs | ErrorCode::OrderNotFound | ErrorCode::AuditWriteFailed
-    )
 }
