@@ -9,6 +9,7 @@ use crate::outcomes::OutcomeQuery;
 use crate::owner::Owner;
 use crate::pending::{Durable, Payload, Pending};
 use crate::refusal::Refusal;
+use crate::reports::{CancelReport, PlaceReport};
 use crate::sends::Followed;
 use crate::state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, OperatorKeyEntry,
@@ -16,11 +17,11 @@ use crate::state::{
 };
 use ibkr_agent_audit::Recorded;
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, BrokerOrderStatus,
-    ClientOrderId, ErrorCode, Execution, IdempotencyKey, Listed, NotSent, OnApproval, OrderPlan,
-    OrderState, Position, PreviewId, Record, ScopeSet, Timestamp, UnknownBecause, Untrusted,
+    AccountId, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, ClientOrderId, Execution,
+    IdempotencyKey, Listed, OnApproval, OrderPlan, OrderState, Position, PreviewId, Record,
+    ScopeSet, Timestamp, Untrusted,
 };
-use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Question, Reply, Requester, TakeOver};
+use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Reply, Requester, TakeOver};
 use rust_decimal::Decimal;
 use std::time::Duration;
 
@@ -164,71 +165,6 @@ pub struct Cancellation {
     pub account: AccountId,
     /// IBKR's id of the order.
     pub order: BrokerOrderId,
-}
-
-/// What the broker answered to a placement or a reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PlaceReport {
-    /// It has the order.
-    Placed {
-        /// IBKR's id.
-        order_id: BrokerOrderId,
-        /// What it says of the order's state.
-        status: BrokerOrderStatus,
-        /// Its text, escaped.
-        message: String,
-    },
-    /// It asks. The driver keeps the permit that waits.
-    Question(Question),
-    /// It asks something that no reply settles, and may keep the order: its state is to be seen.
-    Prompted {
-        /// IBKR's id of the order, if told.
-        order_id: Option<BrokerOrderId>,
-        /// What it says, escaped.
-        message: String,
-    },
-    /// It refused.
-    Rejected {
-        /// Its reason, escaped; empty if it gave none.
-        message: String,
-    },
-    /// Nothing of it was taken.
-    NotSent {
-        /// Why.
-        why: NotSent,
-    },
-    /// We don't know.
-    Unknown {
-        /// Why.
-        why: UnknownBecause,
-    },
-}
-
-/// What the broker answered to a cancel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CancelReport {
-    /// It will try.
-    Requested {
-        /// Its text, escaped.
-        message: String,
-    },
-    /// It says that it won't. That is a hint: the order's state decides.
-    Refused {
-        /// The code.
-        code: ErrorCode,
-        /// Its words, escaped.
-        message: String,
-    },
-    /// Nothing of it was taken.
-    NotSent {
-        /// Why.
-        why: NotSent,
-    },
-    /// We don't know.
-    Unknown {
-        /// Why.
-        why: UnknownBecause,
-    },
 }
 
 /// What comes in.

@@ -3,7 +3,7 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `act.rs`, `effect.rs`, `state.rs` | what comes in, goes out and is kept |
+//! | `act.rs`, `effect.rs`, `reports.rs`, `state.rs` | what comes in, goes out and is kept |
 //! | `admission.rs` | who may call what, and how often |
 //! | `authority.rs` | what counts as an operator's yes, checked again before an order is sent |
 //! | `approvals.rs` | previews, asking, the operator's yes and no |
@@ -53,6 +53,7 @@ mod pending;
 mod plan;
 mod questions;
 mod refusal;
+mod reports;
 mod retention;
 mod sends;
 mod state;
@@ -67,9 +68,9 @@ pub use act::OperatorAct;
 pub use authority::{Asked, Authority, Signed, Unsigned, VerifySignature};
 pub use callers::Spent;
 pub use effect::{
-    Answer, Asking, BrokerFacts, Caller, CancelReport, Cancellation, CommitError, CommitJob,
-    Effect, Expired, FoundHalt, Input, JobId, Now, PlaceReport, Precondition, PreviewDraft, Row,
-    Standing, Submission, Ticket, Work,
+    Answer, Asking, BrokerFacts, Caller, Cancellation, CommitError, CommitJob, Effect, Expired,
+    FoundHalt, Input, JobId, Now, Precondition, PreviewDraft, Row, Standing, Submission, Ticket,
+    Work,
 };
 pub use evidence::Sought;
 pub use foreign::ForeignEntry;
@@ -80,6 +81,7 @@ pub use outcomes::{OutcomeQuery, refusal_of};
 pub use owner::{Owner, Whose, owner_of};
 pub use pending::{Batched, Durable, Payload, Pending, Proposed, Stage};
 pub use refusal::Refusal;
+pub use reports::{CancelReport, PlaceReport};
 pub use sends::{Followed, REFUSALS_VOID, Sending};
 pub use state::{
     Admitted, ApprovalEntry, ApprovalStatus, Change, HaltEntry, KeyEntry, LastRefusal, LaterHalt,

@@ -1,6 +1,6 @@
 //! What an answer may be: the same for the same request, and no refusal of a cancel for risk.
 
-use super::checker::{Checked, Violation, rule};
+use super::checker::{Checked, rule};
 use ibkr_agent_domain::{ApprovalId, ClientOrderId, ErrorCode, IdempotencyKey};
 use ibkr_agent_engine::{Answer, Owner};
 

@@ -6,8 +6,8 @@
 use super::answers::{refuses_for_risk, same_answer};
 use super::broker::{Broker, Entry, Fate, Sent, Shown};
 use ibkr_agent_domain::{
-    AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, ErrorCode, IdempotencyKey,
-    OnApproval, OrderState, Timestamp,
+    AccountId, ApprovalId, BrokerOrderId, ClientOrderId, Digest, IdempotencyKey, OnApproval,
+    OrderState, Timestamp,
 };
 use ibkr_agent_engine::{
     Answer, ApprovalStatus, CommitJob, Engine, Finding, Followed, OrderEntry, Owner, Payload, Row,
