@@ -72,8 +72,9 @@ fn halt(bench: &mut Bench) {
 }
 
 fn resume(bench: &mut Bench) {
-    bench.operate(OperatorAct::Resume { reason: "a test".to_owned() });
+    bench.resumes(true);
     bench.commit();
+    assert!(!bench.engine.halt_entry().halted);
 }
 
 #[test]
