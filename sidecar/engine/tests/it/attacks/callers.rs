@@ -2,11 +2,13 @@
 
 use super::bench::{Bench, LOCAL, approval_of, order_of, refusal_of};
 use crate::signing;
-use ibkr_agent_domain::{Actor, ApprovalId, ErrorCode, IdempotencyKey, PreviewId, Side, Untrusted};
+use ibkr_agent_domain::{
+    Actor, ApprovalId, ErrorCode, IdempotencyKey, OnApproval, PreviewId, Side, Untrusted,
+};
 use ibkr_agent_engine::store::verify_chain;
 use ibkr_agent_engine::{
-    Answer, ApprovalStatus, Caller, Input, OperatorAct, PreviewDraft, Standing, Submission, Ticket,
-    Work,
+    Answer, ApprovalStatus, Asking, Caller, Input, OperatorAct, PreviewDraft, Standing, Submission,
+    Ticket, Work,
 };
 
 fn token(bench: &mut Bench, client: &str) -> Caller {
@@ -51,7 +53,9 @@ fn ask(bench: &mut Bench, client: &str, preview: &PreviewId) -> Ticket {
     let (ticket, caller) = (bench.ticket(), token(bench, client));
     let account = order_of("DU1", Side::Buy, 1).account().clone();
     let preview = preview.clone();
-    bench.feed(Input::AskApproval { ticket, caller, account, preview, ttl: None });
+    let on_approval = OnApproval::Hold;
+    let asking = Asking { account, preview, ttl: None, on_approval, reason: None };
+    bench.feed(Input::AskApproval { ticket, caller, asking });
     bench.commit();
     ticket
 }
@@ -60,7 +64,7 @@ fn asked(bench: &mut Bench, client: &str, quantity: i64) -> ApprovalId {
     let preview = previewed(bench, client, quantity);
     let ticket = ask(bench, client, &preview);
     match bench.answer(ticket) {
-        Some(Answer::Approval(entry, _)) => entry.id.clone(),
+        Some(Answer::Approval(entry, ..)) => entry.id.clone(),
         other => panic!("{other:?}"),
     }
 }

@@ -142,7 +142,7 @@ pub(super) struct Checker {
     answered: BTreeSet<String>,
     /// What operators signed.
     pub(super) signed: BTreeMap<ApprovalId, Digest>,
-    /// The signatures that send, and how often halts and starts ended what they began.
+    /// The signatures that send, and how often what they began was ended.
     sending: BTreeMap<ApprovalId, Signature>,
     pub(super) halts: u64,
     starts: u64,
@@ -282,12 +282,9 @@ impl Checker {
         let Some(signature) = self.sending.get(&sent.approval) else {
             return Err(Violation(format!("{id} was sent by a signature that sends nothing")));
         };
-        rule(signature.starts == self.starts, || {
-            format!("{id} was sent by a signature from before a restart")
-        })?;
-        rule(signature.halts == self.halts, || {
-            format!("{id} was sent by a signature from before a halt")
-        })?;
+        let before = |what| format!("{id} was sent by a signature from before {what}");
+        rule(signature.starts == self.starts, || before("a restart"))?;
+        rule(signature.halts == self.halts, || before("a halt"))?;
         Ok(Some(*signature))
     }
 
