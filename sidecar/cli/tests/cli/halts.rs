@@ -304,7 +304,7 @@ fn a_full_disk_stops_no_halt() {
     let script = format!(
         "mount -t tmpfs -o size=16m tmpfs '{base}' && cd '{base}' || exit 77\n\
          '{BINARY}' sidecar run --json > ../ready & pid=$!\n\
-         until grep -q running ../ready; do :; done\n\
+         until grep -q running ../ready; do kill -0 $pid || exit 78; done\n\
          cat /dev/zero > '{base}/filler' 2> ../full\n\
          '{BINARY}' kill-switch close --reason full --json > ../told; echo $? > ../code\n\
          '{BINARY}' status --json > ../status\n\
@@ -318,12 +318,15 @@ fn a_full_disk_stops_no_halt() {
         // Nobody may mount here; the engine's and the file's own tests have a disk that fails.
         return;
     }
+    assert_ne!(ran.status.code(), Some(78), "the sidecar didn't start: {ran:?}");
     let read = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap();
     assert!(read("full").contains("space"), "{ran:?}");
     let told: Value = serde_json::from_str(&read("told")).unwrap();
     let place = &told["domains"][0];
     assert_eq!(place["found"], "running", "{told}");
     assert!(place["done"] == "halted_by_sidecar" || place["done"] == "halted_in_memory", "{told}");
+    let works = place["still_works"].as_str().unwrap();
+    assert!(works.starts_with("cancels; the rest when the log"), "{works}");
     assert_eq!((read("code").trim(), &place["halted"]), ("0", &true.into()), "{told}");
     let status: Value = serde_json::from_str(&read("status")).unwrap();
     assert_eq!(status["halt"]["halted"], true, "{status}");

@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// What passes while a sidecar is halted.
 const STILL_WORKS: &str = "reads, previews, cancels";
+/// How the id of a record begins that the log couldn't take.
+const EMERGENCY: &str = "ev-emergency-";
 /// What stops every order where nothing here can.
 const LAST_RESORT: &str = "log out at IBKR's gateway or stop it";
 
@@ -234,7 +236,7 @@ fn value_of(one: &Halted, row: &Row) -> Value {
         "file": one.file.is_ok().then(|| shown(&folder.join(HALT_FILE))),
         "halt": halt,
         "sentence": row.sentence,
-        "still_works": still_works(row),
+        "still_works": still_works(one, row),
         "cancel": cancel(&one.place),
         "resume": resume(&one.place),
         "end_process": row.end,
@@ -246,7 +248,7 @@ fn lines_of(one: &Halted, row: &Row) -> String {
     let mut lines = vec![
         format!("{:<10} {state}: {}", name_of(one.place.domain), row.sentence),
         format!("           state folder: {}", shown(&one.place.folder)),
-        format!("           still works:  {}", still_works(row)),
+        format!("           still works:  {}", still_works(one, row)),
         format!("           cancel:       {}", cancel(&one.place)),
         format!("           resume:       {}", resume(&one.place)),
     ];
@@ -256,8 +258,18 @@ fn lines_of(one: &Halted, row: &Row) -> String {
     lines.join("\n")
 }
 
-fn still_works(row: &Row) -> String {
+fn still_works(one: &Halted, row: &Row) -> String {
+    let is_logged = match &one.contact {
+        Contact::Halted { event, .. } => {
+            !event.as_ref().is_some_and(|event| event.starts_with(EMERGENCY))
+        }
+        Contact::Unrecorded(_) => false,
+        Contact::Silent | Contact::Nobody | Contact::Unreachable(_) => true,
+    };
     match row.found {
+        "running" if !is_logged => "cancels; the rest when the log can be written again, which a \
+                                    restart finds out"
+            .to_owned(),
         "running" => STILL_WORKS.to_owned(),
         "sockets_gone" => format!("{STILL_WORKS}, when its sockets are open again: within seconds"),
         "not_running" => format!("{STILL_WORKS}, by the commands, which run one for themselves"),
