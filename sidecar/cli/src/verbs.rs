@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod doctor;
 pub(crate) mod gateway;
 pub(crate) mod halt;
+pub(crate) mod ids;
 pub(crate) mod local;
 pub(crate) mod mcp;
 pub(crate) mod operator;

@@ -205,3 +205,20 @@ fn acts(verb: &Verb) -> bool {
         | Verb::Docs { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::args::Cli;
+    use clap::CommandFactory as _;
+    use ibkr_agent_gateway::invocation::VERBS;
+
+    #[test]
+    fn every_verb_that_depends_on_a_world_is_spelled_with_it() {
+        let apart = ["demo", "docs", "help", "simulator"];
+        let command = Cli::command();
+        let verbs = command.get_subcommands().map(clap::Command::get_name);
+        let missing: Vec<&str> =
+            verbs.filter(|verb| !apart.contains(verb) && !VERBS.contains(verb)).collect();
+        assert!(missing.is_empty(), "add them to VERBS: {missing:?}");
+    }
+}

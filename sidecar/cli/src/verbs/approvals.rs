@@ -5,6 +5,7 @@ use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::open::{self, Opened};
 use crate::run::{Context, mistaken};
+use crate::verbs::ids;
 use crate::verbs::operator::{can_sign, shows, signer};
 use crate::verbs::orders::settle_questions;
 use ibkr_agent_domain::{ApprovalId, Digest, ErrorCode};
@@ -43,13 +44,16 @@ pub(crate) async fn run(
     let answer = match verb {
         ApprovalsVerb::List { all } => opened.perform(Act::Approvals { all }, None).await?,
         ApprovalsVerb::Show { approval_id } => {
-            return context.printer.approval(&show(opened, approval_id).await?);
+            let id = ids::approval(opened, approval_id).await?;
+            return context.printer.approval(&show(opened, id).await?);
         }
         ApprovalsVerb::Approve { approval_id, order_digest } => {
-            approve(context, opened, approval_id, order_digest.as_deref()).await?
+            let id = ids::approval(opened, approval_id).await?;
+            approve(context, opened, id, order_digest.as_deref()).await?
         }
         ApprovalsVerb::Take { preview_id } => take(context, opened, preview_id).await?,
         ApprovalsVerb::Deny { approval_id: id } | ApprovalsVerb::Revoke { approval_id: id } => {
+            let id = ids::approval(opened, id).await?;
             opened.perform(Act::Deny { id }, None).await?
         }
         ApprovalsVerb::Create { account, preview_id, ttl_seconds, ask_only, on_approval } => {

@@ -276,6 +276,34 @@ fn a_simulators_account_in_a_brokers_configuration_is_an_error_by_line() {
 }
 
 #[test]
+fn the_beginning_of_an_approvals_id_is_enough_at_every_verb_that_takes_one() {
+    let home = Home::new();
+    let asked = || {
+        let preview = home.json(PREVIEW).json();
+        let id = text(&preview, "preview_id").to_owned();
+        let line = format!("approvals create --account DU1234567 --preview-id {id} --ask-only");
+        text(&home.json(&line).json(), "approval_id").to_owned()
+    };
+    let (first, second) = (asked(), asked());
+    // An id is 24 digits of a digest: its half means it alone.
+    let (one, other) = (&first[..15], &second[..15]);
+    let shown = home.json(&format!("approvals show {one}")).json();
+    assert_eq!(text(&shown, "approval_id"), first);
+    let approved = home.json(&format!("approvals approve {one}")).json();
+    assert_eq!(
+        (text(&approved, "approval_id"), text(&approved, "status")),
+        (first.as_str(), "approved")
+    );
+    let denied = home.json(&format!("approvals deny {other}")).json();
+    assert_eq!(
+        (text(&denied, "approval_id"), text(&denied, "status")),
+        (second.as_str(), "denied")
+    );
+    let none = home.json("approvals show ap-ffffffffffff");
+    assert_eq!(none.error(), (2, "APPROVAL_NOT_FOUND".to_owned()));
+}
+
+#[test]
 fn an_operators_write_names_its_domain_and_its_logins() {
     let home = Home::new();
     let admitted = home.json("callers admit token:https://i.example|ann|app").json();
