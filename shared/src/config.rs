@@ -8,6 +8,7 @@ mod broker;
 mod front;
 mod notices;
 pub mod place;
+mod risk;
 mod tools;
 mod trading;
 
@@ -20,10 +21,13 @@ pub use front::{
     RawRemoteMcp, RawSafety, RawTokenType,
 };
 pub use notices::{RawNotices, RawWebhook};
+pub use risk::{
+    RawBinding, RawBounds, RawDay, RawExposure, RawGuard, RawInstruments, RawKnownQuestion,
+    RawOrders, RawPrice, RawQuantities, RawQuestions, RawRate, RawRisk, RawRiskPolicy, RawSize,
+};
 pub use tools::RawTools;
 pub use trading::{
-    RawApprovals, RawAudit, RawAuth, RawDecimal, RawLiveTrading, RawPaper, RawPreview, RawRisk,
-    RawRiskPolicy, RawStore,
+    RawApprovals, RawAudit, RawAuth, RawDecimal, RawLiveTrading, RawPaper, RawPreview, RawStore,
 };
 
 use schemars::JsonSchema;

@@ -277,6 +277,8 @@ fn preview() -> approvals::OrderPreviewOutput {
         message: "The order's value is within the limit.".to_owned(),
         observed: Some("100 USD".to_owned()),
         limit: Some("10000 USD".to_owned()),
+        nearest: None,
+        how_to_allow: None,
     };
     approvals::OrderPreviewOutput {
         preview_id: Wire(PreviewId::parse("019aa5b4-0000-7000-8000-000000000000").unwrap()),
@@ -287,6 +289,7 @@ fn preview() -> approvals::OrderPreviewOutput {
         order_digest: Wire(order().digest()),
         would_pass: true,
         checks: (0..10).map(|index| check(&format!("gate_{index}"))).collect(),
+        checks_passed: 10,
         warnings: vec!["The limit is far under the market.".to_owned()],
         whatif: Some(approvals::WhatIfOutput {
             commission: Some(OutputMoney::from(usd("1.05"))),

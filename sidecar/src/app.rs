@@ -24,16 +24,15 @@ use crate::tools::{Agents, Ceilings, Core, Enabled, Journal, RefusalMeter};
 use ibkr_agent_audit::{Ledger, OpenError};
 use ibkr_agent_broker::{Broker, BrokerConfig, ConnectError, HaltLatch, Pacing, Sentinel};
 use ibkr_agent_domain::{
-    AccountId, Actor, AssetClass, BrokerName, Currency, Decision, Door, ErrorCode, Mode, Money,
-    Record, RecordKind, ScopeSet, SidecarId, Tier, Timestamp,
+    AccountId, Actor, BrokerName, Decision, Door, ErrorCode, Mode, Record, RecordKind, ScopeSet,
+    SidecarId, Tier, Timestamp,
 };
-use ibkr_agent_gates::{InvalidPolicy, Policy, PolicyLimits, Requester};
+use ibkr_agent_gates::{InvalidPolicy, Policy, PolicyLimits, PolicySet, Requester};
 use ibkr_agent_protocol::catalogue::Backend;
 use ibkr_agent_protocol::config::DEFAULT_SUBMIT_TOKEN_AGE;
 use ibkr_agent_protocol::service::fresh_call_id;
 use ibkr_agent_token::IssuerConfig;
-use rust_decimal::Decimal;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +59,8 @@ pub struct SidecarConfig {
     pub brokers: Vec<BrokerConfig>,
     /// The limits; their accounts are the ones that callers may see.
     pub limits: PolicyLimits,
+    /// Other limits for an account in a mode; `limits` holds for the rest.
+    pub bound: Vec<(AccountId, Mode, PolicyLimits)>,
     /// The most that any caller may do.
     pub scope_ceiling: ScopeSet,
     /// How long a preview can be asked about.
@@ -110,24 +111,10 @@ impl SidecarConfig {
             domain: OperatorDomain::Simulator,
             brokers: brokers.into_iter().collect(),
             limits: PolicyLimits {
-                id: "simulator".to_owned(),
-                modes: BTreeSet::from([Mode::Simulated]),
                 accounts: accounts.iter().filter_map(|id| AccountId::parse(id).ok()).collect(),
-                allowed_symbols: None,
-                denied_symbols: BTreeSet::new(),
-                asset_classes: BTreeSet::from([AssetClass::Stock]),
-                max_quantity: Decimal::from(1_000),
-                max_notional: Money::new(Decimal::from(100_000), Currency::USD),
-                collar_percent: Decimal::from(2),
-                passive_warning_percent: Decimal::from(10),
-                max_quote_age: Duration::from_secs(60),
-                max_drift_percent: Decimal::from(2),
-                max_orders_per_minute: 120,
-                max_orders_per_day: 2_000,
-                max_notional_per_day: Money::new(Decimal::from(10_000_000), Currency::USD),
-                delayed_data_modes: BTreeSet::from([Mode::Simulated, Mode::Paper]),
-                known_questions: BTreeSet::new(),
+                ..PolicyLimits::simulated()
             },
+            bound: Vec::new(),
             scope_ceiling: ScopeSet::up_to(Tier::Paper),
             preview_ttl: Duration::from_secs(600),
             approval_ttl: Duration::from_secs(900),
@@ -240,7 +227,7 @@ impl Sidecar {
         let clock = clock_of(&config).map_err(|_| StartError::Clock)?;
         let OpenState { folder, ledger, emergency, identity, restored } =
             opening::open(&config, &clock).await?;
-        let policy = Policy::new(config.limits.clone())?;
+        let policies = policies(&config)?;
         let sentinel = Sentinel::beside(folder.path(), HALT_FILE)?;
         let latch = HaltLatch::new(Some(sentinel));
         let shutdown = CancellationToken::new();
@@ -252,7 +239,7 @@ impl Sidecar {
         }
         let nonce_seed = nonce_seed(&config)?;
         let sidecar = folder.secrets().sidecar().clone();
-        let engine_config = engine_config(&config, policy, sidecar, nonce_seed);
+        let engine_config = engine_config(&config, policies, sidecar, nonce_seed);
         let (engine, first) = Engine::restore(engine_config, restored, clock.now());
         let changes = Arc::new(Changes::new());
         let (notices, told) = NoticeSender::channel();
@@ -425,9 +412,18 @@ async fn bring_up(brokers: &Brokers) {
     }
 }
 
+/// The policies in force: without a binding, one for all.
+fn policies(config: &SidecarConfig) -> Result<PolicySet, InvalidPolicy> {
+    let others = Policy::new(config.limits.clone())?;
+    let bound = config.bound.iter().map(|(account, mode, limits)| {
+        Ok(((account.clone(), *mode), Policy::new(limits.clone())?))
+    });
+    Ok(PolicySet::bound(others, bound.collect::<Result<Vec<_>, InvalidPolicy>>()?))
+}
+
 fn engine_config(
     config: &SidecarConfig,
-    policy: Policy,
+    policies: PolicySet,
     sidecar: SidecarId,
     nonce_seed: [u8; 32],
 ) -> EngineConfig {
@@ -437,7 +433,7 @@ fn engine_config(
     };
     EngineConfig {
         sidecar,
-        policy,
+        policies,
         default_broker,
         preview_ttl: config.preview_ttl,
         approval_ttl: config.approval_ttl,
@@ -469,7 +465,7 @@ fn nonce_seed(config: &SidecarConfig) -> Result<[u8; 32], KeyError> {
 async fn record_start(engine: &EngineHandle) {
     let mut record =
         Record::new(RecordKind::Started, Actor::System, Door::Internal, Decision::Stated);
-    record.policy = engine.look(|engine, _| engine.policy().hash()).await.ok();
+    record.policy = engine.look(|engine, _| engine.policies().hash()).await.ok();
     engine.ask(|ticket| Input::Record { ticket, record }).await;
 }
 

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `config/accounts.rs` | `accounts` |
 //! | `config/broker.rs` | `broker`, `brokers`, `sidecar.local_…` |
-//! | `config/limits.rs` | `risk`, `paper`, `preview`, `approvals`, `auth` |
+//! | `config/limits.rs` | `paper`, `preview`, `approvals`, `auth` |
+//! | `config/risk.rs` | `risk` |
 //! | `config/notices.rs` | `notices` |
 //! | here | the switches, `tools`, `audit`, `sidecar`, the issuer of `remote_mcp` |
 
@@ -16,13 +17,14 @@ mod accounts;
 mod broker;
 mod limits;
 mod notices;
+mod risk;
 
 use crate::app::SidecarConfig;
 use crate::notices::NoticeSettings;
 use crate::operator::OperatorDomain;
 use crate::tools::Enabled;
 use ibkr_agent_broker::BrokerConfig;
-use ibkr_agent_domain::{AccountId, ErrorCode, ScopeSet};
+use ibkr_agent_domain::{AccountId, ErrorCode, Mode, ScopeSet};
 use ibkr_agent_gates::PolicyLimits;
 use ibkr_agent_protocol::catalogue::Listing;
 use ibkr_agent_protocol::config::{RawConfig, RawRemoteMcp};
@@ -33,6 +35,7 @@ use std::time::Duration;
 
 pub use accounts::AccountProblem;
 pub use limits::{MAX_APPROVAL_TTL, MAX_OPEN_APPROVALS, MAX_PREVIEW_TTL};
+pub use risk::Policies;
 
 /// Shortest retention of records of live writes, in days.
 const MIN_RETENTION_DAYS: u32 = 2555;
@@ -171,8 +174,10 @@ pub struct Settings {
     pub issuers: Vec<(IssuerConfig, ScopeSet)>,
     /// Oldest token by which an agent may submit.
     pub max_submit_token_age: Duration,
-    /// The limits.
+    /// The limits where nothing is bound.
     pub limits: PolicyLimits,
+    /// Other limits for an account in a mode.
+    pub bound: Vec<(AccountId, Mode, PolicyLimits)>,
     /// Whether orders may be previewed.
     pub preview_enabled: bool,
     /// Whether paper orders may be sent.
@@ -216,7 +221,7 @@ impl Settings {
         let accounts = accounts::accounts(raw, &backing)?;
         let allowed = limits::allowed(raw, &backing);
         let local_scopes = limits::local_scopes(raw, allowed)?;
-        let limits = limits::policy(raw, &backing, &accounts, allowed)?;
+        let Policies { limits, bound } = risk::policies(raw, &backing, &accounts, allowed)?;
         let (preview_ttl, approval_ttl, max_open_approvals) = limits::lives(raw)?;
         let issuers = issuers(raw, &limits::ceiling(allowed))?;
         let age = raw.remote_mcp.submit_token_age();
@@ -229,6 +234,7 @@ impl Settings {
             issuers,
             max_submit_token_age,
             limits,
+            bound,
             preview_enabled: allowed.preview,
             paper_enabled: allowed.paper,
             preview_ttl,
@@ -261,6 +267,7 @@ impl Settings {
         }
         config.domain = self.domain();
         config.limits.clone_from(&self.limits);
+        config.bound.clone_from(&self.bound);
         config.notices.clone_from(&self.notices);
         config.scope_ceiling.clone_from(&self.local_scopes);
         config.preview_ttl = self.preview_ttl;

@@ -244,9 +244,10 @@ impl OperatorDesk {
 
     async fn limits(&self) -> Result<Value, ErrorBody> {
         let seen = self.core.engine.look(|engine, now| {
-            (engine.policy().clone(), engine.used(None, now), engine.used_by_scope(now))
+            (engine.policies().clone(), engine.used(None, now), engine.used_by_scope(now))
         });
-        let (policy, used, scopes) = seen.await.map_err(refusal_body)?;
+        let (policies, used, scopes) = seen.await.map_err(refusal_body)?;
+        let policy = policies.others();
         let limits = policy.limits();
         let counters: Vec<Value> = scopes.iter().map(counter).collect();
         Ok(json!({

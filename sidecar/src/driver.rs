@@ -476,15 +476,15 @@ impl Driver {
 
     fn read_facts(&self, ticket: Ticket, plan: Box<OrderPlan>) {
         let brokers = Arc::clone(&self.brokers);
-        let wanted = facts::Wanted::by(self.engine.policy());
+        let wanted = facts::Wanted::by(self.engine.policies().of_plan(&plan));
         let inbox = self.inbox.clone();
         let clock = self.clock.clone();
         self.effects.spawn(async move {
             let read = async move {
                 let order = facts::sole(&plan)?;
                 let session_ends = clock.session_end(order.exchange(), order.currency());
-                let facts = facts::read(&brokers, order, wanted).await?;
-                Ok(BrokerFacts { session_ends, ..facts })
+                let gathered = facts::read(&brokers, order, wanted).await?;
+                Ok(BrokerFacts { session_ends, ..gathered.facts })
             };
             let read = Errand::of(DECISIONS).run(read);
             let broke = || Err(Refusal::new(ErrorCode::InternalError, BROKE.sentence()));

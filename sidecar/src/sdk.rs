@@ -9,6 +9,7 @@ use crate::operator::OperatorDomain;
 use crate::tools::Agent;
 use ibkr_agent_broker::{Broker, BrokerConfig, TlsPolicy};
 use ibkr_agent_domain::{AccountId, BrokerName, Door, ErrorCode, Mode, Untrusted};
+use ibkr_agent_gates::PolicyLimits;
 use ibkr_agent_protocol::catalogue::account::{
     AccountSummary, AccountSummaryOutput, AccountsList, AccountsListOutput, PositionsList,
     PositionsListOutput,
@@ -236,9 +237,7 @@ fn broker_defaults(state_dir: PathBuf) -> SidecarConfig {
     let mut config = SidecarConfig::simulator(state_dir, "");
     config.domain = OperatorDomain::Broker;
     config.brokers = Vec::new();
-    config.limits.id = "sdk".to_owned();
-    config.limits.modes.clear();
-    config.limits.accounts.clear();
+    config.limits = PolicyLimits { id: "sdk".to_owned(), ..PolicyLimits::tight(BTreeSet::new()) };
     config.scope_ceiling = ibkr_agent_domain::ScopeSet::up_to(ibkr_agent_domain::Tier::Preview);
     config.enabled.paper = false;
     config.watch_interval = core::time::Duration::from_secs(10);

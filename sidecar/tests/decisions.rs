@@ -87,6 +87,8 @@ async fn start(state: &Path, url: &str) -> Sidecar {
     let begun = Instant::now();
     loop {
         let mut config = SidecarConfig::simulator(state.to_owned(), url);
+        // The same order is placed again and again here.
+        config.limits.same_order_window = Duration::ZERO;
         config.brokers[0].pacing = Pacing::On;
         match Sidecar::start(config).await {
             Ok(sidecar) => return sidecar,

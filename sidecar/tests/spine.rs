@@ -16,6 +16,7 @@ use ibkr_agent_protocol::service::{ErrorBody, LocalCaller, Progress, ToolCall, T
 use ibkr_agent_simulator::{Endpoint, Misbehaviour, Precautions, Simulator, SimulatorConfig};
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 async fn ask(sidecar: &Sidecar, tool: &str, arguments: Value) -> Result<Value, ErrorBody> {
@@ -84,7 +85,9 @@ async fn one_order_goes_the_whole_way() {
     simulator.control().set_precautions(Precautions::Off);
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let config = SidecarConfig::simulator(state.clone(), &simulator.base_url());
+    let mut config = SidecarConfig::simulator(state.clone(), &simulator.base_url());
+    // The same order is placed again and again here.
+    config.limits.same_order_window = Duration::ZERO;
     let sidecar = Sidecar::start(config).await.unwrap();
 
     let health = ask(&sidecar, "ibkr_health", json!({})).await.unwrap();
@@ -152,7 +155,9 @@ async fn one_order_goes_the_whole_way() {
 async fn refusals_that_cost_their_sender_nothing_cannot_fill_the_log() {
     let simulator = Simulator::start(SimulatorConfig::default()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let config = SidecarConfig::simulator(folder.path().join("state"), &simulator.base_url());
+    let mut config = SidecarConfig::simulator(folder.path().join("state"), &simulator.base_url());
+    // The same order is placed again and again here.
+    config.limits.same_order_window = Duration::ZERO;
     let sidecar = Sidecar::start(config).await.unwrap();
     let before = sidecar.ledger().head().size;
     let mut refusals = tokio::task::JoinSet::new();
@@ -185,7 +190,9 @@ async fn an_order_leaves_for_smart_unless_its_caller_names_another_exchange() {
     simulator.control().set_precautions(Precautions::Off);
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let config = SidecarConfig::simulator(state.clone(), &simulator.base_url());
+    let mut config = SidecarConfig::simulator(state.clone(), &simulator.base_url());
+    // The same order is placed again and again here.
+    config.limits.same_order_window = Duration::ZERO;
     let sidecar = Sidecar::start(config).await.unwrap();
     let preview = async |named: Value| {
         let mut order = json!({"account_id": "DU1234567", "side": "buy", "quantity": 1,
@@ -239,7 +246,9 @@ async fn what_was_not_sent_and_what_is_unknown_say_why_in_answer_outcome_desk_an
     simulator.control().set_precautions(Precautions::Off);
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let config = SidecarConfig::simulator(state.clone(), &simulator.base_url());
+    let mut config = SidecarConfig::simulator(state.clone(), &simulator.base_url());
+    // The same order is placed again and again here.
+    config.limits.same_order_window = Duration::ZERO;
     let sidecar = Sidecar::start(config).await.unwrap();
     for (what, code, status, reason, cause, means) in [
         (

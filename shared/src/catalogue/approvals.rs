@@ -50,11 +50,13 @@ impl Tool for OrderPreview {
     const DECLARATION: Declaration = Declaration {
         name: "ibkr_order_preview",
         title: "Preview an order",
-        description: "Checks an order without sending it: every check with what was seen and what \
-            is allowed, the broker's estimate of commission and margin, and the whole order as it \
-            would be sent. Name the instrument by contract_id, instrument or symbol. If would_pass \
-            is true, ask a human with ibkr_approvals_create and the preview_id; a preview alone \
-            can't be submitted. If not, change the order as the failed checks say.",
+        description: "Checks an order without sending it, against the market, the account after it \
+            and the owner's limits: each check that denies or warns, with what was seen, what is \
+            allowed and what would pass; the broker's estimate of commission and margin; and the \
+            whole order as it would be sent. Name the instrument by contract_id, instrument or \
+            symbol. If would_pass is true, ask a human with ibkr_approvals_create and the \
+            preview_id; a preview alone can't be submitted. If not, change the order as the failed \
+            checks say.",
         scope: Scope::OrdersPreview,
         risk: RiskClass::Preview,
         toolset: Toolset::Orders,
@@ -95,6 +97,8 @@ pub struct OrderPreviewInput {
     pub time_in_force: Option<Wire<TimeInForce>>,
     /// Whether it may fill outside regular trading hours; false if left out.
     pub outside_rth: Option<InputBool>,
+    /// Whether to list the checks that pass too; false if left out.
+    pub all_checks: Option<InputBool>,
 }
 
 impl OrderPreviewInput {
@@ -174,8 +178,11 @@ pub struct OrderPreviewOutput {
     pub order_digest: Wire<Digest>,
     /// Whether every check passed.
     pub would_pass: bool,
-    /// Every check that was made.
+    /// The checks that deny or warn, and those that an order which only reduces is exempt from; all
+    /// of them when asked for.
     pub checks: Vec<CheckOutput>,
+    /// How many checks pass.
+    pub checks_passed: u32,
     /// What a human should know before approving.
     pub warnings: Vec<String>,
     /// The broker's own preview, or why there is none.
@@ -263,6 +270,12 @@ pub struct CheckOutput {
     /// What is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
+    /// The nearest order that would pass, or what to do first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+    /// How a human may allow it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub how_to_allow: Option<String>,
 }
 
 names! {

@@ -76,47 +76,6 @@ pub struct RawApprovals {
     pub question_timeout_seconds: Option<u64>,
 }
 
-/// `risk`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawRisk {
-    /// Limit policies by id.
-    pub policies: Vec<RawRiskPolicy>,
-}
-
-/// One set of limits. A limit that is absent is the built-in one, never "none".
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawRiskPolicy {
-    /// Name of the policy.
-    pub id: String,
-    /// Symbols that may be traded; every symbol that isn't denied when absent.
-    pub allowed_symbols: Option<Vec<String>>,
-    /// Symbols that may not be traded.
-    pub denied_symbols: Vec<String>,
-    /// Asset classes that may be traded.
-    pub asset_classes: Option<Vec<String>>,
-    /// Largest quantity of one order.
-    pub max_quantity: Option<RawDecimal>,
-    /// Currency of the two money limits, such as EUR; USD when absent.
-    pub currency: Option<String>,
-    /// Largest value of one order, converted to the policy's currency.
-    pub max_notional: Option<RawDecimal>,
-    /// How far past the quote an aggressive price may be, in percent.
-    pub price_collar_percent: Option<RawDecimal>,
-    /// Oldest quote that an order may rest on, in seconds. The list of orders that it is checked
-    /// against may be as old, 10 seconds at most.
-    pub max_quote_age_seconds: Option<u64>,
-    /// Whether paper orders may rest on delayed data.
-    pub accept_delayed_for_paper: Option<bool>,
-    /// Orders a day.
-    pub max_orders_per_day: Option<u32>,
-    /// Value of a day's orders, converted to the policy's currency.
-    pub max_notional_per_day: Option<RawDecimal>,
-    /// Orders a minute.
-    pub max_orders_per_minute: Option<u32>,
-}
-
 /// `store`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

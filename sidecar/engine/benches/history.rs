@@ -27,13 +27,13 @@ use ibkr_agent_audit::{Ledger, LedgerConfig};
 use ibkr_agent_domain::{
     ApprovalId, AssetClass, BrokerOrder, BrokerOrderId, BrokerOrderStatus, BrokerOrderType, CallId,
     CanonicalOrder, ClientOrderId, Conid, Contract, Currency, Execution, IdempotencyKey, Listed,
-    OrderTarget, Position, SessionState, Side, Timestamp, Untrusted,
+    OrderTarget, Position, Side, Timestamp, Untrusted,
 };
 use ibkr_agent_engine::{
     ApprovalEntry, CommitError, Effect, Engine, Input, KeyEntry, Now, OrderEntry, PlaceReport,
     PreviewDraft, Row, Ticket, store,
 };
-use ibkr_agent_gates::{Facts, Switches, check_plan, position_in, working_in};
+use ibkr_agent_gates::{AccountFacts, BrokerFacts, check_plan, position_in, working_in};
 use rust_decimal::Decimal;
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -412,28 +412,28 @@ fn listed() -> (Vec<Position>, Listed<BrokerOrder>) {
 /// Times of every gate of an order, with the facts that come from lists and counters.
 fn gates(core: &Core, rounds: usize) -> Times {
     let (positions, orders) = listed();
-    let (quote, plan) = (core.bench.facts().quote, core.order.clone().into());
+    let plan = core.order.clone().into();
+    let told = BrokerFacts {
+        account: AccountFacts {
+            positions: positions.clone(),
+            orders: orders.rows.clone(),
+            ..core.bench.facts().account
+        },
+        ..core.bench.facts()
+    };
     let mut times = Vec::new();
     for _ in 0..rounds {
         let begun = Instant::now();
         for _ in 0..BATCH {
             let order = black_box(&core.order);
-            let used = core.engine.used(Some(order.account()), core.now);
-            let facts = Facts {
-                switches: Switches { halted: false, audit_writable: true },
-                account_reported: true,
-                in_doubt: false,
-                session: SessionState::Ready,
-                clock_skew_ms: Some(0),
-                quote: quote.clone(),
+            let broker = BrokerFacts {
                 position: position_in(black_box(&positions), order).unwrap(),
                 working_same_side: working_in(black_box(&orders), order).unwrap(),
-                policy_currency_rate: Some(Decimal::ONE),
-                orders_last_minute: used.orders_last_minute,
-                orders_today: used.orders_today,
-                notional_today: used.notional_today,
+                ..told.clone()
             };
-            black_box(check_plan(core.engine.policy(), &facts, black_box(&plan), core.now.wall));
+            let facts = core.engine.complete_facts(broker, &plan, &[], core.now.wall, core.now);
+            let policy = core.engine.policies().of_plan(&plan);
+            black_box(check_plan(policy, &facts, black_box(&plan), core.now.wall));
         }
         times.push(begun.elapsed() / BATCH);
     }

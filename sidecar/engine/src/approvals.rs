@@ -1,7 +1,6 @@
 //! Previews, asking for an approval, and the operator's yes and no.
 
 use crate::sends::{By, Party};
-use crate::submit::complete_facts;
 use crate::{
     After, Answer, ApprovalEntry, ApprovalStatus, Asking, Caller, Effect, Engine, Expired,
     MAX_APPROVAL_TTL, Now, OperatorAct, OperatorKeyEntry, Payload, Precondition, Preview,
@@ -26,16 +25,10 @@ impl Engine {
         let reference_price = facts.quote.as_ref().and_then(mid_price);
         let reference_time = facts.quote.as_ref().map(|quote| quote.as_of);
         let position = facts.position;
-        let in_doubt = self.in_doubt(&plan);
-        let under_way = self.under_way_of(&plan, &[], facts.blind_from(now.wall));
-        let facts = complete_facts(
-            facts,
-            self.switches(),
-            in_doubt,
-            under_way,
-            self.used(Some(plan.account()), now),
-        );
-        let checks = check_plan(&self.config.policy, &facts, &plan, now.wall);
+        let facts = self.complete_facts(facts, &plan, &[], now.wall, now);
+        let policy = self.config.policies.of_plan(&plan);
+        let policy_hash = policy.hash();
+        let checks = check_plan(policy, &facts, &plan, now.wall);
         let would_pass = !checks.iter().any(ibkr_agent_gates::Check::is_denied);
         let warned = checks.iter().filter(|check| check.verdict == Verdict::Warned);
         let warnings = warned.map(ibkr_agent_gates::Check::sentence).collect();
@@ -60,7 +53,7 @@ impl Engine {
         };
         let mut record = record_of(&caller.requester, RecordKind::Previewed, Decision::Stated);
         record.account = Some(preview.plan.account().clone());
-        record.policy = Some(self.config.policy.hash());
+        record.policy = Some(policy_hash);
         record.references.push(Reference::Preview(id.clone()));
         record.references.push(Reference::Order(preview.plan.digest()));
         for check in checks.iter().filter(|check| check.is_denied()) {
@@ -387,7 +380,7 @@ impl Engine {
     ) -> Effect {
         let mut record = record_of(requester, RecordKind::Refused, Decision::Denied);
         record.codes.push(refusal.code);
-        record.policy = Some(self.config.policy.hash());
+        record.policy = Some(self.config.policies.hash());
         let after = After::Reply(ticket, Answer::Refused(refusal), None);
         self.commit(Vec::new(), Vec::new(), Payload::Record(record), after, now)
     }

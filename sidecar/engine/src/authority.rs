@@ -188,7 +188,8 @@ impl Engine {
         now: Now,
     ) -> Asked {
         let requester = &party.requester.actor;
-        let limits = self.config.policy.limits();
+        let policy = self.config.policies.of_plan(&preview.plan);
+        let limits = policy.limits();
         let seed = self.config.authority.nonce_seed;
         let turn = format!("\n{id}\n{}\n{}\n", self.next_job, now.wall);
         Asked {
@@ -197,7 +198,7 @@ impl Engine {
             owner: (Owner::of(requester) != party.owner).then(|| party.owner.clone()),
             door: party.requester.door,
             policy: limits.id.clone(),
-            policy_hash: self.config.policy.hash(),
+            policy_hash: policy.hash(),
             reference_time: preview.reference_time,
             max_drift_percent: limits.max_drift_percent,
             on_approval: asking.on_approval,

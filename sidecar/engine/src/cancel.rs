@@ -65,7 +65,8 @@ impl Engine {
         if !self.audit_writable {
             return self.emergency_cancel(ticket, request(), now);
         }
-        match decide_cancel(&self.config.policy, request(), now.wall) {
+        let policies = &self.config.policies;
+        match decide_cancel(policies.of_account(&facts.account), request(), now.wall) {
             Ok(permit) => {
                 let after = After::SendCancel { ticket, request: Box::new(request()) };
                 Some(self.commit(Vec::new(), Vec::new(), Payload::Cancel(permit), after, now))
@@ -143,7 +144,8 @@ impl Engine {
         request: CancelRequest,
         now: Now,
     ) -> Option<Effect> {
-        match decide_cancel(&self.config.policy, request, now.wall) {
+        let policy = self.config.policies.of_account(&request.facts.account);
+        match decide_cancel(policy, request, now.wall) {
             Ok(permit) => Some(Effect::EmergencyCancel { ticket, permit }),
             Err(code) => {
                 self.cancels.remove(&ticket)?;

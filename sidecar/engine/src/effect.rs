@@ -21,8 +21,9 @@ use ibkr_agent_domain::{
     IdempotencyKey, Listed, OnApproval, OrderPlan, OrderState, Position, PreviewId, Record,
     ScopeSet, Timestamp, Untrusted,
 };
-use ibkr_agent_gates::{Cancel, Check, Halt, Permit, Place, Reply, Requester, TakeOver};
-use rust_decimal::Decimal;
+use ibkr_agent_gates::{
+    BrokerFacts, Cancel, Check, Halt, Permit, Place, Reply, Requester, TakeOver,
+};
 use std::time::Duration;
 
 /// The present, as the driver reads it.
@@ -107,29 +108,6 @@ pub struct PreviewDraft {
     pub plan: OrderPlan,
     /// The facts that the driver read.
     pub facts: BrokerFacts,
-}
-
-/// The part of the facts that comes from the broker.
-#[derive(Debug, Clone)]
-pub struct BrokerFacts {
-    /// Whether the broker reports the account as tradable.
-    pub account_reported: bool,
-    /// The session.
-    pub session: ibkr_agent_domain::SessionState,
-    /// Broker's clock minus ours.
-    pub clock_skew_ms: Option<i64>,
-    /// The quote.
-    pub quote: Option<ibkr_agent_domain::Quote>,
-    /// The position.
-    pub position: Decimal,
-    /// Working quantity on the order's side.
-    pub working_same_side: Decimal,
-    /// When the contract's trading session ends: until then an order counts.
-    pub session_ends: Option<Timestamp>,
-    /// Units of the policy's currency per unit of the order's.
-    pub policy_currency_rate: Option<Decimal>,
-    /// When the oldest of them was asked for, where that was before their reading began.
-    pub as_of: Option<Timestamp>,
 }
 
 /// A wish for an approval.
@@ -561,4 +539,27 @@ pub struct FoundHalt {
     pub since: Option<Timestamp>,
     /// Why.
     pub reason: String,
+}
+
+impl Effect {
+    /// Whether it is a request to place, cancel or answer: the broker counts these.
+    pub(crate) const fn is_message(&self) -> bool {
+        match self {
+            Self::Place(_)
+            | Self::SendReply(_)
+            | Self::SendCancel { .. }
+            | Self::EmergencyCancel { .. } => true,
+            Self::Commit(_)
+            | Self::Reply { .. }
+            | Self::ReadFacts { .. }
+            | Self::TakeOver { .. }
+            | Self::EmergencyHalt { .. }
+            | Self::SetLatch { .. }
+            | Self::Reopen { .. }
+            | Self::SeekEvidence { .. }
+            | Self::AskOrder { .. }
+            | Self::Notice(_)
+            | Self::Changed(_) => false,
+        }
+    }
 }

@@ -39,7 +39,7 @@ impl Engine {
         self.halt = self.halt.clone().followed_by(halt);
         let row = Row::Halt(self.halt.clone());
         let after = After::Halt { ticket, requester: Box::new(requester.clone()) };
-        let permit = permit_halt(&self.config.policy, "kill_switch", requester, now.wall);
+        let permit = permit_halt(self.config.policies.others(), "kill_switch", requester, now.wall);
         let commit = self.commit(Vec::new(), vec![row], Payload::Halt(permit), after, now);
         let notice = Notice::Halted { by, since };
         vec![Effect::SetLatch { halted: true }, Effect::Notice(Box::new(notice)), commit]
@@ -73,7 +73,7 @@ impl Engine {
         requester: Requester,
         now: Now,
     ) -> Vec<Effect> {
-        let permit = permit_halt(&self.config.policy, "kill_switch", requester, now.wall);
+        let permit = permit_halt(self.config.policies.others(), "kill_switch", requester, now.wall);
         vec![Effect::EmergencyHalt { ticket, permit }]
     }
 

@@ -48,6 +48,7 @@ mod limits;
 mod notice;
 mod orders;
 mod outcomes;
+mod own;
 mod owner;
 mod pending;
 mod plan;
@@ -68,13 +69,13 @@ pub use act::OperatorAct;
 pub use authority::{Asked, Authority, Signed, Unsigned, VerifySignature};
 pub use callers::Spent;
 pub use effect::{
-    Answer, Asking, BrokerFacts, Caller, Cancellation, CommitError, CommitJob, Effect, Expired,
-    FoundHalt, Input, JobId, Now, Precondition, PreviewDraft, Row, Standing, Submission, Ticket,
-    Work,
+    Answer, Asking, Caller, Cancellation, CommitError, CommitJob, Effect, Expired, FoundHalt,
+    Input, JobId, Now, Precondition, PreviewDraft, Row, Standing, Submission, Ticket, Work,
 };
 pub use evidence::Sought;
 pub use foreign::ForeignEntry;
 pub use holdings::{Base, Counted, HoldingsEntry, Jump};
+pub use ibkr_agent_gates::BrokerFacts;
 pub use limits::{CallBudget, Scope, Used};
 pub use notice::Notice;
 pub use outcomes::{OutcomeQuery, refusal_of};
@@ -94,7 +95,7 @@ use ibkr_agent_domain::{
     ErrorCode, IdempotencyKey, OperatorKeyId, PreviewId, Record, RecordKind, Reference, SidecarId,
     Timestamp,
 };
-use ibkr_agent_gates::{Policy, Question, Requester, Switches};
+use ibkr_agent_gates::{PolicySet, Question, Requester, Switches};
 use sends::Party;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -107,8 +108,8 @@ pub const MAX_APPROVAL_TTL: Duration = Duration::from_secs(12 * 3600);
 pub struct EngineConfig {
     /// This sidecar; part of every order reference.
     pub sidecar: SidecarId,
-    /// The limits.
-    pub policy: Policy,
+    /// The limits, by account and mode.
+    pub policies: PolicySet,
     /// The broker login, when only one is configured.
     pub default_broker: Option<BrokerName>,
     /// How long a preview can be asked about.
@@ -171,6 +172,8 @@ pub struct Engine {
     question_ends: BTreeMap<ClientOrderId, Duration>,
     /// Cancels that wait for more than one answer.
     cancels: BTreeMap<Ticket, cancel::Flight>,
+    /// Requests to place, cancel and answer of the last minute.
+    messages: own::Messages,
 }
 
 /// What to do when a commit is done.
@@ -259,6 +262,7 @@ impl Engine {
             talks: conversation::Talks::default(),
             question_ends: BTreeMap::new(),
             cancels: BTreeMap::new(),
+            messages: own::Messages::default(),
         };
         engine.spend_what_was_sent();
         engine.note_ends();
@@ -280,6 +284,7 @@ impl Engine {
         effects.extend(self.end_questions(now));
         effects.extend(self.take_turns(now));
         effects.retain(|one| !matches!(one, Effect::Reply { ticket, .. } if ticket.is_own()));
+        self.messages.note(&effects, now);
         effects
     }
 

@@ -31,14 +31,10 @@ impl Engine {
         question: Question,
         now: Now,
     ) -> Vec<Effect> {
-        let known = {
-            let limits = self.config.policy.limits();
-            let text = question.text_digest();
-            let is_known = |id: &String| {
-                limits.known_questions.iter().any(|k| k.message_id == *id && k.text == text)
-            };
-            !question.message_ids.is_empty() && question.message_ids.iter().all(is_known)
-        };
+        let known = self.orders.get(order).is_some_and(|entry| {
+            let policy = self.config.policies.of(entry.account(), entry.order.mode());
+            policy.knows(&question, &entry.order)
+        });
         let copy = question.clone();
         let mut effects = self.transition(order, OrderEvent::Asked, now, |entry| {
             "the broker asks a question that a human must answer".clone_into(&mut entry.message);
@@ -67,6 +63,7 @@ impl Engine {
             broker: entry.broker().clone(),
             account: entry.account().clone(),
             client_order_id: order.clone(),
+            order: entry.order.clone(),
             question,
             confirmed,
             is_operator,
@@ -82,7 +79,8 @@ impl Engine {
     ) -> Result<Effect, ErrorCode> {
         let order = request.client_order_id.clone();
         let question = Box::new(request.question.clone());
-        let permit = decide_reply(&self.config.policy, self.switches(), request, now.wall)?;
+        let policy = self.policy_of(&order);
+        let permit = decide_reply(policy, self.switches(), request, now.wall)?;
         // One question gets one answer: taken out with the permit, so that a second answer finds
         // none, and nothing is made unknown by an answer that has nothing to send.
         self.orders.update(&order, |entry| entry.question = None);

@@ -255,7 +255,7 @@ impl Engine {
         };
         let mut record = record_of(&party.requester, RecordKind::Refused, Decision::Denied);
         record.codes.push(refusal.code);
-        record.policy = Some(self.config.policy.hash());
+        record.policy = Some(self.config.policies.of_plan(&entry.plan).hash());
         record.account = Some(entry.account().clone());
         record.references.push(Reference::Approval(id.clone()));
         let (mut preconditions, mut rows) = (Vec::new(), Vec::new());

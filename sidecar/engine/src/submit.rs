@@ -5,17 +5,16 @@
 
 use crate::sends::{Party, change_of};
 use crate::{
-    After, Answer, ApprovalEntry, ApprovalStatus, BrokerFacts, Caller, Effect, Engine, KeyEntry,
-    Now, OrderEntry, Payload, Precondition, Refusal, Row, Speaker, Submission, Ticket, Used,
-    refuse,
+    After, Answer, ApprovalEntry, ApprovalStatus, Caller, Effect, Engine, KeyEntry, Now,
+    OrderEntry, Payload, Precondition, Refusal, Row, Speaker, Submission, Ticket, refuse,
 };
 use ibkr_agent_domain::{
     CanonicalOrder, ClientOrderId, Digest, ErrorCode, NotSent, OrderEvent, OrderPlan, OrderState,
     Reason, RecordKind, Reference, Timestamp,
 };
 use ibkr_agent_gates::{
-    Approval, Denials, Facts, Permit, Place, PlaceIntent, Requester, Switches, decide_place,
-    exposure, screen_place,
+    Approval, BrokerFacts, Denials, Permit, Place, PlaceIntent, Requester, decide_place, exposure,
+    screen_place,
 };
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,8 +83,8 @@ impl Engine {
         let approval = self.spendable(party, submission, now)?;
         self.at_once(party, &approval.id, now)?;
         self.not_while_asked(&approval.plan)?;
-        screen_place(&self.config.policy, &approval.plan, self.switches())
-            .map_err(|d| denied(&d))?;
+        let policy = self.config.policies.of_plan(&approval.plan);
+        screen_place(policy, &approval.plan, self.switches()).map_err(|d| denied(&d))?;
         Ok(Begin::Read(Box::new(approval.plan.clone())))
     }
 
@@ -203,22 +202,14 @@ impl Engine {
         }
         let session_ends = facts.session_ends;
         let rate = facts.policy_currency_rate.filter(|rate| *rate > Decimal::ZERO);
-        let slippage = self.config.policy.slippage_percent();
+        let slippage = self.config.policies.of_plan(&plan).slippage_percent();
         let counts = |order: &CanonicalOrder| {
             let counted = exposure(order, facts.quote.as_ref(), slippage).bound();
             let value = counted.and_then(|money| money.amount.checked_mul(rate?));
             Counts { value: value.unwrap_or_default(), rate, until: session_ends }
         };
         let counts: Vec<Counts> = plan.orders().iter().map(counts).collect();
-        let in_doubt = self.in_doubt(&plan);
-        let under_way = self.under_way_of(&plan, &references, facts.blind_from(since));
-        let facts = complete_facts(
-            facts,
-            self.switches(),
-            in_doubt,
-            under_way,
-            self.used(Some(plan.account()), now),
-        );
+        let facts = self.complete_facts(facts, &plan, &references, since, now);
         let intent = PlaceIntent {
             plan,
             references: references.clone(),
@@ -231,8 +222,9 @@ impl Engine {
             },
             requester: party.requester.clone(),
         };
-        let permit = decide_place(&self.config.policy, &facts, intent, now.wall)
-            .map_err(|denials| denied(&denials))?;
+        let policy = self.config.policies.of_plan(&approval.plan);
+        let permit =
+            decide_place(policy, &facts, intent, now.wall).map_err(|denials| denied(&denials))?;
         let entries = new_orders(&party.requester, submission, &approval, references, counts, now);
         Ok(self.reserve(ticket, submission, approval, entries, permit, now))
     }
@@ -385,15 +377,6 @@ impl Engine {
     }
 }
 
-impl BrokerFacts {
-    /// From when on our own orders may have changed without these facts showing it, if they were
-    /// read from `begun` on.
-    #[must_use]
-    pub fn blind_from(&self, begun: Timestamp) -> Timestamp {
-        self.as_of.map_or(begun, |as_of| as_of.min(begun))
-    }
-}
-
 /// How a submission begins.
 enum Begin {
     /// The same request was made before.
@@ -462,28 +445,4 @@ fn halted_since() -> Refusal {
 fn denied(denials: &Denials) -> Refusal {
     let details = denials.denied().map(ibkr_agent_gates::Check::sentence).collect();
     Refusal { code: denials.code(), message: format!("denied: {denials}"), details }
-}
-
-/// The facts of a decision: the broker's part and the engine's own.
-pub(super) fn complete_facts(
-    broker: BrokerFacts,
-    switches: Switches,
-    in_doubt: bool,
-    under_way: Decimal,
-    used: Used,
-) -> Facts {
-    Facts {
-        switches,
-        account_reported: broker.account_reported,
-        in_doubt,
-        session: broker.session,
-        clock_skew_ms: broker.clock_skew_ms,
-        quote: broker.quote,
-        position: broker.position,
-        working_same_side: broker.working_same_side.saturating_add(under_way),
-        policy_currency_rate: broker.policy_currency_rate,
-        orders_last_minute: used.orders_last_minute,
-        orders_today: used.orders_today,
-        notional_today: used.notional_today,
-    }
 }

@@ -14,7 +14,7 @@ impl Engine {
         broker: BrokerName,
         now: Now,
     ) -> Effect {
-        let permit = permit_take_over(&self.config.policy, broker, requester, now.wall);
+        let permit = permit_take_over(self.config.policies.others(), broker, requester, now.wall);
         let after = After::TakeOver { ticket };
         self.commit(Vec::new(), Vec::new(), Payload::TakeOver(permit), after, now)
     }

@@ -2,7 +2,7 @@
 
 use crate::{ApprovalEntry, Engine, HaltEntry, OperatorKeyEntry, OrderEntry, owner_of};
 use ibkr_agent_domain::{AccountId, BrokerOrderId};
-use ibkr_agent_gates::{Policy, Requester};
+use ibkr_agent_gates::Requester;
 use ibkr_agent_protocol::catalogue::resources::Resource;
 use std::collections::BTreeSet;
 
@@ -11,12 +11,6 @@ impl Engine {
     #[must_use]
     pub const fn halt_entry(&self) -> &HaltEntry {
         &self.halt
-    }
-
-    /// The limits in force.
-    #[must_use]
-    pub const fn policy(&self) -> &Policy {
-        &self.config.policy
     }
 
     /// The enrolled operator keys.

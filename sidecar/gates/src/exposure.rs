@@ -5,7 +5,6 @@
 //! the bid, since it may bring more than its limit. What can't be bounded is said to be unbounded,
 //! and no limit admits that.
 
-use crate::decide::touch_price;
 use ibkr_agent_domain::{
     CanonicalOrder, ContractIdentity, Money, Offset, Pricing, Quote, Side, SignedPrice,
 };
@@ -29,6 +28,20 @@ impl Exposure {
             Self::Unbounded => None,
         }
     }
+}
+
+/// A price that is one: the broker writes a side without a price as zero or below.
+pub(crate) fn positive(price: Option<Decimal>) -> Option<Decimal> {
+    price.filter(|price| *price > Decimal::ZERO)
+}
+
+/// The price against which an order of this side trades at once, else the last one.
+fn touch_price(quote: &Quote, side: Side) -> Option<Decimal> {
+    let touch = match side {
+        Side::Buy => quote.ask,
+        Side::Sell => quote.bid,
+    };
+    positive(touch.or(quote.last))
 }
 
 /// The exposure of an order under a quote; `slippage_percent` is how far a market order may trade

@@ -2,9 +2,11 @@
 
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, BrokerName, BrokerOrder, BrokerOrderId, CallId, CanonicalOrder,
-    ClientOrderId, Digest, Door, Listed, Position, Quote, SessionState, Timestamp,
+    ClientOrderId, Conid, ContractRules, Currency, Digest, Door, LedgerLine, Listed, Money,
+    OrderState, OrderTerms, Position, Quote, SessionState, Timestamp, TradingHours, WhatIf,
 };
 use rust_decimal::Decimal;
+use std::collections::BTreeMap;
 
 /// Who asks, for the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,15 +51,12 @@ pub struct Approval {
     pub position: Decimal,
 }
 
-/// The state of the world at the decision.
+/// What the broker tells, read at the decision. What isn't told is absent, and the gate that needs
+/// it says what follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// The switches.
-    pub switches: Switches,
+pub struct BrokerFacts {
     /// Whether the broker reports the account as tradable through this login.
     pub account_reported: bool,
-    /// Whether an order on this account and instrument is in doubt.
-    pub in_doubt: bool,
     /// The session.
     pub session: SessionState,
     /// Broker's clock minus ours, in milliseconds.
@@ -66,17 +65,148 @@ pub struct Facts {
     pub quote: Option<Quote>,
     /// The signed position in the instrument.
     pub position: Decimal,
-    /// Quantity on the order's own side that works, or that may: everything that could fill before
-    /// this order does and that `position` may not show yet.
+    /// What is left of the open orders on the order's own side of the instrument, anybody's.
     pub working_same_side: Decimal,
+    /// The account as a whole.
+    pub account: AccountFacts,
+    /// What an order on the instrument may look like, for the order's side.
+    pub rules: Option<ContractRules>,
+    /// When the instrument trades.
+    pub hours: Option<TradingHours>,
+    /// The broker's own preview of the order.
+    pub what_if: Option<WhatIf>,
+    /// When the contract's trading session ends: until then an order counts.
+    pub session_ends: Option<Timestamp>,
     /// Units of the policy's currency per unit of the order's; `None` when unknown.
     pub policy_currency_rate: Option<Decimal>,
+    /// When the oldest of them was asked for, where that was before their reading began.
+    pub as_of: Option<Timestamp>,
+}
+
+impl Default for BrokerFacts {
+    /// A broker that tells nothing: no order passes.
+    fn default() -> Self {
+        Self {
+            account_reported: false,
+            session: SessionState::Unreachable,
+            clock_skew_ms: None,
+            quote: None,
+            position: Decimal::ZERO,
+            working_same_side: Decimal::ZERO,
+            account: AccountFacts::default(),
+            rules: None,
+            hours: None,
+            what_if: None,
+            session_ends: None,
+            policy_currency_rate: None,
+            as_of: None,
+        }
+    }
+}
+
+impl BrokerFacts {
+    /// From when on our own orders may have changed without these facts showing it, if they were
+    /// read from `begun` on.
+    #[must_use]
+    pub fn blind_from(&self, begun: Timestamp) -> Timestamp {
+        self.as_of.map_or(begun, |as_of| as_of.min(begun))
+    }
+}
+
+/// An account as the broker tells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountFacts {
+    /// All positions.
+    pub positions: Vec<Position>,
+    /// All orders that may still trade, ours and others'.
+    pub orders: Vec<BrokerOrder>,
+    /// Cash by currency; `None` when it couldn't be read.
+    pub cash: Option<Vec<LedgerLine>>,
+    /// The base currency.
+    pub base: Option<Currency>,
+    /// Whether the account can't borrow, as far as the broker tells its kind.
+    pub is_cash_account: Option<bool>,
+    /// Net liquidation value.
+    pub net_liquidation: Option<Money>,
+    /// Available funds, before the order.
+    pub available_funds: Option<Money>,
+    /// Profit of the day; a loss is below zero.
+    pub daily_profit: Option<Money>,
+    /// Units of the policy's currency per unit, for each currency that is known.
+    pub rates: BTreeMap<Currency, Decimal>,
+}
+
+impl AccountFacts {
+    /// An amount in the policy's currency; `None` without a rate above zero.
+    #[must_use]
+    pub fn in_policy(&self, money: Money) -> Option<Decimal> {
+        let rate = self.rates.get(&money.currency).filter(|rate| **rate > Decimal::ZERO)?;
+        money.amount.checked_mul(*rate)
+    }
+}
+
+/// An order of ours that counts today or may still trade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnOrder {
+    /// Our reference.
+    pub id: ClientOrderId,
+    /// IBKR's id.
+    pub order_id: Option<BrokerOrderId>,
+    /// The contract.
+    pub conid: Conid,
+    /// Side, quantity, price and duration.
+    pub terms: OrderTerms,
+    /// Where it stands.
+    pub state: OrderState,
+    /// When it was decided.
+    pub created_at: Timestamp,
+}
+
+impl OwnOrder {
+    /// How people name it at the broker, else by our reference.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.order_id.as_ref().map_or_else(|| self.id.as_str(), BrokerOrderId::as_str)
+    }
+}
+
+/// What the sidecar itself knows at the decision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnFacts {
+    /// The switches.
+    pub switches: Switches,
+    /// Whether an order on this account and instrument is in doubt.
+    pub in_doubt: bool,
+    /// Quantity of our own on the order's side that the broker's facts may not show yet.
+    pub under_way: Decimal,
     /// Orders in the last minute.
     pub orders_last_minute: u32,
+    /// Requests to place, cancel and answer in the last minute.
+    pub messages_last_minute: u32,
     /// Orders this trading day.
     pub orders_today: u32,
     /// Value this trading day, in the policy's currency.
     pub notional_today: Decimal,
+    /// Our orders in the account that count today or may still trade, but those of the plan.
+    pub orders: Vec<OwnOrder>,
+}
+
+/// The state of the world at the decision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What the broker tells.
+    pub broker: BrokerFacts,
+    /// What the sidecar knows.
+    pub own: OwnFacts,
+}
+
+impl Facts {
+    /// Everything on the order's own side that may fill before it and that the position doesn't
+    /// show yet.
+    #[must_use]
+    pub fn committed(&self) -> Decimal {
+        self.broker.working_same_side.saturating_add(self.own.under_way)
+    }
 }
 
 /// What is known of an order that somebody wants cancelled.

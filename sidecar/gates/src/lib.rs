@@ -7,12 +7,15 @@
 //! them run again in [`decide_place`] with facts read at that moment. All refusals are reported,
 //! not only the first.
 
+mod case;
 mod check;
 mod decide;
 mod exposure;
 mod facts;
+mod gate;
 mod permit;
 mod policy;
+mod question;
 
 pub use check::{Check, Denials, Gate, Verdict};
 pub use decide::{
@@ -21,7 +24,12 @@ pub use decide::{
 };
 pub use exposure::{Exposure, exposure};
 pub use facts::{
-    Approval, CancelFacts, Facts, Question, Requester, Switches, Untold, position_in, working_in,
+    AccountFacts, Approval, BrokerFacts, CancelFacts, Facts, OwnFacts, OwnOrder, Question,
+    Requester, Switches, Untold, position_in, working_in,
 };
 pub use permit::{Action, Cancel, Halt, Permit, Place, Reply, TakeOver};
-pub use policy::{InvalidPolicy, KnownQuestion, Policy, PolicyLimits};
+pub use policy::{
+    Change, Difference, Entry, Guard, InvalidPolicy, Limit, MarketHours, Policy, PolicyLimits,
+    PolicySet,
+};
+pub use question::{Bounds, InvalidTemplate, KnownQuestion, Slot};

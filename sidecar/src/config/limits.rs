@@ -1,15 +1,9 @@
-//! `auth`, `paper`, `preview`, `approvals` and `risk`: what may be done, and how much of it.
-//!
-//! A limit that the file doesn't give is the built-in one. The built-in ones are small at a real
-//! broker and generous on the simulator, where no money is.
+//! `auth`, `paper`, `preview` and `approvals`: what may be done at all.
 
 use super::{Backing, ConfigError, invalid};
 use crate::app::SidecarConfig;
-use ibkr_agent_domain::{AccountId, AssetClass, Currency, Mode, Money, Scope, ScopeSet, Tier};
-use ibkr_agent_gates::{Policy, PolicyLimits};
-use ibkr_agent_protocol::config::{RawConfig, RawDecimal, RawRiskPolicy};
-use rust_decimal::Decimal;
-use std::collections::BTreeSet;
+use ibkr_agent_domain::{Scope, ScopeSet, Tier};
+use ibkr_agent_protocol::config::RawConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -76,7 +70,7 @@ pub(super) fn local_scopes(raw: &RawConfig, allowed: Allowed) -> Result<ScopeSet
 }
 
 /// What the simulator runs with: the one place of its defaults.
-fn simulator() -> SidecarConfig {
+pub(super) fn simulator() -> SidecarConfig {
     SidecarConfig::simulator(PathBuf::new(), "")
 }
 
@@ -111,125 +105,4 @@ pub(super) fn question_timeout(raw: &RawConfig) -> Result<Duration, ConfigError>
     }
     let message = format!("{seconds} isn't between 5 and 600");
     Err(invalid("approvals.question_timeout_seconds", message))
-}
-
-/// The limits that hold for orders.
-pub(super) fn policy(
-    raw: &RawConfig,
-    backing: &Backing,
-    accounts: &BTreeSet<AccountId>,
-    allowed: Allowed,
-) -> Result<PolicyLimits, ConfigError> {
-    let mut limits = match backing {
-        Backing::Simulator => simulator().limits,
-        Backing::Brokers(_) => broker_limits(allowed),
-    };
-    limits.accounts.clone_from(accounts);
-    if let Some(given) = chosen(&raw.risk.policies)? {
-        apply(given, &mut limits)?;
-    }
-    // The rules for limits stand in one place; here they only get the file's key.
-    Policy::new(limits.clone()).map_err(|error| invalid("risk.policies", error.to_string()))?;
-    Ok(limits)
-}
-
-/// The only policy, or the one that is called `paper`.
-fn chosen(policies: &[RawRiskPolicy]) -> Result<Option<&RawRiskPolicy>, ConfigError> {
-    const KEY: &str = "risk.policies";
-    let mut ids = BTreeSet::new();
-    for policy in policies {
-        if policy.id.is_empty() || !ids.insert(policy.id.as_str()) {
-            return Err(invalid(KEY, "every policy needs an id of its own"));
-        }
-    }
-    match policies {
-        [] => Ok(None),
-        [only] => Ok(Some(only)),
-        several => several
-            .iter()
-            .find(|policy| policy.id == "paper")
-            .map(Some)
-            .ok_or_else(|| invalid(KEY, "of several policies one must have the id paper")),
-    }
-}
-
-fn apply(given: &RawRiskPolicy, limits: &mut PolicyLimits) -> Result<(), ConfigError> {
-    limits.id.clone_from(&given.id);
-    let symbols = |list: &[String]| list.iter().map(|symbol| symbol.to_ascii_uppercase()).collect();
-    if let Some(list) = &given.allowed_symbols {
-        limits.allowed_symbols = Some(symbols(list));
-    }
-    limits.denied_symbols = symbols(&given.denied_symbols);
-    if let Some(list) = &given.asset_classes {
-        limits.asset_classes = list.iter().map(|text| class(text)).collect::<Result<_, _>>()?;
-    }
-    if let Some(code) = &given.currency {
-        let currency = Currency::parse(code).ok().filter(|currency| *currency != Currency::BASE);
-        let currency = currency.ok_or_else(|| {
-            invalid("risk.policies.currency", "isn't a currency code such as USD")
-        })?;
-        limits.max_notional.currency = currency;
-        limits.max_notional_per_day.currency = currency;
-    }
-    set(&given.max_quantity, "risk.policies.max_quantity", &mut limits.max_quantity)?;
-    set(&given.max_notional, "risk.policies.max_notional", &mut limits.max_notional.amount)?;
-    let collar = "risk.policies.price_collar_percent";
-    set(&given.price_collar_percent, collar, &mut limits.collar_percent)?;
-    let day = "risk.policies.max_notional_per_day";
-    set(&given.max_notional_per_day, day, &mut limits.max_notional_per_day.amount)?;
-    if let Some(seconds) = given.max_quote_age_seconds {
-        limits.max_quote_age = Duration::from_secs(seconds);
-    }
-    if given.accept_delayed_for_paper == Some(false) {
-        limits.delayed_data_modes.clear();
-    }
-    limits.max_orders_per_day = given.max_orders_per_day.unwrap_or(limits.max_orders_per_day);
-    limits.max_orders_per_minute =
-        given.max_orders_per_minute.unwrap_or(limits.max_orders_per_minute);
-    Ok(())
-}
-
-fn set(
-    given: &Option<RawDecimal>,
-    key: &'static str,
-    limit: &mut Decimal,
-) -> Result<(), ConfigError> {
-    if let Some(text) = given {
-        *limit = Decimal::from_str_exact(text.as_str())
-            .map_err(|_| invalid(key, format!("{} has too many digits", text.as_str())))?;
-    }
-    Ok(())
-}
-
-fn class(text: &str) -> Result<AssetClass, ConfigError> {
-    let unknown = || invalid("risk.policies.asset_classes", format!("{text:?} isn't one"));
-    AssetClass::ALL.iter().copied().find(|class| class.as_str() == text).ok_or_else(unknown)
-}
-
-/// Limits of a real broker's paper account when the file gives none.
-fn broker_limits(allowed: Allowed) -> PolicyLimits {
-    let modes = if allowed.paper { BTreeSet::from([Mode::Paper]) } else { BTreeSet::new() };
-    PolicyLimits {
-        id: "built-in".to_owned(),
-        delayed_data_modes: modes.clone(),
-        modes,
-        accounts: BTreeSet::new(),
-        allowed_symbols: None,
-        denied_symbols: BTreeSet::new(),
-        asset_classes: BTreeSet::from([AssetClass::Stock]),
-        max_quantity: Decimal::from(100),
-        max_notional: dollars(10_000),
-        collar_percent: Decimal::from(2),
-        passive_warning_percent: Decimal::from(10),
-        max_quote_age: Duration::from_secs(15),
-        max_drift_percent: Decimal::from(2),
-        max_orders_per_minute: 5,
-        max_orders_per_day: 50,
-        max_notional_per_day: dollars(50_000),
-        known_questions: BTreeSet::new(),
-    }
-}
-
-fn dollars(amount: u32) -> Money {
-    Money::new(Decimal::from(amount), Currency::USD)
 }

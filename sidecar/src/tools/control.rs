@@ -47,10 +47,11 @@ impl Asked<'_> {
         let routed = self.core.brokers.account(input.account_id.as_ref().map(|id| &id.0)).await?;
         let id = routed.info.id.clone();
         let account = id.clone();
-        let seen = self
-            .core
-            .engine
-            .look(move |engine, now| (engine.policy().clone(), engine.used(Some(&account), now)));
+        let mode = account_mode(&routed);
+        let seen = self.core.engine.look(move |engine, now| {
+            let policy = engine.policies().of(&account, mode).clone();
+            (policy, engine.used(Some(&account), now))
+        });
         let (policy, used) = seen.await.map_err(refusal_body)?;
         let tomorrow = self.core.engine.clock().next_trading_day();
         let limits = policy.limits();

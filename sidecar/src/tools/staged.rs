@@ -9,7 +9,7 @@ use crate::engine::{
     Answer, ApprovalEntry, ApprovalStatus as Stored, Asking, Cancellation, Expired, Followed,
     Input, OrderEntry, OutcomeQuery, Preview, PreviewDraft, REFUSALS_VOID, Submission, refusal_of,
 };
-use crate::facts;
+use crate::facts::{self, Gathered};
 use ibkr_agent_broker::BrokerError;
 use ibkr_agent_domain::{
     AccountId, AssetClass, BrokerOrderId, CanonicalOrder, ErrorCode, OnApproval, OrderPlan,
@@ -32,9 +32,9 @@ use rust_decimal::Decimal;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Longest wait for a look at the broker when an outcome is asked for: a turn of a path that takes
-/// one request in five seconds, and an answer.
-const OUTCOME_WAIT: Duration = Duration::from_secs(8);
+/// Longest wait for a look at the broker when an outcome is asked for: two turns of a path that
+/// takes one request in five seconds, since another account's may come first, and an answer.
+const OUTCOME_WAIT: Duration = Duration::from_secs(12);
 /// How old such a look may be.
 const OUTCOME_AGE: Duration = Duration::from_secs(10);
 
@@ -62,20 +62,24 @@ impl Asked<'_> {
             .map_err(|error| ErrorBody::new(ErrorCode::OrderValidationFailed, error.to_string()))?;
         check_increment(&order, contract.price_increment)?;
         self.progress.report(2, "reading quote, position and open orders");
-        let wanted = self.core.engine.look(|engine, _| facts::Wanted::by(engine.policy())).await;
-        let wanted = wanted.map_err(super::refusal_body)?;
-        let (facts, whatif) = tokio::join!(
-            facts::read(&self.core.brokers, &order, wanted),
-            routed.broker.what_if(&order),
-        );
-        let facts = facts.map_err(super::refusal_body)?;
-        let caller = self.caller.clone();
         let plan = OrderPlan::single(order);
+        let of_plan = plan.clone();
+        let wanted = self
+            .core
+            .engine
+            .look(move |engine, _| facts::Wanted::by(engine.policies().of_plan(&of_plan)));
+        let wanted = wanted.await.map_err(super::refusal_body)?;
+        let order = facts::sole(&plan).map_err(super::refusal_body)?;
+        let read = facts::read(&self.core.brokers, order, wanted).await;
+        let Gathered { facts, what_if_error } = read.map_err(super::refusal_body)?;
+        let whatif = whatif_output(facts.what_if.clone(), what_if_error);
+        let caller = self.caller.clone();
         let draft = Box::new(PreviewDraft { plan, facts });
         let told = self.core.engine.ask(|ticket| Input::Preview { ticket, caller, draft }).await;
         let Answer::Preview(preview, checks) = told.answer else { return Err(refused(told)) };
-        let whatif = whatif_output(whatif);
-        let output = self.preview_output(&preview, &checks, whatif)?;
+        let shown =
+            if input.all_checks.is_some_and(|all| all.0) { Shown::All } else { Shown::Apart };
+        let output = self.preview_output(&preview, &checks, (shown, whatif))?;
         Done::staged(&output, told.event)
     }
 
@@ -83,7 +87,7 @@ impl Asked<'_> {
         &self,
         preview: &Preview,
         checks: &[Check],
-        whatif: WhatIfOutput,
+        (shown, whatif): (Shown, WhatIfOutput),
     ) -> Result<OrderPreviewOutput, ErrorBody> {
         let warning = whatif_warning(whatif.status.0).map(str::to_owned);
         let next_step = if preview.would_pass {
@@ -92,6 +96,8 @@ impl Asked<'_> {
             "Change the order so that every check passes; this preview can't be approved."
         };
         let order = facts::sole(&preview.plan).map_err(super::refusal_body)?;
+        let passed = checks.iter().filter(|check| !check.is_denied()).count();
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
         Ok(OrderPreviewOutput {
             preview_id: Wire(preview.id.clone()),
             expires_at: Wire(preview.expires_at),
@@ -100,7 +106,8 @@ impl Asked<'_> {
             order: OrderOutput::from(order),
             order_digest: Wire(preview.plan.digest()),
             would_pass: preview.would_pass,
-            checks: checks.iter().map(check_output).collect(),
+            checks: checks.iter().filter(|c| shown.takes(c)).map(check_output).collect(),
+            checks_passed: passed,
             warnings: preview.warnings.iter().cloned().chain(warning).collect(),
             whatif: Some(whatif),
             next_step: next_step.to_owned(),
@@ -459,6 +466,21 @@ const fn next_step(state: OrderState) -> &'static str {
     }
 }
 
+/// Which checks an answer lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// Each.
+    All,
+    /// Those that don't simply pass.
+    Apart,
+}
+
+impl Shown {
+    fn takes(self, check: &Check) -> bool {
+        self == Self::All || check.verdict != Verdict::Passed
+    }
+}
+
 fn check_output(check: &Check) -> CheckOutput {
     CheckOutput {
         gate: check.gate.as_str().to_owned(),
@@ -471,6 +493,8 @@ fn check_output(check: &Check) -> CheckOutput {
         },
         observed: Some(check.observed.clone()),
         limit: Some(check.limit.clone()),
+        nearest: check.nearest.clone().filter(|_| check.is_denied()),
+        how_to_allow: check.how_to_allow(),
     }
 }
 
@@ -491,7 +515,7 @@ fn check_increment(order: &CanonicalOrder, increment: Option<Decimal>) -> Result
 
 /// What the broker's own preview said. One that failed is told as such: the gates don't use it, but
 /// nobody may take its silence for consent.
-fn whatif_output(whatif: Result<WhatIf, BrokerError>) -> WhatIfOutput {
+fn whatif_output(whatif: Option<WhatIf>, error: Option<BrokerError>) -> WhatIfOutput {
     let change = |told: WhatIfChange| {
         let number = |figure: Option<Decimal>| figure.map(OutputNumber);
         let (current, change, after) =
@@ -499,7 +523,7 @@ fn whatif_output(whatif: Result<WhatIf, BrokerError>) -> WhatIfOutput {
         (told != WhatIfChange::default()).then_some(WhatIfChangeOutput { current, change, after })
     };
     match whatif {
-        Ok(WhatIf::Estimated(told)) => WhatIfOutput {
+        Some(WhatIf::Estimated(told)) => WhatIfOutput {
             commission: told.commission.map(OutputMoney::from),
             total: told.total.map(OutputMoney::from),
             initial_margin: change(told.initial_margin),
@@ -515,12 +539,12 @@ fn whatif_output(whatif: Result<WhatIf, BrokerError>) -> WhatIfOutput {
                 None => WhatIfOutput::new(WhatIfStatus::Estimated),
             }
         },
-        Ok(WhatIf::Refused { message }) => WhatIfOutput {
+        Some(WhatIf::Refused { message }) => WhatIfOutput {
             broker_error: Some(message.into()),
             ..WhatIfOutput::new(WhatIfStatus::Refused)
         },
-        Err(error) => WhatIfOutput {
-            message: Some(error.to_string()),
+        None => WhatIfOutput {
+            message: error.map(|error| error.to_string()),
             ..WhatIfOutput::new(WhatIfStatus::Unavailable)
         },
     }

@@ -9,6 +9,7 @@ use ibkr_agent_simulator::{Precautions, Simulator, SimulatorConfig};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// What became of a start.
@@ -50,7 +51,9 @@ impl World {
     }
 
     pub(crate) async fn start(&self, name: &str) -> Result<Sidecar, StartError> {
-        let config = SidecarConfig::simulator(self.state(name), &self.simulator.base_url());
+        let mut config = SidecarConfig::simulator(self.state(name), &self.simulator.base_url());
+        // The same order is placed again and again here.
+        config.limits.same_order_window = Duration::ZERO;
         Sidecar::start(config).await
     }
 

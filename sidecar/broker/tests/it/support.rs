@@ -15,13 +15,13 @@ use ibkr_agent_domain::{
     Timestamp, Untrusted,
 };
 use ibkr_agent_gates::{
-    Approval, Cancel, CancelFacts, CancelRequest, Facts, Permit, Place, PlaceIntent, Policy,
-    PolicyLimits, Question, Reply, ReplyRequest, Requester, Switches, decide_cancel, decide_place,
-    decide_reply,
+    AccountFacts, Approval, BrokerFacts, Cancel, CancelFacts, CancelRequest, Facts, Guard,
+    OwnFacts, Permit, Place, PlaceIntent, Policy, PolicyLimits, Question, Reply, ReplyRequest,
+    Requester, Switches, decide_cancel, decide_place, decide_reply,
 };
 use ibkr_agent_simulator::{Control, Simulator, SimulatorConfig};
 use rust_decimal::Decimal;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -201,22 +201,24 @@ pub(crate) fn order_of(
 fn policy() -> Policy {
     Policy::new(PolicyLimits {
         id: "test".to_owned(),
-        modes: BTreeSet::from([Mode::Simulated, Mode::Paper]),
         accounts: [PAPER, "DU7654321", "U1234567", "All"].map(account).into(),
-        allowed_symbols: None,
-        denied_symbols: BTreeSet::new(),
-        asset_classes: BTreeSet::from([AssetClass::Stock]),
         max_quantity: dec!(1000),
         max_notional: Money::new(dec!(1000000000), Currency::USD),
         collar_percent: dec!(100),
+        mid_percent: dec!(100),
+        last_percent: dec!(100),
         passive_warning_percent: dec!(99),
         max_quote_age: Duration::from_secs(60),
         max_drift_percent: dec!(5),
         max_orders_per_minute: 100,
         max_orders_per_day: 1000,
         max_notional_per_day: Money::new(dec!(1000000000), Currency::USD),
-        delayed_data_modes: BTreeSet::new(),
-        known_questions: BTreeSet::new(),
+        max_position_notional: dec!(1000000000),
+        max_gross: dec!(1000000000),
+        max_concentration_percent: dec!(100),
+        shorts: Guard::Warn,
+        margin_loan: Guard::Warn,
+        ..PolicyLimits::tight(BTreeSet::from([Mode::Simulated, Mode::Paper]))
     })
     .unwrap()
 }
@@ -259,20 +261,22 @@ pub(crate) async fn place_permit(
     reference: &str,
 ) -> Recorded<Permit<Place>> {
     let price = order.terms().pricing.limit().unwrap().get();
-    let facts = Facts {
-        switches: open_switches(),
+    let rich = AccountFacts {
+        net_liquidation: Some(Money::new(dec!(1000000000), Currency::USD)),
+        rates: BTreeMap::from([(Currency::USD, Decimal::ONE)]),
+        ..AccountFacts::default()
+    };
+    let broker = BrokerFacts {
         account_reported: true,
-        in_doubt: false,
         session: SessionState::Ready,
         clock_skew_ms: Some(0),
         quote: Some(quote(price)),
-        position: Decimal::ZERO,
-        working_same_side: Decimal::ZERO,
+        account: rich,
         policy_currency_rate: Some(Decimal::ONE),
-        orders_last_minute: 0,
-        orders_today: 0,
-        notional_today: Decimal::ZERO,
+        ..BrokerFacts::default()
     };
+    let own = OwnFacts { switches: open_switches(), ..OwnFacts::default() };
+    let facts = Facts { broker, own };
     let intent = PlaceIntent {
         references: vec![ClientOrderId::parse(reference).unwrap()],
         approval: Approval {
@@ -299,6 +303,7 @@ pub(crate) async fn reply_permit(
         broker: name(),
         account: account(PAPER),
         client_order_id: ClientOrderId::parse(reference).unwrap(),
+        order: order(PAPER, Mode::Paper, dec!(100)),
         question,
         confirmed,
         is_operator: true,

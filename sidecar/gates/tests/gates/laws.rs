@@ -8,13 +8,24 @@ use proptest::prelude::*;
 use rust_decimal::Decimal;
 
 /// Gates from which an order that only reduces a position is exempt.
-const EXEMPT: [Gate; 6] = [
+const EXEMPT: [Gate; 17] = [
     Gate::InDoubt,
     Gate::Quantity,
     Gate::Notional,
-    Gate::NotionalPerDay,
-    Gate::OrdersPerDay,
+    Gate::BuyingPower,
+    Gate::MarginLoan,
+    Gate::ExcessLiquidity,
+    Gate::MarginUse,
+    Gate::PositionNotional,
+    Gate::Concentration,
+    Gate::GrossExposure,
+    Gate::DayLoss,
+    Gate::OpenOrders,
     Gate::Frequency,
+    Gate::Messages,
+    Gate::SameExecution,
+    Gate::OrdersPerDay,
+    Gate::NotionalPerDay,
 ];
 
 fn cents(range: core::ops::Range<i64>) -> impl Strategy<Value = Decimal> {
@@ -76,21 +87,21 @@ prop_compose! {
         ready in 0_u8..8,
     ) -> Facts {
         let mut some = facts();
-        let quote = some.quote.as_mut().unwrap();
+        let quote = some.broker.quote.as_mut().unwrap();
         (quote.bid, quote.ask) = (Some(prices.0), Some(prices.1));
         quote.status = status;
         quote.updated = Some(Timestamp::from_millis(NOW.as_millis() - age));
-        some.clock_skew_ms = skew;
-        some.position = Decimal::from(position);
-        some.working_same_side = Decimal::from(working);
-        some.policy_currency_rate = rate;
-        (some.orders_last_minute, some.orders_today) = (used.0, used.1);
-        some.notional_today = Decimal::new(used.2, 2);
-        some.switches.halted = switches.0 == 0;
-        some.switches.audit_writable = switches.1 != 0;
-        some.in_doubt = switches.2 == 0;
+        some.broker.clock_skew_ms = skew;
+        some.broker.position = Decimal::from(position);
+        some.broker.working_same_side = Decimal::from(working);
+        some.broker.policy_currency_rate = rate;
+        (some.own.orders_last_minute, some.own.orders_today) = (used.0, used.1);
+        some.own.notional_today = Decimal::new(used.2, 2);
+        some.own.switches.halted = switches.0 == 0;
+        some.own.switches.audit_writable = switches.1 != 0;
+        some.own.in_doubt = switches.2 == 0;
         if ready == 0 {
-            some.session = SessionState::Competing;
+            some.broker.session = SessionState::Competing;
         }
         some
     }
@@ -157,9 +168,9 @@ proptest! {
     ) {
         let policy = Policy::new(limits).unwrap();
         let mut later = facts.clone();
-        later.orders_today += more;
-        later.orders_last_minute += more;
-        later.notional_today += Decimal::from(more);
+        later.own.orders_today += more;
+        later.own.orders_last_minute += more;
+        later.own.notional_today += Decimal::from(more);
         let (before, after) = (denied(&policy, &facts, &draft), denied(&policy, &later, &draft));
         prop_assert!(before.iter().all(|gate| after.contains(gate)));
     }
@@ -169,10 +180,10 @@ proptest! {
         limits in some_limits(), mut facts in some_facts(), draft in some_draft(),
     ) {
         let policy = Policy::new(limits).unwrap();
-        let cover = draft.quantity + facts.working_same_side;
-        facts.position = match draft.side { Side::Buy => -cover, Side::Sell => cover };
+        let cover = draft.quantity + facts.broker.working_same_side;
+        facts.broker.position = match draft.side { Side::Buy => -cover, Side::Sell => cover };
         let reducing = denied(&policy, &facts, &draft);
-        facts.position = Decimal::ZERO;
+        facts.broker.position = Decimal::ZERO;
         let opening = denied(&policy, &facts, &draft);
         let kept: Vec<Gate> = opening.into_iter().filter(|g| !EXEMPT.contains(g)).collect();
         prop_assert_eq!(reducing, kept);
@@ -185,10 +196,10 @@ proptest! {
         let policy = Policy::new(limits.clone()).unwrap();
         let Ok(permit) = decide(&policy, &facts, &draft) else { return Ok(()) };
         prop_assert_eq!(permit.action().plan().digest(), draft.order().digest());
-        prop_assert!(!facts.switches.halted && facts.switches.audit_writable);
-        prop_assert!(facts.clock_skew_ms.unwrap().abs() <= 30_000);
+        prop_assert!(!facts.own.switches.halted && facts.own.switches.audit_writable);
+        prop_assert!(facts.broker.clock_skew_ms.unwrap().abs() <= 30_000);
         prop_assert!(limits.modes.contains(&draft.mode));
-        let quote = facts.quote.as_ref().unwrap();
+        let quote = facts.broker.quote.as_ref().unwrap();
         let aggressive = match draft.side {
             Side::Buy => draft.limit / quote.ask.unwrap(),
             Side::Sell => Decimal::TWO - draft.limit / quote.bid.unwrap(),
@@ -196,18 +207,18 @@ proptest! {
         let most = Decimal::ONE + limits.collar_percent / Decimal::ONE_HUNDRED;
         prop_assert!(aggressive <= most + Decimal::new(1, 20));
         let covered = match draft.side {
-            Side::Buy => -facts.position,
-            Side::Sell => facts.position,
+            Side::Buy => -facts.broker.position,
+            Side::Sell => facts.broker.position,
         };
-        if facts.working_same_side + draft.quantity > covered {
-            let value = draft.limit * draft.quantity * facts.policy_currency_rate.unwrap();
-            prop_assert!(!facts.in_doubt);
+        if facts.broker.working_same_side + draft.quantity > covered {
+            let value = draft.limit * draft.quantity * facts.broker.policy_currency_rate.unwrap();
+            prop_assert!(!facts.own.in_doubt);
             prop_assert!(value > Decimal::ZERO);
             prop_assert!(draft.quantity <= limits.max_quantity);
             prop_assert!(value <= limits.max_notional.amount);
-            prop_assert!(value + facts.notional_today <= limits.max_notional_per_day.amount);
-            prop_assert!(facts.orders_today < limits.max_orders_per_day);
-            prop_assert!(facts.orders_last_minute < limits.max_orders_per_minute);
+            prop_assert!(value + facts.own.notional_today <= limits.max_notional_per_day.amount);
+            prop_assert!(facts.own.orders_today < limits.max_orders_per_day);
+            prop_assert!(facts.own.orders_last_minute < limits.max_orders_per_minute);
         }
     }
 

@@ -5,6 +5,9 @@
 mod exposure;
 mod facts;
 mod laws;
+mod market;
 mod plan;
+mod questions;
 mod support;
 mod table;
+mod whole;

@@ -3,16 +3,18 @@
 use core::time::Duration;
 use ibkr_agent_domain::{
     AccountId, Actor, ApprovalId, AssetClass, BrokerName, BrokerOrderId, CallId, CanonicalOrder,
-    ClientOrderId, Conid, Contract, ContractIdentity, Currency, DataStatus, Date, Digest, Door,
-    Mode, Money, OptionRight, OrderContract, OrderTarget, OrderTerms, Price, Pricing, Quantity,
-    Quote, SessionState, Side, TimeInForce, Timestamp, Untrusted,
+    ClientOrderId, Conid, Contract, ContractIdentity, ContractRules, Currency, DataStatus, Date,
+    Door, Estimate, LedgerLine, Mode, Money, OptionRight, OrderContract, OrderTarget, OrderTerms,
+    Price, Pricing, Quantity, Quote, SessionState, Side, TimeInForce, Timestamp, TradingDay,
+    TradingHours, TradingSpan, Untrusted, WhatIf, WhatIfChange,
 };
 use ibkr_agent_gates::{
-    Approval, CancelFacts, CancelRequest, Check, Denials, Facts, Gate, Permit, Place, PlaceIntent,
-    Policy, PolicyLimits, Requester, Switches, check_plan, decide_place,
+    AccountFacts, Approval, BrokerFacts, CancelFacts, CancelRequest, Check, Denials, Facts, Gate,
+    Guard, OwnFacts, Permit, Place, PlaceIntent, Policy, PolicyLimits, Requester, Switches,
+    check_plan, decide_place,
 };
 use rust_decimal::Decimal;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
@@ -24,25 +26,30 @@ pub(crate) fn account() -> AccountId {
     AccountId::parse("DU1234567").unwrap()
 }
 
+/// The limits that are tried have small values; everything else leaves room.
 pub(crate) fn limits() -> PolicyLimits {
     PolicyLimits {
         id: "test".to_owned(),
-        modes: BTreeSet::from([Mode::Paper]),
         accounts: BTreeSet::from([account()]),
         allowed_symbols: Some(BTreeSet::from(["AAPL".to_owned(), "MSFT".to_owned()])),
         denied_symbols: BTreeSet::from(["MSFT".to_owned()]),
-        asset_classes: BTreeSet::from([AssetClass::Stock]),
         max_quantity: dec("10"),
         max_notional: Money::new(dec("1000"), Currency::USD),
         collar_percent: dec("2"),
+        mid_percent: dec("100"),
+        last_percent: dec("100"),
+        max_spread_percent: dec("100"),
         passive_warning_percent: dec("5"),
         max_quote_age: Duration::from_secs(60),
         max_drift_percent: dec("1"),
         max_orders_per_minute: 3,
         max_orders_per_day: 5,
         max_notional_per_day: Money::new(dec("3000"), Currency::USD),
-        delayed_data_modes: BTreeSet::from([Mode::Paper]),
-        known_questions: BTreeSet::new(),
+        max_position_notional: dec("100000"),
+        max_concentration_percent: dec("50"),
+        fractions: true,
+        shorts: Guard::Warn,
+        ..PolicyLimits::tight(BTreeSet::from([Mode::Paper]))
     }
 }
 
@@ -149,20 +156,93 @@ pub(crate) fn quote() -> Quote {
     }
 }
 
+/// A million dollars in cash, nothing held, the market open for an hour.
 pub(crate) fn facts() -> Facts {
-    Facts {
-        switches: Switches { halted: false, audit_writable: true },
+    let usd = |amount| Money::new(dec(amount), Currency::USD);
+    let account = AccountFacts {
+        cash: Some(vec![cash(Currency::USD, "1000000")]),
+        base: Some(Currency::USD),
+        is_cash_account: Some(false),
+        net_liquidation: Some(usd("1000000")),
+        available_funds: Some(usd("1000000")),
+        daily_profit: Some(usd("0")),
+        rates: BTreeMap::from([(Currency::USD, Decimal::ONE)]),
+        ..AccountFacts::default()
+    };
+    let broker = BrokerFacts {
         account_reported: true,
-        in_doubt: false,
         session: SessionState::Ready,
         clock_skew_ms: Some(0),
         quote: Some(quote()),
-        position: Decimal::ZERO,
-        working_same_side: Decimal::ZERO,
+        account,
+        rules: Some(rules()),
+        hours: Some(open_for(Duration::from_secs(3600))),
+        what_if: Some(WhatIf::Estimated(Box::new(estimate()))),
         policy_currency_rate: Some(Decimal::ONE),
-        orders_last_minute: 0,
-        orders_today: 0,
-        notional_today: Decimal::ZERO,
+        ..BrokerFacts::default()
+    };
+    let switches = Switches { halted: false, audit_writable: true };
+    Facts { broker, own: OwnFacts { switches, ..OwnFacts::default() } }
+}
+
+pub(crate) fn cash(currency: Currency, amount: &str) -> LedgerLine {
+    LedgerLine {
+        currency,
+        cash: dec(amount),
+        settled_cash: None,
+        net_liquidation: None,
+        unrealized_pnl: None,
+        realized_pnl: None,
+        exchange_rate: None,
+    }
+}
+
+/// A margin account of a million that an order hardly touches.
+pub(crate) fn estimate() -> Estimate {
+    let change = |current: &str, after: &str| WhatIfChange {
+        current: Some(dec(current)),
+        change: None,
+        after: Some(dec(after)),
+    };
+    Estimate {
+        initial_margin: change("0", "250"),
+        maintenance_margin: change("0", "125"),
+        equity: change("1000000", "999999"),
+        ..Estimate::default()
+    }
+}
+
+/// Prices in cents, whole units or parts of them.
+pub(crate) fn rules() -> ContractRules {
+    ContractRules {
+        conid: Conid::new(265_598).unwrap(),
+        order_types: Vec::new(),
+        order_types_outside: Vec::new(),
+        times_in_force: Vec::new(),
+        price_increment: Some(dec("0.01")),
+        price_steps: Vec::new(),
+        size_increment: None,
+        default_size: None,
+        takes_fractions: true,
+        fraction_digits: Some(4),
+        takes_cash_quantity: false,
+        overnight: None,
+        negative_prices: None,
+    }
+}
+
+/// Regular hours that began an hour ago and go on for a while.
+pub(crate) fn open_for(left: Duration) -> TradingHours {
+    let opens = Timestamp::from_millis(NOW.as_millis() - 3_600_000);
+    let span = TradingSpan { opens, closes: NOW.plus(left) };
+    TradingHours {
+        conid: Conid::new(265_598).unwrap(),
+        time_zone: None,
+        days: vec![TradingDay {
+            date: Date::parse("20261118").unwrap(),
+            regular: vec![span],
+            extended: Vec::new(),
+        }],
     }
 }
 
@@ -182,7 +262,7 @@ pub(crate) fn approval(order: &CanonicalOrder, facts: &Facts) -> Approval {
         plan: order.digest(),
         expires_at: NOW.plus(Duration::from_secs(60)),
         reference_price: Some(dec("100")),
-        position: facts.position,
+        position: facts.broker.position,
     }
 }
 
@@ -235,8 +315,4 @@ pub(crate) fn cancel(is_operator: bool) -> CancelRequest {
         is_operator,
         requester: requester(),
     }
-}
-
-pub(crate) fn digest(text: &str) -> Digest {
-    Digest::of(text.as_bytes())
 }

@@ -1,8 +1,8 @@
 //! One gate after the other, on both sides of its limit.
 
 use super::support::{
-    Draft, NOW, approval, cancel, check, dec, decide, denied, digest, facts, intent, limits,
-    policy, quote, requester,
+    Draft, NOW, approval, cancel, check, dec, decide, denied, facts, intent, limits, policy, quote,
+    requester,
 };
 use core::time::Duration;
 use ibkr_agent_domain::{
@@ -15,6 +15,7 @@ use ibkr_agent_gates::{
     screen_place,
 };
 use rust_decimal::Decimal;
+use std::collections::BTreeMap;
 
 fn with_facts(change: impl FnOnce(&mut Facts)) -> Facts {
     let mut facts = facts();
@@ -25,7 +26,7 @@ fn with_facts(change: impl FnOnce(&mut Facts)) -> Facts {
 fn with_quote(change: impl FnOnce(&mut Quote)) -> Facts {
     let mut quote = quote();
     change(&mut quote);
-    with_facts(|facts| facts.quote = Some(quote))
+    with_facts(|facts| facts.broker.quote = Some(quote))
 }
 
 fn with_limits(change: impl FnOnce(&mut PolicyLimits)) -> Policy {
@@ -61,21 +62,21 @@ fn an_order_within_every_limit_is_permitted() {
 #[test]
 fn each_fact_is_denied_by_its_own_gate() {
     let rows: Vec<(Gate, Facts)> = vec![
-        (Gate::KillSwitch, with_facts(|f| f.switches.halted = true)),
-        (Gate::Audit, with_facts(|f| f.switches.audit_writable = false)),
-        (Gate::Account, with_facts(|f| f.account_reported = false)),
-        (Gate::InDoubt, with_facts(|f| f.in_doubt = true)),
-        (Gate::Session, with_facts(|f| f.session = SessionState::Unreachable)),
-        (Gate::Session, with_facts(|f| f.session = SessionState::LoginRequired)),
-        (Gate::Session, with_facts(|f| f.session = SessionState::BrokerageDown)),
-        (Gate::Session, with_facts(|f| f.session = SessionState::Competing)),
-        (Gate::Clock, with_facts(|f| f.clock_skew_ms = None)),
-        (Gate::Clock, with_facts(|f| f.clock_skew_ms = Some(30_001))),
-        (Gate::Clock, with_facts(|f| f.clock_skew_ms = Some(-30_001))),
-        (Gate::Clock, with_facts(|f| f.clock_skew_ms = Some(i64::MIN))),
-        (Gate::Frequency, with_facts(|f| f.orders_last_minute = 3)),
-        (Gate::OrdersPerDay, with_facts(|f| f.orders_today = 5)),
-        (Gate::NotionalPerDay, with_facts(|f| f.notional_today = dec("2500.01"))),
+        (Gate::KillSwitch, with_facts(|f| f.own.switches.halted = true)),
+        (Gate::Audit, with_facts(|f| f.own.switches.audit_writable = false)),
+        (Gate::Account, with_facts(|f| f.broker.account_reported = false)),
+        (Gate::InDoubt, with_facts(|f| f.own.in_doubt = true)),
+        (Gate::Session, with_facts(|f| f.broker.session = SessionState::Unreachable)),
+        (Gate::Session, with_facts(|f| f.broker.session = SessionState::LoginRequired)),
+        (Gate::Session, with_facts(|f| f.broker.session = SessionState::BrokerageDown)),
+        (Gate::Session, with_facts(|f| f.broker.session = SessionState::Competing)),
+        (Gate::Clock, with_facts(|f| f.broker.clock_skew_ms = None)),
+        (Gate::Clock, with_facts(|f| f.broker.clock_skew_ms = Some(30_001))),
+        (Gate::Clock, with_facts(|f| f.broker.clock_skew_ms = Some(-30_001))),
+        (Gate::Clock, with_facts(|f| f.broker.clock_skew_ms = Some(i64::MIN))),
+        (Gate::Frequency, with_facts(|f| f.own.orders_last_minute = 3)),
+        (Gate::OrdersPerDay, with_facts(|f| f.own.orders_today = 5)),
+        (Gate::NotionalPerDay, with_facts(|f| f.own.notional_today = dec("2500.01"))),
         (Gate::DataStatus, with_quote(|q| q.status = DataStatus::NotSubscribed)),
         (Gate::DataStatus, with_quote(|q| q.status = DataStatus::Unknown)),
         (Gate::QuoteAge, with_quote(|q| q.updated = None)),
@@ -94,11 +95,11 @@ fn at(millis: i64) -> ibkr_agent_domain::Timestamp {
 #[test]
 fn each_fact_just_inside_its_limit_passes() {
     let rows: Vec<Facts> = vec![
-        with_facts(|f| f.clock_skew_ms = Some(30_000)),
-        with_facts(|f| f.clock_skew_ms = Some(-30_000)),
-        with_facts(|f| f.orders_last_minute = 2),
-        with_facts(|f| f.orders_today = 4),
-        with_facts(|f| f.notional_today = dec("2500")),
+        with_facts(|f| f.broker.clock_skew_ms = Some(30_000)),
+        with_facts(|f| f.broker.clock_skew_ms = Some(-30_000)),
+        with_facts(|f| f.own.orders_last_minute = 2),
+        with_facts(|f| f.own.orders_today = 4),
+        with_facts(|f| f.own.notional_today = dec("2500")),
         with_quote(|q| q.updated = Some(at(-60_000))),
         with_quote(|q| q.updated = Some(at(30_000))),
     ];
@@ -154,24 +155,31 @@ fn with_day(policy: &Policy) -> Policy {
 
 #[test]
 fn value_is_counted_in_the_policys_currency() {
-    let twice = with_facts(|f| f.policy_currency_rate = Some(dec("2")));
+    let twice = with_facts(|f| f.broker.policy_currency_rate = Some(dec("2")));
     assert_eq!(denied(&policy(), &twice, &Draft::default()), []);
-    let more = with_facts(|f| f.policy_currency_rate = Some(dec("2.01")));
+    let more = with_facts(|f| f.broker.policy_currency_rate = Some(dec("2.01")));
     assert_eq!(denied(&policy(), &more, &Draft::default()), [Gate::Notional]);
 }
 
 #[test]
 fn a_currency_rate_that_is_unknown_zero_or_negative_denies() {
     for rate in [None, Some(Decimal::ZERO), Some(dec("-1"))] {
-        let facts = with_facts(|f| f.policy_currency_rate = rate);
+        let facts = with_facts(|f| f.broker.policy_currency_rate = rate);
         let found = denied(&policy(), &facts, &Draft::default());
-        assert_eq!(found, [Gate::Notional, Gate::NotionalPerDay], "{rate:?}");
+        let values = [
+            Gate::Notional,
+            Gate::PositionNotional,
+            Gate::Concentration,
+            Gate::GrossExposure,
+            Gate::NotionalPerDay,
+        ];
+        assert_eq!(found, values, "{rate:?}");
     }
 }
 
 #[test]
 fn without_a_quote_every_market_gate_denies() {
-    let facts = with_facts(|f| f.quote = None);
+    let facts = with_facts(|f| f.broker.quote = None);
     let found = denied(&policy(), &facts, &Draft::default());
     let market = [Gate::DataStatus, Gate::QuoteAge, Gate::PriceCollar, Gate::Drift];
     assert_eq!(found, market);
@@ -237,7 +245,8 @@ fn the_collar_looks_at_the_side_against_which_the_order_trades() {
         q.ask = None;
     });
     let found = check(&policy(), &lone, &Draft::default(), Gate::PriceCollar);
-    assert_eq!(found.verdict, Verdict::Passed, "the last trade stands in");
+    let incomplete = Verdict::Denied(ErrorCode::MarketDataIncomplete);
+    assert_eq!(found.verdict, incomplete, "a last trade may be of any age");
     for nonsense in [Some(dec("-1")), Some(Decimal::ZERO)] {
         let facts = with_quote(|q| q.ask = nonsense);
         let found = check(&policy(), &facts, &Draft::default(), Gate::PriceCollar);
@@ -290,9 +299,9 @@ fn an_approval_counts_for_its_own_order_until_it_expires() {
 #[test]
 fn every_denial_is_reported_not_only_the_first() {
     let facts = with_facts(|f| {
-        f.switches.halted = true;
-        f.in_doubt = true;
-        f.orders_today = 99;
+        f.own.switches.halted = true;
+        f.own.in_doubt = true;
+        f.own.orders_today = 99;
     });
     let found = denied(&policy(), &facts, &draft(|d| d.quantity = dec("11")));
     let expected =
@@ -319,8 +328,8 @@ fn the_screen_needs_no_broker_and_denies_what_the_switches_and_lists_deny() {
 fn an_order_in_doubt_blocks_new_risk_and_never_a_reduction() {
     let held = |position| {
         with_facts(|f| {
-            f.in_doubt = true;
-            f.position = dec(position);
+            f.own.in_doubt = true;
+            f.broker.position = dec(position);
         })
     };
     let sell = draft(|d| d.side = Side::Sell);
@@ -362,8 +371,8 @@ fn an_order_reduces_only_as_far_as_the_position_covers_all_that_works() {
     ];
     for (position, working, quantity, side, reduces) in rows {
         let facts = with_facts(|f| {
-            f.position = dec(position);
-            f.working_same_side = dec(working);
+            f.broker.position = dec(position);
+            f.broker.working_same_side = dec(working);
         });
         let order = draft(|d| {
             d.side = side;
@@ -377,7 +386,7 @@ fn an_order_reduces_only_as_far_as_the_position_covers_all_that_works() {
 
 #[test]
 fn halt_denies_a_placement_but_not_a_cancel() {
-    let halted = with_facts(|f| f.switches.halted = true);
+    let halted = with_facts(|f| f.own.switches.halted = true);
     assert_eq!(denied(&policy(), &halted, &Draft::default()), [Gate::KillSwitch]);
     // A cancel isn't even asked about switches, limits or doubt.
     assert!(decide_cancel(&policy(), cancel(false), NOW).is_ok());
@@ -410,6 +419,7 @@ fn an_operators_cancel_reaches_foreign_orders_and_unlisted_accounts() {
 
 fn reply(confirmed: bool, is_operator: bool, text: &str) -> ReplyRequest {
     ReplyRequest {
+        order: Draft::default().order(),
         broker: BrokerName::parse("paper").unwrap(),
         account: super::support::account(),
         client_order_id: ClientOrderId::parse("ia0").unwrap(),
@@ -428,7 +438,7 @@ fn reply(confirmed: bool, is_operator: bool, text: &str) -> ReplyRequest {
 fn a_question_is_answered_by_a_human_or_by_id_and_exact_text() {
     let open = Switches { halted: false, audit_writable: true };
     let known = with_limits(|l| {
-        let question = KnownQuestion { message_id: "o163".to_owned(), text: digest("known") };
+        let question = KnownQuestion::new("o163", "known", BTreeMap::new()).unwrap();
         l.known_questions.insert(question);
     });
     let judge = |request| decide_reply(&known, open, request, NOW).map(|_| ());

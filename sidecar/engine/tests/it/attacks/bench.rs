@@ -14,7 +14,7 @@ use ibkr_agent_engine::{
     CommitJob, Effect, Engine, EngineConfig, Input, Now, OperatorAct, OrderEntry, PreviewDraft,
     Row, Sending, Standing, Submission, Ticket,
 };
-use ibkr_agent_gates::{Policy, PolicyLimits, Requester};
+use ibkr_agent_gates::{AccountFacts, Guard, Policy, PolicyLimits, Requester};
 use rust_decimal::Decimal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -38,11 +38,7 @@ fn policy() -> Policy {
     let money = |amount| Money::new(Decimal::from(amount), Currency::USD);
     let limits = PolicyLimits {
         id: "attacks".to_owned(),
-        modes: BTreeSet::from([Mode::Paper]),
         accounts: BTreeSet::from([account("DU1"), account("DU2")]),
-        allowed_symbols: None,
-        denied_symbols: BTreeSet::new(),
-        asset_classes: BTreeSet::from([AssetClass::Stock]),
         max_quantity: Decimal::TEN,
         max_notional: money(10_000),
         collar_percent: Decimal::ONE,
@@ -53,7 +49,14 @@ fn policy() -> Policy {
         max_orders_per_day: 20,
         max_notional_per_day: money(100_000),
         delayed_data_modes: BTreeSet::new(),
-        known_questions: BTreeSet::new(),
+        // The attacks repeat orders and sell what they don't hold: gates are tested elsewhere.
+        same_order_window: Duration::ZERO,
+        same_execution_limit: u32::MAX,
+        max_messages_per_minute: u32::MAX,
+        max_open_orders: u32::MAX,
+        shorts: Guard::Warn,
+        margin_loan: Guard::Warn,
+        ..PolicyLimits::tight(BTreeSet::from([Mode::Paper]))
     };
     Policy::new(limits).unwrap()
 }
@@ -61,7 +64,7 @@ fn policy() -> Policy {
 pub(super) fn config(default_broker: Option<&str>) -> EngineConfig {
     EngineConfig {
         sidecar: SidecarId::parse("attacked-sidecar").unwrap(),
-        policy: policy(),
+        policies: policy().into(),
         default_broker: default_broker.map(|name| BrokerName::parse(name).unwrap()),
         preview_ttl: Duration::from_secs(15 * 60),
         approval_ttl: Duration::from_secs(10 * 60),
@@ -342,11 +345,13 @@ impl Bench {
             session: SessionState::Ready,
             clock_skew_ms: Some(0),
             quote: Some(quote),
-            position: Decimal::ZERO,
-            working_same_side: Decimal::ZERO,
-            session_ends: None,
+            account: AccountFacts {
+                net_liquidation: Some(Money::new(Decimal::from(1_000_000), Currency::USD)),
+                rates: BTreeMap::from([(Currency::USD, Decimal::ONE)]),
+                ..AccountFacts::default()
+            },
             policy_currency_rate: Some(Decimal::ONE),
-            as_of: None,
+            ..BrokerFacts::default()
         }
     }
 

@@ -6,13 +6,13 @@ use super::disk::Disk;
 use ibkr_agent_audit::{Ledger, LedgerConfig};
 use ibkr_agent_domain::{
     AccountId, Actor, AssetClass, BrokerName, CallId, CanonicalOrder, Conid, Contract, Currency,
-    DataStatus, Digest, Door, Mode, Money, OrderTarget, OrderTerms, Price, Pricing, Quantity,
-    Quote, ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
+    DataStatus, Door, Mode, Money, OrderTarget, OrderTerms, Price, Pricing, Quantity, Quote,
+    ScopeSet, SessionState, Side, SidecarId, TimeInForce, Timestamp, Untrusted,
 };
 use ibkr_agent_engine::{BrokerFacts, CallBudget, Caller, EngineConfig, Owner, Sending, Standing};
-use ibkr_agent_gates::{KnownQuestion, Policy, PolicyLimits, Requester};
+use ibkr_agent_gates::{AccountFacts, Guard, KnownQuestion, Policy, PolicyLimits, Requester};
 use rust_decimal::Decimal;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub(super) fn accounts() -> [AccountId; 2] {
@@ -38,7 +38,7 @@ pub(super) fn config(sabotage: Sabotage) -> EngineConfig {
     }
     EngineConfig {
         sidecar: SidecarId::parse("simulated-sidecar").expect("an id"),
-        policy: policy(orders_a_day(sabotage)),
+        policies: policy(orders_a_day(sabotage)).into(),
         default_broker: Some(broker()),
         preview_ttl: Duration::from_secs(15 * 60),
         approval_ttl: Duration::from_secs(10 * 60),
@@ -64,11 +64,7 @@ fn policy(max_orders_per_day: u32) -> Policy {
     let money = |amount| Money::new(Decimal::from(amount), Currency::USD);
     let limits = PolicyLimits {
         id: "simulation".to_owned(),
-        modes: BTreeSet::from([Mode::Paper]),
         accounts: accounts().into(),
-        allowed_symbols: None,
-        denied_symbols: BTreeSet::new(),
-        asset_classes: BTreeSet::from([AssetClass::Stock]),
         max_quantity: Decimal::TEN,
         max_notional: money(10_000),
         collar_percent: Decimal::ONE,
@@ -79,10 +75,17 @@ fn policy(max_orders_per_day: u32) -> Policy {
         max_orders_per_day,
         max_notional_per_day: money(100_000),
         delayed_data_modes: BTreeSet::new(),
-        known_questions: BTreeSet::from([KnownQuestion {
-            message_id: "o163".to_owned(),
-            text: Digest::of(KNOWN_QUESTION.as_bytes()),
-        }]),
+        // Doubles are what is looked for: no window hides them.
+        same_order_window: Duration::ZERO,
+        same_execution_limit: u32::MAX,
+        max_messages_per_minute: u32::MAX,
+        max_open_orders: u32::MAX,
+        shorts: Guard::Warn,
+        margin_loan: Guard::Warn,
+        known_questions: KnownQuestion::new("o163", KNOWN_QUESTION, BTreeMap::new())
+            .into_iter()
+            .collect(),
+        ..PolicyLimits::tight(BTreeSet::from([Mode::Paper]))
     };
     Policy::new(limits).expect("a policy")
 }
@@ -109,11 +112,19 @@ pub(super) fn facts(now: Timestamp) -> BrokerFacts {
         session: SessionState::Ready,
         clock_skew_ms: Some(0),
         quote: Some(quote),
-        position: Decimal::ZERO,
-        working_same_side: Decimal::ZERO,
+        account: rich(),
         session_ends: Some(Timestamp::from_millis((now.utc_day() + 1) * 24 * 3600 * 1000)),
         policy_currency_rate: Some(Decimal::ONE),
-        as_of: None,
+        ..BrokerFacts::default()
+    }
+}
+
+/// A million dollars, and nothing held.
+fn rich() -> AccountFacts {
+    AccountFacts {
+        net_liquidation: Some(Money::new(Decimal::from(1_000_000), Currency::USD)),
+        rates: BTreeMap::from([(Currency::USD, Decimal::ONE)]),
+        ..AccountFacts::default()
     }
 }
 
