@@ -26,6 +26,7 @@ const NOT_SENT: &[&str] = &[
     "halted",
     "approval_expired",
     "approval_unsigned",
+    "signature_too_old",
     "another_question_waits",
     "not_recorded",
     "logged_out",
