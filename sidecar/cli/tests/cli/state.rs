@@ -60,7 +60,7 @@ fn every_file_that_a_running_sidecar_makes_has_a_row_in_the_page_of_the_state_fo
     let home = Home::new();
     let mut sidecar = Server::start(&home, &["sidecar", "run", "--json"]);
     sidecar.line();
-    approved_and_submitted(&home);
+    approved_and_submitted(&home, 100);
     home.json("kill-switch close --reason looked").json();
     let rows = rows_of_the_page();
     let found = entries(&home.state());
@@ -73,12 +73,12 @@ fn every_file_that_a_running_sidecar_makes_has_a_row_in_the_page_of_the_state_fo
 }
 
 /// An order that rests: its approval.
-fn approved_and_submitted(home: &Home) -> String {
+fn approved_and_submitted(home: &Home, limit: u32) -> String {
     let preview = home
-        .json(
+        .json(&format!(
             "orders preview --account DU1234567 --symbol AAPL --side buy --quantity 1 \
-             --limit-price 100 --enable-preview",
-        )
+             --limit-price {limit} --enable-preview"
+        ))
         .json();
     let id = preview["preview_id"].as_str().unwrap();
     let line = format!("approvals create --account DU1234567 --preview-id {id} --ttl-seconds 300");
@@ -91,11 +91,11 @@ fn approved_and_submitted(home: &Home) -> String {
 #[test]
 fn a_simulated_broker_that_lost_its_books_is_told_as_one_that_shows_the_order_no_more() {
     let (home, other) = (Home::new(), Home::new());
-    approved_and_submitted(&other);
-    let first = approved_and_submitted(&home);
+    approved_and_submitted(&other, 100);
+    let first = approved_and_submitted(&home, 100);
     let books = |home: &Home| home.state().join("simulator.json");
     let older = std::fs::read(books(&home)).unwrap();
-    let second = approved_and_submitted(&home);
+    let second = approved_and_submitted(&home, 101);
     let newest = std::fs::read(books(&home)).unwrap();
     let foreign = std::fs::read(books(&other)).unwrap();
     // What the broker shows is seen when it is looked at, and what it lost isn't.

@@ -6,7 +6,6 @@ use ibkr_agent_domain::Timestamp;
 use ibkr_agent_engine::{FoundHalt, Input};
 
 impl World {
-    /// Somebody at any terminal writes the halt's file; the driver sees it a little later.
     /// The moment that counts most: after an order's record, before its request.
     pub(super) fn perhaps_write_file(&mut self) {
         if self.random.percent(3) {
@@ -14,6 +13,7 @@ impl World {
         }
     }
 
+    /// Somebody at any terminal writes the halt's file; the driver sees it a little later.
     pub(super) fn write_file(&mut self) {
         self.count("halted by the file");
         let since = Some(Timestamp::from_millis(self.wall));

@@ -402,8 +402,7 @@ impl World {
     }
 
     fn place(&mut self, permit: &Permit<Place>, halts: u64) -> Checked {
-        let sent = Sent::of(permit);
-        let order = sent.reference.clone();
+        let (sent, order) = (Sent::of(permit), permit.action().references()[0].clone());
         self.perhaps_write_file();
         // Shut meanwhile, it stays shut for what was let go before.
         let was_shut = halts != self.halts && self.sabotage != Sabotage::ReopenedLatch;
