@@ -6,6 +6,7 @@
 use crate::brokers::Brokers;
 use crate::changes::{self, Changes};
 use crate::clock::Clock;
+use crate::config::policy_set;
 use crate::desk::OperatorDesk;
 use crate::driver::{self, DriverParts, EngineHandle};
 use crate::engine::{
@@ -27,7 +28,7 @@ use ibkr_agent_domain::{
     AccountId, Actor, BrokerName, Decision, Door, ErrorCode, Mode, Record, RecordKind, ScopeSet,
     SidecarId, Tier, Timestamp,
 };
-use ibkr_agent_gates::{InvalidPolicy, Policy, PolicyLimits, PolicySet, Requester};
+use ibkr_agent_gates::{InvalidPolicy, PolicyLimits, PolicySet, Requester};
 use ibkr_agent_protocol::catalogue::Backend;
 use ibkr_agent_protocol::config::DEFAULT_SUBMIT_TOKEN_AGE;
 use ibkr_agent_protocol::service::fresh_call_id;
@@ -227,7 +228,7 @@ impl Sidecar {
         let clock = clock_of(&config).map_err(|_| StartError::Clock)?;
         let OpenState { folder, ledger, emergency, identity, restored } =
             opening::open(&config, &clock).await?;
-        let policies = policies(&config)?;
+        let policies = policy_set(&config.limits, &config.bound)?;
         let sentinel = Sentinel::beside(folder.path(), HALT_FILE)?;
         let latch = HaltLatch::new(Some(sentinel));
         let shutdown = CancellationToken::new();
@@ -410,15 +411,6 @@ async fn bring_up(brokers: &Brokers) {
             tracing::warn!(broker = %broker.name(), "broker.session_not_ready");
         }
     }
-}
-
-/// The policies in force: without a binding, one for all.
-fn policies(config: &SidecarConfig) -> Result<PolicySet, InvalidPolicy> {
-    let others = Policy::new(config.limits.clone())?;
-    let bound = config.bound.iter().map(|(account, mode, limits)| {
-        Ok(((account.clone(), *mode), Policy::new(limits.clone())?))
-    });
-    Ok(PolicySet::bound(others, bound.collect::<Result<Vec<_>, InvalidPolicy>>()?))
 }
 
 fn engine_config(

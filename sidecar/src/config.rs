@@ -9,7 +9,7 @@
 //! | `config/accounts.rs` | `accounts` |
 //! | `config/broker.rs` | `broker`, `brokers`, `sidecar.local_…` |
 //! | `config/limits.rs` | `paper`, `preview`, `approvals`, `auth` |
-//! | `config/risk.rs` | `risk` |
+//! | `config/risk.rs`, `config/report.rs` | `risk` |
 //! | `config/notices.rs` | `notices` |
 //! | here | the switches, `tools`, `audit`, `sidecar`, the issuer of `remote_mcp` |
 
@@ -17,6 +17,7 @@ mod accounts;
 mod broker;
 mod limits;
 mod notices;
+mod report;
 mod risk;
 
 use crate::app::SidecarConfig;
@@ -34,7 +35,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use accounts::AccountProblem;
+pub use ibkr_agent_gates::PolicySet;
 pub use limits::{MAX_APPROVAL_TTL, MAX_OPEN_APPROVALS, MAX_PREVIEW_TTL};
+pub use report::{describe as describe_policies, differences as policy_differences, policy_set};
 pub use risk::Policies;
 
 /// Shortest retention of records of live writes, in days.

@@ -4,8 +4,11 @@
 //! of a section that its line names, and giving both is an error.
 
 use super::trading::RawDecimal;
+use core::fmt;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::value::StrDeserializer;
+use serde::de::{self, Deserializer, IntoDeserializer as _, MapAccess, Visitor};
 use std::collections::BTreeMap;
 
 /// `risk`.
@@ -124,14 +127,54 @@ pub struct RawSize {
     pub max_notional: Option<RawDecimal>,
 }
 
-/// One quantity for each asset class, or one by class.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
+/// One quantity for each asset class, or one by class. A part of a unit is written in quotes, so
+/// that it never goes through a float.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
 pub enum RawQuantities {
     /// For each class.
     Each(RawDecimal),
     /// By class; one that isn't named has the built-in quantity.
     ByClass(BTreeMap<String, RawDecimal>),
+}
+
+impl<'de> Deserialize<'de> for RawQuantities {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Quantities)
+    }
+}
+
+struct Quantities;
+
+impl<'de> Visitor<'de> for Quantities {
+    type Value = RawQuantities;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number, a quoted number, or numbers by asset class")
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<RawQuantities, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<RawQuantities, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<RawQuantities, E> {
+        let text: StrDeserializer<'_, E> = text.into_deserializer();
+        RawDecimal::deserialize(text).map(RawQuantities::Each)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawQuantities, A::Error> {
+        let mut quantities = BTreeMap::new();
+        while let Some((class, most)) = map.next_entry::<String, RawDecimal>()? {
+            if quantities.insert(class.clone(), most).is_some() {
+                return Err(de::Error::custom(format!("{class} is given twice")));
+            }
+        }
+        Ok(RawQuantities::ByClass(quantities))
+    }
 }
 
 /// `price`.

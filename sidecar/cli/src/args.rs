@@ -202,6 +202,9 @@ pub(crate) enum Verb {
     /// The configuration
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// The risk policies of the configuration: every limit
+    #[command(subcommand)]
+    Policy(PolicyVerb),
     /// The simulated Client Portal Gateway
     #[command(subcommand)]
     Simulator(SimulatorVerb),
@@ -210,6 +213,20 @@ pub(crate) enum Verb {
         /// Which page.
         #[arg(value_enum)]
         page: DocsPage,
+    },
+}
+
+/// `policy …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// Every limit of every policy, built-in ones too, with its hash
+    Show,
+    /// Read the policies and say whether they are valid
+    Check,
+    /// What another configuration would allow or forbid, key by key
+    Diff {
+        /// The other configuration file.
+        other: PathBuf,
     },
 }
 

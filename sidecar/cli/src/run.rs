@@ -10,8 +10,8 @@ use crate::home::{self, Environment};
 use crate::open;
 use crate::print::{Printer, Style};
 use crate::verbs::{
-    approvals, audit, doctor, gateway, halt, local, mcp, operator, orders, sidecar, simulator,
-    tool, watch,
+    approvals, audit, doctor, gateway, halt, local, mcp, operator, orders, policy, sidecar,
+    simulator, tool, watch,
 };
 use crate::world::{self, Taken};
 use clap::Parser;
@@ -179,6 +179,7 @@ async fn dispatch(context: &Context<'_>, verb: Verb) -> Result<(), Failure> {
         Verb::Docs { page } => local::docs(context, page),
         Verb::Config(ConfigVerb::Check) => local::check_config(context),
         Verb::Config(ConfigVerb::Path) => local::config_path(context),
+        Verb::Policy(verb) => policy::run(context, verb),
         Verb::Simulator(SimulatorVerb::Run(how)) => Box::pin(simulator::run(context, how)).await,
         Verb::Demo(how) => Box::pin(demo(context, how)).await,
         Verb::Doctor(asked) => Box::pin(doctor::run(context, asked)).await,
@@ -302,6 +303,7 @@ async fn ask(context: &Context<'_>, opened: &open::Opened, verb: Verb) -> Result
         | Verb::Mcp(_)
         | Verb::Sidecar(_)
         | Verb::Config(_)
+        | Verb::Policy(_)
         | Verb::Simulator(_)
         | Verb::Docs { .. } => Err(mistaken()),
     }

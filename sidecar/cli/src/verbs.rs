@@ -10,6 +10,7 @@ pub(crate) mod local;
 pub(crate) mod mcp;
 pub(crate) mod operator;
 pub(crate) mod orders;
+pub(crate) mod policy;
 pub(crate) mod sidecar;
 pub(crate) mod simulator;
 pub(crate) mod tool;

@@ -201,6 +201,7 @@ fn acts(verb: &Verb) -> bool {
         | Verb::Demo(_)
         | Verb::Mcp(_)
         | Verb::Config(_)
+        | Verb::Policy(_)
         | Verb::Simulator(_)
         | Verb::Docs { .. } => false,
     }

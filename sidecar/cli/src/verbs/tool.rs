@@ -81,6 +81,7 @@ pub(crate) fn planned(verb: &Verb) -> Option<Planned> {
         | Verb::Mcp(_)
         | Verb::Sidecar(_)
         | Verb::Config(_)
+        | Verb::Policy(_)
         | Verb::Simulator(_)
         | Verb::Docs { .. } => None,
     }

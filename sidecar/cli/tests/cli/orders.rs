@@ -224,3 +224,80 @@ fn refused_verbs_are_refused_whatever_follows_them() {
     let cancel = "orders live-cancel --account DU1234567 --broker-order-id 1";
     assert_eq!(home.json(cancel).error(), (1, "LIVE_TRADING_DISABLED".to_owned()));
 }
+
+/// The demo's accounts hold 100 AAPL: each of these went through in silence once.
+#[test]
+fn an_order_that_its_consequence_forbids_is_refused_with_what_would_pass() {
+    let home = Home::new();
+    let preview = |terms: &str| {
+        let line = format!("orders preview --account DU1234567 --symbol {terms} --enable-preview");
+        home.json(&line).json()
+    };
+    let denied = |preview: &Value, gate: &str| {
+        let checks = preview["checks"].as_array().unwrap().clone();
+        let found = checks.into_iter().find(|c| c["gate"] == gate && c["passed"] == false);
+        found.unwrap_or_else(|| panic!("{gate} passes: {preview:#}"))
+    };
+    let short = preview("AAPL --side sell --quantity 300 --limit-price 260");
+    assert_eq!(short["would_pass"], false);
+    let check = denied(&short, "short");
+    assert_eq!(check["observed"], "opens a short of 200: 100 held");
+    assert_eq!(check["nearest"], "sell 100 would pass");
+    assert!(check["how_to_allow"].as_str().unwrap().contains("exposure.shorts"), "{check}");
+    denied(&preview("TSLA --side sell --quantity 10 --limit-price 900"), "short");
+    denied(&preview("AAPL --side buy --quantity 0.00000001 --limit-price 100"), "size_step");
+    denied(&preview("AAPL --side buy --quantity 1 --limit-price 300"), "price_collar");
+    assert_eq!(preview("AAPL --side sell --quantity 100 --limit-price 260")["would_pass"], true);
+    // Checks that pass are counted, and listed on request only.
+    let passed = preview("AAPL --side buy --quantity 1 --limit-price 100");
+    assert!(passed["checks"].as_array().unwrap().len() < 5, "{passed:#}");
+    assert!(passed["checks_passed"].as_u64().unwrap() > 35, "{passed:#}");
+}
+
+#[test]
+fn an_order_that_is_repeated_or_meets_its_own_is_refused_and_names_the_other() {
+    let home = Home::new();
+    let preview = |terms: &str| {
+        let line =
+            format!("orders preview --account DU1234567 --symbol AAPL {terms} --enable-preview");
+        home.json(&line).json()
+    };
+    let first = preview("--side buy --quantity 1 --limit-price 100");
+    let id = first["preview_id"].as_str().unwrap();
+    let line = format!("approvals create --account DU1234567 --preview-id {id} --ttl-seconds 300");
+    let approval = home.json(&line).json()["approval_id"].as_str().unwrap().to_owned();
+    let line = format!("orders submit --account DU1234567 --approval-id {approval} --enable-paper");
+    let placed = home.json(&line).json();
+    let order = placed["broker_order_id"].as_str().unwrap();
+    for (terms, gate) in [
+        ("--side buy --quantity 1 --limit-price 100", "duplicate"),
+        ("--side sell --quantity 1 --limit-price 100", "self_match"),
+    ] {
+        let again = preview(terms);
+        assert_eq!(again["would_pass"], false, "{again:#}");
+        let checks = again["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["gate"] == gate).unwrap();
+        assert!(check["observed"].as_str().unwrap().contains(order), "{check}");
+        assert!(
+            check["nearest"].as_str().unwrap().contains(&format!("cancel order {order}")),
+            "{check}"
+        );
+    }
+}
+
+#[test]
+fn every_limit_is_shown_and_another_configuration_is_compared_with_it() {
+    let home = Home::new();
+    let shown = home.json("policy show").json();
+    let limits = shown["policies"][0]["limits"].as_array().unwrap();
+    assert!(limits.len() > 40 && limits.iter().all(|limit| limit["key"].is_string()), "{shown:#}");
+    assert_eq!(home.json("policy check").json()["valid"], true);
+    let other = home.path().join("other.yaml");
+    std::fs::write(&other, "risk:\n  policies:\n  - id: other\n    exposure: {shorts: warn}\n")
+        .unwrap();
+    let line = format!("policy diff {}", other.display());
+    let found = home.json(&line).json();
+    assert_eq!(found["looser"], 1, "{found:#}");
+    std::fs::write(&other, "risk:\n  policies:\n  - id: other\n    mandates: {}\n").unwrap();
+    assert_eq!(home.json(&line).error(), (7, "CONFIG_INVALID".to_owned()));
+}
