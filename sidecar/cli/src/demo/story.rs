@@ -94,6 +94,7 @@ pub(super) async fn tell(
     teller.step("A client that nobody admitted asks", not_admitted(&agent, &preview)).await?;
     teller.step("The operator admits the client", admit(operator, scene.issuer)).await?;
     sent(scene, &agent, operator, teller, &preview).await?;
+    teller.step("Sell more than is held", too_much(&agent)).await?;
     halted(&agent, operator, teller).await?;
     teller.step("The audit log is verified", verify(operator)).await
 }
@@ -241,6 +242,20 @@ async fn previewed(agent: &McpClient, limit: &str) -> Told<String> {
     let count = answer.pointer("/checks_passed").and_then(Value::as_u64).unwrap_or_default();
     let said = format!("limit {limit}; {count} checks pass");
     Ok((text(&answer, "/preview_id")?.to_owned(), said))
+}
+
+/// A sale that would open a short is refused at the preview, with what would pass.
+async fn too_much(agent: &McpClient) -> Told<()> {
+    let mut order = order(NEAR_LIMIT);
+    order["side"] = json!("sell");
+    order["quantity"] = json!("300");
+    let answer = agent.call("ibkr_order_preview", order).await?;
+    let checks = answer.pointer("/checks").and_then(Value::as_array);
+    let short = checks.and_then(|checks| checks.iter().find(|check| check["gate"] == "short"));
+    let short = short.filter(|check| check["passed"] == false);
+    let short = short.ok_or_else(|| Unexpected::new("a short was let through"))?;
+    let (seen, nearest) = (text(short, "/observed")?, text(short, "/nearest")?);
+    Ok(((), format!("refused: it {seen}; {nearest}")))
 }
 
 async fn not_admitted(agent: &McpClient, preview: &str) -> Told<()> {
