@@ -185,9 +185,13 @@ async fn rates(
     let mut rates = BTreeMap::from([(wanted, Decimal::ONE)]);
     if let Some(base) = base {
         // The broker rates its ledger in the account's base currency.
-        let to_policy = match base == wanted {
-            true => Some(Decimal::ONE),
-            false => broker.exchange_rate(base, wanted).await.ok(),
+        let line = cash.unwrap_or_default().iter().find(|line| line.currency == wanted);
+        let told = line.and_then(|line| line.exchange_rate);
+        let told = told.filter(|rate| *rate > Decimal::ZERO);
+        let to_policy = match told.and_then(|rate| Decimal::ONE.checked_div(rate)) {
+            _ if base == wanted => Some(Decimal::ONE),
+            Some(told) => Some(told),
+            None => broker.exchange_rate(base, wanted).await.ok(),
         };
         if let Some(to_policy) = to_policy {
             rates.entry(base).or_insert(to_policy);

@@ -20,15 +20,20 @@ risk:
     - id: mine
       mode: paper
       currency: EUR
-      instruments: {allow_symbols: [aapl], deny_symbols: [gme], classes: [stock], currencies: [EUR], exchanges: [smart]}
-      orders: {types: [limit], time_in_force: [day], outside_rth: true, fractions: true, market_hours: extended}
+      instruments: {allow_symbols: [aapl], deny_symbols: [gme], classes: [stock],
+                    currencies: [EUR], exchanges: [smart]}
+      orders: {types: [limit], time_in_force: [day], outside_rth: true, fractions: true,
+               market_hours: extended}
       size: {max_quantity: {stock: 7, option: 1}, max_notional: "1234.50"}
       price: {collar_percent: 1, mid_percent: 1.5, last_percent: 4, max_spread_percent: 0.5,
-              passive_warning_percent: 8, max_quote_age_seconds: 5, data: real_time, max_drift_percent: 0.5}
-      exposure: {shorts: warn, margin_loan: warn, max_position_notional: "25000", max_concentration_percent: 20,
-                 max_gross: "90000", min_excess_liquidity: "20000", max_margin_use_percent: 50, what_if: required}
+              passive_warning_percent: 8, max_quote_age_seconds: 5, data: real_time,
+              max_drift_percent: 0.5}
+      exposure: {shorts: warn, margin_loan: warn, max_position_notional: "25000",
+                 max_concentration_percent: 20, max_gross: "90000",
+                 min_excess_liquidity: "20000", max_margin_use_percent: 50, what_if: required}
       day: {max_orders: 9, max_notional: "5000", max_loss: "150"}
-      rate: {orders_per_minute: 2, messages_per_minute: 11, same_order_window_seconds: 30, same_execution_limit: 3, max_open_orders: 10}
+      rate: {orders_per_minute: 2, messages_per_minute: 11, same_order_window_seconds: 30,
+             same_execution_limit: 3, max_open_orders: 10}
       guard: {self_match: warn}
       questions:
         known:
@@ -60,7 +65,7 @@ fn every_key_of_every_section_reaches_the_limits() {
     let entries = given.entries();
     let same: Vec<&str> =
         entries.iter().map(|entry| entry.key).filter(|key| !changed.contains(key)).collect();
-    // Those that the file above sets to what is built in, has no key for, or leaves to other classes.
+    // Those that the file above sets to what is built in, has no key for, or leaves out.
     let expected = |key: &&str| {
         key.starts_with("size.max_quantity.")
             || ["mode", "instruments.classes", "orders.types", "price.slippage_percent"]

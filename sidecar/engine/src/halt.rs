@@ -56,7 +56,9 @@ impl Engine {
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
         for FoundHalt { since, reason } in found {
-            if !self.halt.knows(since, &reason) {
+            // While a resume is under way the old halt is no reason to overlook a new one.
+            let is_reopening = self.reopening == Some(self.halt_generation);
+            if is_reopening || !self.halt.knows(since, &reason) {
                 // The clock of who wrote it may be ahead of ours.
                 let since = since.unwrap_or(now.wall).min(now.wall);
                 let halt = (since, by.to_owned(), reason);
@@ -145,6 +147,7 @@ impl Engine {
             audit_event_id: None,
             later: Vec::new(),
         };
+        self.reopening = Some(self.halt_generation);
         let row = Row::Halt(entry.clone());
         let after = After::Resume {
             ticket,
@@ -177,6 +180,7 @@ impl Engine {
             return effects;
         }
         let event = entry.audit_event_id.clone();
+        self.reopening = None;
         self.halt = entry;
         let reply = Effect::Reply { ticket, answer: Answer::Done, event };
         vec![Effect::SetLatch { halted: false }, reply]

@@ -146,6 +146,8 @@ pub struct Engine {
     operator_keys: BTreeMap<OperatorKeyId, OperatorKeyEntry>,
     halt: HaltEntry,
     halt_generation: u64,
+    /// The number of halts when the last resume began, until it is done.
+    reopening: Option<u64>,
     audit_writable: bool,
     budgets: limits::Budgets,
     submissions: BTreeMap<Ticket, submit::Flight>,
@@ -244,6 +246,7 @@ impl Engine {
             admitted: restored.admitted.into_iter().map(|a| (a.caller.clone(), a)).collect(),
             halt: restored.halt.unwrap_or_else(|| HaltEntry::never(now.wall)),
             halt_generation: 0,
+            reopening: None,
             audit_writable: true,
             budgets: limits::Budgets::default(),
             submissions: BTreeMap::new(),

@@ -9,8 +9,8 @@ use crate::{
     OrderEntry, Payload, Precondition, Refusal, Row, Speaker, Submission, Ticket, refuse,
 };
 use ibkr_agent_domain::{
-    CanonicalOrder, ClientOrderId, Digest, ErrorCode, NotSent, OrderEvent, OrderPlan, OrderState,
-    Reason, RecordKind, Reference, Timestamp,
+    ApprovalId, CanonicalOrder, ClientOrderId, Digest, ErrorCode, NotSent, OrderEvent, OrderPlan,
+    OrderState, Reason, RecordKind, Reference, Timestamp,
 };
 use ibkr_agent_gates::{
     Approval, BrokerFacts, Denials, Permit, Place, PlaceIntent, Requester, decide_place, exposure,
@@ -58,7 +58,7 @@ impl Engine {
     ) -> Vec<Effect> {
         match self.begin(&party, &submission, now) {
             Ok(Begin::Replay(order)) => {
-                self.sends.end(&submission.approval);
+                self.end_if_left(&submission.approval, &order);
                 self.replay(ticket, &order)
             }
             Ok(Begin::Read(plan)) => {
@@ -72,6 +72,14 @@ impl Engine {
                 vec![Effect::ReadFacts { ticket, plan }]
             }
             Err(refusal) => vec![self.refuse_send(ticket, &party, &submission, refusal, now)],
+        }
+    }
+
+    /// A signature's time runs until its order has left: who asks after it doesn't end it.
+    fn end_if_left(&mut self, approval: &ApprovalId, order: &ClientOrderId) {
+        let waits = |entry: &OrderEntry| entry.state == OrderState::Intended;
+        if !self.orders.get(order).is_some_and(waits) {
+            self.sends.end(approval);
         }
     }
 
@@ -185,7 +193,7 @@ impl Engine {
         now: Now,
     ) -> Result<Vec<Effect>, Refusal> {
         if let Some(order) = self.sent_before(party, submission)? {
-            self.sends.end(&submission.approval);
+            self.end_if_left(&submission.approval, &order);
             return Ok(self.replay(ticket, &order));
         }
         let approval = self.spendable(party, submission, now)?.clone();

@@ -125,9 +125,13 @@ fn may_lean_on(held: &Position, order: &CanonicalOrder) -> bool {
     if held.quantity.is_zero() || held.conid == order.conid() {
         return false;
     }
-    // IBKR describes a derivative by its underlying's symbol first: `SPY JAN2027 600 C`.
-    let first = held.symbol.as_str().split_whitespace().next();
-    let is_on_it = first.is_none_or(|word| word.eq_ignore_ascii_case(order.symbol()));
+    // IBKR describes a derivative by its underlying's symbol first, which may have a space itself:
+    // `SPY JAN2027 600 C`, `BRK B JAN2027 500 C`.
+    let (text, symbol) = (held.symbol.as_str().trim(), order.symbol());
+    let is_on_it = text.is_empty()
+        || text.split_at_checked(symbol.len()).is_some_and(|(first, rest)| {
+            first.eq_ignore_ascii_case(symbol) && (rest.is_empty() || rest.starts_with(' '))
+        });
     match held.class {
         Some(AssetClass::Option | AssetClass::FutureOption | AssetClass::Warrant) => {
             is_on_it && held.quantity < Decimal::ZERO
@@ -145,6 +149,6 @@ fn may_lean_on(held: &Position, order: &CanonicalOrder) -> bool {
             | AssetClass::Fund
             | AssetClass::Crypto,
         ) => false,
-        None => true,
+        None => is_on_it,
     }
 }

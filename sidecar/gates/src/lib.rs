@@ -7,6 +7,7 @@
 //! them run again in [`decide_place`] with facts read at that moment. All refusals are reported,
 //! not only the first.
 
+mod at_work;
 mod case;
 mod check;
 mod decide;

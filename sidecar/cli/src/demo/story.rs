@@ -220,11 +220,15 @@ async fn refused_by_scope(reader: &McpClient) -> Told<()> {
 }
 
 fn order(limit: &str) -> Value {
+    terms("buy", "1", limit)
+}
+
+fn terms(side: &str, quantity: &str, limit: &str) -> Value {
     json!({
         "account_id": ACCOUNT,
         "symbol": "AAPL",
-        "side": "buy",
-        "quantity": "1",
+        "side": side,
+        "quantity": quantity,
         "order_type": "limit",
         "limit_price": limit,
     })
@@ -246,10 +250,7 @@ async fn previewed(agent: &McpClient, limit: &str) -> Told<String> {
 
 /// A sale that would open a short is refused at the preview, with what would pass.
 async fn too_much(agent: &McpClient) -> Told<()> {
-    let mut order = order(NEAR_LIMIT);
-    order["side"] = json!("sell");
-    order["quantity"] = json!("300");
-    let answer = agent.call("ibkr_order_preview", order).await?;
+    let answer = agent.call("ibkr_order_preview", terms("sell", "300", NEAR_LIMIT)).await?;
     let checks = answer.pointer("/checks").and_then(Value::as_array);
     let short = checks.and_then(|checks| checks.iter().find(|check| check["gate"] == "short"));
     let short = short.filter(|check| check["passed"] == false);

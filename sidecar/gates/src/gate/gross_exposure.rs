@@ -1,5 +1,7 @@
-//! All positions together, short ones counted as they are large, stay within the limit.
+//! All positions together, short ones counted as they are large, stay within the limit, with every
+//! buy at work.
 
+use crate::at_work::buys_at_work;
 use crate::case::Case;
 use crate::{Check, Gate};
 use ibkr_agent_domain::{Money, Position};
@@ -13,7 +15,12 @@ pub(super) fn check(case: &Case<'_>) -> Check {
         let worth = account.in_policy(Money::new(worth(held)?, held.currency))?;
         sum.checked_add(worth.abs())
     });
-    let after = all.zip(case.value()).and_then(|(all, value)| all.checked_add(value));
+    let at_work =
+        buys_at_work(case).into_iter().try_fold(Decimal::ZERO, |sum, (currency, cost)| {
+            sum.checked_add(account.in_policy(Money::new(cost?, currency))?)
+        });
+    let after = all.zip(at_work).zip(case.value());
+    let after = after.and_then(|((all, work), value)| all.checked_add(work)?.checked_add(value));
     let passed = after.is_some_and(|after| after <= most);
     let observed = format!("{} with it", case.shown(after));
     let (rule, limit) = ("exposure.max_gross", case.shown(Some(most)));

@@ -1,9 +1,10 @@
 //! It borrows no money that the policy forbids to borrow: a buy is paid from the cash of its own
 //! currency, after what already works.
 
+use crate::at_work::buys_at_work;
 use crate::case::{Case, plain};
 use crate::{Check, Gate};
-use ibkr_agent_domain::{BrokerOrder, Conid, Currency, Side};
+use ibkr_agent_domain::{Currency, LedgerLine, Side};
 use rust_decimal::Decimal;
 
 pub(super) fn check(case: &Case<'_>) -> Check {
@@ -59,31 +60,14 @@ fn cost(case: &Case<'_>) -> Option<Decimal> {
     if let Some(fee) = fee.filter(|fee| fee.currency == case.order.currency()) {
         sum = sum.checked_add(fee.amount)?;
     }
-    for open in &case.facts.broker.account.orders {
-        let is_ours = currency_of(case, open.conid) == case.order.currency();
-        if open.side == Some(Side::Sell) || !is_ours {
-            continue;
+    for (currency, to_pay) in buys_at_work(case) {
+        if currency == case.order.currency() {
+            sum = sum.checked_add(to_pay?)?;
         }
-        sum = sum.checked_add(to_pay(open)?)?;
     }
-    // What isn't shown yet counts as this order does.
+    // What isn't shown yet of the same contract counts as this order does.
     let unit = case.exposure()?.amount.checked_div(case.quantity())?;
     sum.checked_add(case.facts.own.under_way.checked_mul(unit)?)
-}
-
-/// What is left to pay of an open order; `None` where its price or quantity isn't told.
-fn to_pay(open: &BrokerOrder) -> Option<Decimal> {
-    let price = open.limit_price.or(open.trigger_price).or(open.other_price)?;
-    let left = open.quantity?.checked_sub(open.filled.unwrap_or_default())?;
-    left.max(Decimal::ZERO).checked_mul(price)
-}
-
-/// The currency that a contract trades in, as the positions tell it; the order's own where nothing
-/// does, so that what isn't known counts.
-fn currency_of(case: &Case<'_>, conid: Conid) -> Currency {
-    let held = case.facts.broker.account.positions.iter().find(|held| held.conid == conid);
-    let own = case.order.currency();
-    if conid == case.order.conid() { own } else { held.map_or(own, |held| held.currency) }
 }
 
 /// Whether the account can't borrow and its cash in all currencies covers what lacks: then the
@@ -92,13 +76,12 @@ fn converts(case: &Case<'_>, left: Decimal, currency: Currency) -> bool {
     let account = &case.facts.broker.account;
     let lines = account.cash.as_deref().unwrap_or_default();
     let rate = account.rates.get(&currency).copied();
-    let all = lines.iter().filter(|line| line.currency != Currency::BASE).try_fold(
-        Decimal::ZERO,
-        |sum, line| {
-            let rate = account.rates.get(&line.currency)?;
-            sum.checked_add(line.cash.max(Decimal::ZERO).checked_mul(*rate)?)
-        },
-    );
+    // The order's own currency is spent already.
+    let others = |line: &&LedgerLine| ![Currency::BASE, currency].contains(&line.currency);
+    let all = lines.iter().filter(others).try_fold(Decimal::ZERO, |sum, line| {
+        let rate = account.rates.get(&line.currency)?;
+        sum.checked_add(line.cash.max(Decimal::ZERO).checked_mul(*rate)?)
+    });
     let lack = rate.and_then(|rate| left.checked_mul(rate)).map(|lack| -lack);
     account.is_cash_account == Some(true) && all.zip(lack).is_some_and(|(all, lack)| lack <= all)
 }

@@ -1,7 +1,8 @@
 //! It can't trade with another order of the same account, whoever placed that.
 
+use crate::at_work::unlisted;
 use crate::case::{Case, plain};
-use crate::{Check, Gate};
+use crate::{Check, Gate, OwnOrder};
 use ibkr_agent_domain::{BrokerOrder, BrokerOrderType, Side};
 use rust_decimal::Decimal;
 
@@ -38,6 +39,16 @@ fn meeting(case: &Case<'_>, open: &BrokerOrder) -> Meeting {
     if ours.zip(theirs).is_some_and(apart) { Meeting::Apart } else { Meeting::Meets }
 }
 
+/// Whether an order of ours meets this one's price, or may.
+fn crosses(case: &Case<'_>, own: &OwnOrder) -> bool {
+    let ours = case.limit_price().map(|price| price.get());
+    let theirs = own.terms.pricing.limit().map(|price| price.get());
+    ours.zip(theirs).is_none_or(|(ours, theirs)| match case.side() {
+        Side::Buy => ours >= theirs,
+        Side::Sell => ours <= theirs,
+    })
+}
+
 pub(super) fn check(case: &Case<'_>) -> Check {
     let guard = case.limits().self_match;
     let limit = format!("an order that trades with another one of the account: {}", guard.as_str());
@@ -47,6 +58,16 @@ pub(super) fn check(case: &Case<'_>) -> Check {
     let opposite = case.facts.broker.account.orders.iter().filter(|open| {
         open.conid == case.order.conid() && open.side.is_none_or(|side| side != case.side())
     });
+    // One of ours that the broker doesn't list yet is on its way.
+    let unseen = unlisted(case).find(|own| {
+        own.conid == case.order.conid() && own.terms.side != case.side() && crosses(case, own)
+    });
+    if let Some(own) = unseen {
+        let observed = format!("our own order {} on the other side is on its way", own.name());
+        return judged(false, observed)
+            .nearest(Some("wait until it is at work, or cancel it first".to_owned()))
+            .guarded(guard);
+    }
     let Some((meets, open)) =
         opposite.map(|open| (meeting(case, open), open)).max_by_key(|(meets, _)| *meets)
     else {

@@ -171,7 +171,7 @@ fn a_sale_of_what_may_cover_a_derivative_is_no_reduction() {
         .broker
         .account
         .positions
-        .push(Position { class: None, ..held(9, "?", AssetClass::Stock, "1") });
+        .push(Position { class: None, ..held(9, "", AssetClass::Stock, "1") });
     assert_eq!(denied(&tight(), &facts, &sell("11")), [Gate::Quantity, Gate::Notional]);
 }
 
@@ -212,12 +212,14 @@ fn buys_that_work_and_the_fee_are_paid_from_the_same_cash() {
     let more = BrokerOrder { quantity: Some(dec("6")), ..other.clone() };
     assert_eq!(denied(&tight(), &facts(more), &buy("5")), [Gate::MarginLoan]);
     let unknown = BrokerOrder { limit_price: None, ..other.clone() };
-    assert_eq!(denied(&tight(), &facts(unknown), &buy("5")), [Gate::MarginLoan]);
+    let both = [Gate::MarginLoan, Gate::GrossExposure];
+    assert_eq!(denied(&tight(), &facts(unknown), &buy("5")), both);
     let sold = BrokerOrder { side: Some(Side::Sell), ..other.clone() };
     assert_eq!(denied(&tight(), &facts(sold), &buy("10")), []);
     // One of a contract that is held in another currency isn't paid from this one.
     let mut elsewhere = facts(BrokerOrder { quantity: Some(dec("600")), ..other });
     let eur = Currency::parse("EUR").unwrap();
+    elsewhere.broker.account.rates.insert(eur, dec("1"));
     let position = Position { currency: eur, ..held(7, "ASML", AssetClass::Stock, "0") };
     elsewhere.broker.account.positions = vec![position];
     assert_eq!(denied(&tight(), &elsewhere, &buy("5")), []);
@@ -238,11 +240,11 @@ fn a_cash_account_converts_what_it_has_and_never_borrows() {
             f.broker.account.is_cash_account = kind;
         })
     };
-    // 400 dollars lack; 150 euros and the 100 dollars are worth 400.
-    let found = check(&tight(), &facts("150", Some(true)), &buy("5"), Gate::MarginLoan);
+    // 400 dollars lack; 200 euros are worth 400.
+    let found = check(&tight(), &facts("200", Some(true)), &buy("5"), Gate::MarginLoan);
     assert_eq!(found.verdict, Verdict::Warned);
     assert!(found.observed.ends_with("the broker converts the rest from other cash"), "{found:?}");
-    for (euros, kind) in [("149", Some(true)), ("150", Some(false)), ("150", None)] {
+    for (euros, kind) in [("199", Some(true)), ("200", Some(false)), ("200", None)] {
         let found = check(&tight(), &facts(euros, kind), &buy("5"), Gate::MarginLoan);
         assert!(found.is_denied(), "{euros} {kind:?}");
     }
@@ -464,4 +466,60 @@ fn orders_at_work_messages_and_equal_fills_are_counted() {
     assert_eq!(denied(&tight(), &filled(4), &buy("5")), []);
     assert_eq!(denied(&tight(), &filled(5), &buy("5")), [Gate::SameExecution]);
     assert_eq!(denied(&tight(), &filled(5), &buy("4")), []);
+}
+
+#[test]
+fn what_is_not_listed_yet_is_paid_and_met_too() {
+    let other = Draft { symbol: "MSFT", ..buy("5") };
+    let unlisted = |terms: &Draft, conid: u64| OwnOrder {
+        conid: Conid::new(conid).unwrap(),
+        ..own(terms, OrderState::Intended, 600)
+    };
+    let mut facts = with(|f| f.broker.account.cash = Some(vec![cash(Currency::USD, "999")]));
+    assert_eq!(denied(&tight(), &facts, &buy("5")), []);
+    facts.own.orders = vec![unlisted(&other, 7)];
+    assert_eq!(denied(&tight(), &facts, &buy("5")), [Gate::MarginLoan]);
+    let gross = policy(|l| l.max_gross = dec("999"));
+    assert!(denied(&gross, &facts, &buy("5")).contains(&Gate::GrossExposure));
+    // Once the broker lists it, it counts once.
+    facts.broker.account.orders = vec![BrokerOrder {
+        conid: Conid::new(7).unwrap(),
+        reference: ClientOrderId::parse("ia7").ok(),
+        quantity: Some(dec("4.99")),
+        ..open("1", Side::Buy, BrokerOrderType::Limit, "100")
+    }];
+    assert_eq!(denied(&tight(), &facts, &buy("5")), []);
+    let crossing = with(|f| f.own.orders = vec![unlisted(&sell("5"), 265_598)]);
+    assert_eq!(denied(&tight(), &crossing, &buy("5")), [Gate::SelfMatch]);
+    let apart = with(|f| {
+        f.own.orders = vec![unlisted(&draft(Side::Sell, "5", "100.01"), 265_598)];
+    });
+    assert_eq!(denied(&tight(), &apart, &buy("5")), []);
+}
+
+#[test]
+fn a_cash_account_spends_its_cash_once() {
+    let facts = with(|f| {
+        f.broker.account.cash = Some(vec![cash(Currency::USD, "400")]);
+        f.broker.account.is_cash_account = Some(true);
+    });
+    assert_eq!(denied(&tight(), &facts, &buy("4")), []);
+    assert_eq!(denied(&tight(), &facts, &buy("5")), [Gate::MarginLoan]);
+}
+
+#[test]
+fn a_symbol_with_a_space_is_read_whole_and_an_unknown_class_of_another_is_no_matter() {
+    let judge = |symbol: &'static str, held_as: &str, class| {
+        let mut facts = holding("20");
+        let beside = Position { class, ..held(9, held_as, AssetClass::Option, "-1") };
+        facts.broker.account.positions.push(beside);
+        let order = Draft { symbol, ..sell("11") };
+        check(&tight(), &facts, &order, Gate::Quantity).is_denied()
+    };
+    let option = Some(AssetClass::Option);
+    assert!(judge("BRK B", "BRK B JAN2027 500 C", option), "the sale uncovers a call");
+    assert!(!judge("BRK B", "BRK A JAN2027 500 C", option));
+    assert!(!judge("AAPL", "AAPLX JAN2027 500 C", option));
+    assert!(judge("AAPL", "AAPL something", None));
+    assert!(!judge("AAPL", "US-T BILL 2027", None));
 }
