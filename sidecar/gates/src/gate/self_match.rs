@@ -66,7 +66,9 @@ pub(super) fn check(case: &Case<'_>) -> Check {
         let observed = format!("our own order {} on the other side is on its way", own.name());
         return judged(false, observed)
             .nearest(Some("wait until it is at work, or cancel it first".to_owned()))
-            .guarded(guard);
+            .guarded(guard)
+            // What nobody has seen at the broker blocks no way out.
+            .exempt_if(case.reduces);
     }
     let Some((meets, open)) =
         opposite.map(|open| (meeting(case, open), open)).max_by_key(|(meets, _)| *meets)

@@ -491,6 +491,9 @@ fn what_is_not_listed_yet_is_paid_and_met_too() {
     assert_eq!(denied(&tight(), &facts, &buy("5")), []);
     let crossing = with(|f| f.own.orders = vec![unlisted(&sell("5"), 265_598)]);
     assert_eq!(denied(&tight(), &crossing, &buy("5")), [Gate::SelfMatch]);
+    let mut closing = holding("20");
+    closing.own.orders = vec![unlisted(&buy("5"), 265_598)];
+    assert_eq!(denied(&tight(), &closing, &sell("5")), [], "a way out");
     let apart = with(|f| {
         f.own.orders = vec![unlisted(&draft(Side::Sell, "5", "100.01"), 265_598)];
     });

@@ -196,3 +196,24 @@ fn the_same_words_within_a_minute_are_one_act_and_an_hour_later_another() {
     bench.halts("by the operator");
     assert_eq!(bench.reasons().len(), 2);
 }
+
+#[test]
+fn a_halt_in_the_same_words_while_a_resume_is_under_way_is_another_one() {
+    let mut bench = Bench::new();
+    bench.finds(None, "signal SIGUSR1");
+    bench.commit();
+    let ticket = bench.operate(OperatorAct::Resume { reason: "over".to_owned() });
+    bench.finds(None, "signal SIGUSR1");
+    bench.commit();
+    for effect in bench.taken(|effect| matches!(effect, Effect::Reopen { .. })) {
+        if let Effect::Reopen { ticket, requester, entry, generation } = effect {
+            bench.feed(Input::Reopened { ticket, requester, entry, generation, cleared: true });
+        }
+    }
+    bench.commit();
+    assert_eq!(refusal_of(&bench, ticket), Some(ErrorCode::KillSwitchClosed));
+    let open = bench.taken(|effect| matches!(effect, Effect::SetLatch { halted: false }));
+    assert!(bench.is_halted() && open.is_empty());
+    bench.restart();
+    assert!(bench.is_halted(), "durable");
+}

@@ -380,3 +380,24 @@ fn an_order_never_counts_its_own_size_twice_when_it_is_signed_again() {
     let used = bench.engine.used(None, bench.now());
     assert_eq!((used.orders_today, used.notional_today), (1, Decimal::from(500)));
 }
+
+#[test]
+fn asking_after_a_signed_order_that_waits_for_its_turn_does_not_end_its_minute() {
+    for asks in [false, true] {
+        let mut bench = Bench::new();
+        // Another order of the login is on its way, so that the signed one waits.
+        let first = bench.placed(Side::Buy, 1);
+        reads(&mut bench);
+        let approval = asked(&mut bench);
+        sign(&mut bench, &approval);
+        assert_eq!(placed(&mut bench), 0);
+        if asks {
+            bench.submit(&approval);
+        }
+        bench.monotonic += Duration::from_secs(61);
+        let report = PlaceReport::Rejected { message: "no".to_owned() };
+        bench.feed(Input::PlaceDone { order: first, report });
+        bench.commit();
+        assert_eq!(placed(&mut bench), 0, "asked: {asks}");
+    }
+}
